@@ -1,0 +1,164 @@
+"""
+The two driver contracts on one page: what a driver is called with, and what it may do then.
+
+A protocol driver is a class with one method, `receive_packet`. Every other handler is optional and is called only if the class
+defines it. All handlers of a binding are called on the adapter's data thread, except `send_complete` and looped-back frames,
+which come on the thread that sent. A handler that raises loses its answer (0 is taken), is counted and reported; the other
+drivers do not notice.
+
+Next: `vnic/core.py` for what happens around these calls, `protocol/sink.py` for the shortest real driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from vnic.filters import PacketFilter
+from vnic.status import Status
+
+if TYPE_CHECKING:
+    from vnic.core import Binding, Packet
+
+
+class ProtocolDriver:
+    """
+    Base of every protocol driver.
+
+    `binding` is set before `bind_adapter`. Options (`key=value` on the command line, keys in the file) arrive as keyword
+    arguments of `__init__`; annotate them and they arrive converted. `packet_filter` is set, as the last step of binding,
+    unless `bind_adapter` set `binding.packet_filter` itself.
+
+    NDIS: NDIS_PROTOCOL_CHARACTERISTICS; LC-23, LC-25.
+    """
+
+    binding: Binding
+    packet_filter: PacketFilter = PacketFilter.DIRECTED | PacketFilter.BROADCAST | PacketFilter.ALL_MULTICAST
+
+    def __init__(self, **options: Any) -> None:
+        if options:
+            raise TypeError(f"{type(self).__name__} has no option {next(iter(options))!r}")
+
+    def bind_adapter(self) -> Status | None:
+        """
+        Take what the driver needs: pools, threads, files. Anything but SUCCESS (or None) declines the binding.
+
+        NDIS: ProtocolBindAdapter; LC-24, LC-25.
+        """
+        return None
+
+    def unbind_adapter(self) -> None:
+        """
+        Give everything back: return every held packet, stop own threads, free own packets, close own files.
+
+        No packet is indicated any more once this is called; sends are refused.
+
+        NDIS: ProtocolUnbindAdapter; LC-28.
+        """
+
+    def receive_packet(self, packet: Packet) -> int:
+        """
+        Look at a packet; answer how many references are kept: 0, or n for n later returns of it by `binding.return_packets`.
+
+        The packet is read-only and borrowed. With 0 it must not be touched after this call, nor any view of it. When
+        `packet.status` is RESOURCES nothing can be kept: copy and answer 0 (or define `receive`, and such packets go there).
+        Do not return it from inside this call, nor hand it to another thread before the answer: `receive_complete` is
+        the place for that.
+
+        NDIS: ProtocolReceivePacket; RX-20 to RX-26.
+        """
+        return 0
+
+    def receive(self, context: Packet, header: memoryview, lookahead: memoryview, packet_size: int) -> Status | None:
+        """
+        Copy a frame while packets are low. The views are closed when this returns; nothing can be kept.
+
+        Args:
+            context: names the frame during this call.
+            header: the 14 bytes of the Ethernet header.
+            lookahead: the bytes after it; all of them, so `len(lookahead) == packet_size`.
+            packet_size: bytes after the header.
+
+        Returns:
+            SUCCESS (or None) if the frame was taken, NOT_ACCEPTED if it is of no interest.
+
+        NDIS: ProtocolReceive; RX-12, RX-13, RX-39 to RX-45.
+        """
+        return None
+
+    def receive_complete(self) -> None:
+        """
+        Do what can wait until a batch is over: deliver, return packets, hand packets to other threads.
+
+        Called once for each batch of which the binding saw a frame.
+
+        NDIS: ProtocolReceiveComplete; RX-44 to RX-46.
+        """
+
+    def send_complete(self, packet: Packet, status: Status) -> None:
+        """
+        Take a packet back: it belongs to the driver again, to be reused or freed.
+
+        Called exactly once for each packet of `binding.send_packets`, and for each `binding.send` that answered PENDING.
+
+        NDIS: ProtocolSendComplete; TX-02, TX-06, TX-26.
+        """
+
+    def status(self, status: Status) -> None:
+        """
+        Learn of MEDIA_CONNECT or MEDIA_DISCONNECT: the link came up or went down.
+
+        NDIS: ProtocolStatus; LC-32, LC-33.
+        """
+
+    def rotate(self) -> None:
+        """
+        Start a new output file, if the driver writes one: the operator asked for it (SIGUSR2).
+        """
+
+
+class MiniportDriver:
+    """
+    Base of every miniport: the owner of the packets that an adapter indicates.
+
+    Each handler left alone is done by the library itself, compiled: a returned packet is freed to its pool, a send is written
+    to the adapter's file descriptor.
+
+    NDIS: NDIS_MINIPORT_CHARACTERISTICS.
+    """
+
+    def return_packet(self, packet: Packet) -> None:
+        """
+        Take a packet back that was indicated with SUCCESS; called exactly once for each, when nobody holds it any more.
+
+        Own it from here on: free it to its pool, or indicate it again.
+
+        NDIS: MiniportReturnPacket; RX-34 to RX-37.
+        """
+        packet.pool.free(packet)
+
+    def send(self, packet: Packet) -> Status:
+        """
+        Put a packet on the wire and answer SUCCESS or an error, or keep it, answer PENDING and call `adapter.send_complete` later.
+
+        NDIS: MiniportSend; TX-18 to TX-21, the deserialized column.
+        """
+        return Status.FAILURE
+
+
+def handler(driver: object, base: type, name: str) -> Callable[..., Any] | None:
+    """
+    Find a handler that a driver defines itself.
+
+    Args:
+        driver: the driver.
+        base: `ProtocolDriver` or `MiniportDriver`.
+        name: the handler's name.
+
+    Returns:
+        The bound method, or None if the driver leaves this handler alone.
+    """
+    found = getattr(driver, name, None)
+    if not callable(found) or getattr(found, "__func__", found) is getattr(base, name):
+        return None
+    return found

@@ -1,0 +1,75 @@
+"""
+The life of a packet: every legal change of state, in one table.
+
+    FREE --allocate--> OWNED --indicate--> INDICATED --reclaim--> OWNED --free--> FREE      received, a driver may keep it
+                       OWNED --lend------> LENT -----reclaim--> OWNED                       received, copy now
+                       OWNED --send------> SENDING --complete-> OWNED                       sent
+                       OWNED --quarantine-> QUARANTINED --release-> FREE                    freed while a view of it lives
+
+Anything else is a broken rule; `BROKEN` says which one. OWNED always means: by the driver that allocated the packet.
+
+Next: `vnic/core.py`, which walks this table.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from vnic.verifier import rules
+
+
+class PacketState(IntEnum):
+    """Where a packet is."""
+
+    FREE = 0
+    OWNED = 1
+    INDICATED = 2
+    LENT = 3
+    SENDING = 4
+    QUARANTINED = 5
+
+
+class Event(IntEnum):
+    """What can happen to a packet."""
+
+    ALLOCATE = 0
+    FREE = 1
+    QUARANTINE = 2
+    RELEASE = 3
+    INDICATE = 4
+    LEND = 5
+    RECLAIM = 6
+    SEND = 7
+    COMPLETE = 8
+
+
+S, E = PacketState, Event
+
+LEGAL: dict[tuple[PacketState, Event], PacketState] = {
+    (S.FREE, E.ALLOCATE): S.OWNED,
+    (S.OWNED, E.FREE): S.FREE,
+    (S.OWNED, E.QUARANTINE): S.QUARANTINED,
+    (S.QUARANTINED, E.RELEASE): S.FREE,
+    (S.OWNED, E.INDICATE): S.INDICATED,
+    (S.INDICATED, E.RECLAIM): S.OWNED,
+    (S.OWNED, E.LEND): S.LENT,
+    (S.LENT, E.RECLAIM): S.OWNED,
+    (S.OWNED, E.SEND): S.SENDING,
+    (S.SENDING, E.COMPLETE): S.OWNED,
+}
+
+BROKEN: dict[tuple[PacketState, Event], rules.Rule] = {
+    (S.FREE, E.FREE): rules.DOUBLE_FREE,
+    (S.QUARANTINED, E.FREE): rules.DOUBLE_FREE,
+    (S.INDICATED, E.FREE): rules.FREE_WHILE_INDICATED,
+    (S.LENT, E.FREE): rules.FREE_WHILE_INDICATED,
+    (S.SENDING, E.FREE): rules.PENDING_TOUCHED,
+    **{(state, event): rules.INDICATED_IN_USE for event in (E.INDICATE, E.LEND) for state in S if state is not S.OWNED},
+    (S.FREE, E.SEND): rules.SENT_WHILE_BELOW,
+    (S.QUARANTINED, E.SEND): rules.SENT_WHILE_BELOW,
+    (S.SENDING, E.SEND): rules.SENT_WHILE_BELOW,
+    (S.INDICATED, E.SEND): rules.RECEIVED_SENT,
+    (S.LENT, E.SEND): rules.RECEIVED_SENT,
+    **{(state, E.COMPLETE): rules.COMPLETED_TWICE for state in S if state is not S.SENDING},
+}
+"""The rule that a driver breaks by asking for a change that is not legal. Events that only the library makes are not here."""

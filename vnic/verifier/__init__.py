@@ -1,0 +1,3 @@
+"""
+The rules of the packet contract, and who broke one.
+"""

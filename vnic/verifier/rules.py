@@ -1,0 +1,69 @@
+"""
+THE table of rules: what a driver can do wrong, under which id it is reported, and what to do about it.
+
+Class A0 is refused wherever it happens and leaves all state untouched; class A1 is counted and recorded, the work goes on.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Rule(NamedTuple):
+    """One rule: its stable id and name, its class, what it catches, and the remedy in words."""
+
+    id: str
+    name: str
+    cls: str
+    catches: str
+    remedy: str
+
+
+DOUBLE_RETURN = Rule("01", "PacketDoubleReturn", "A0", "a binding returns more often than it promised, others still hold the packet",
+                     "return each packet exactly as often as receive_packet promised")
+RETURN_INSIDE_HANDLER = Rule("02", "ReturnInsideReceiveHandler", "A0", "a return from within receive_packet, for the packet being indicated",
+                             "answer 0 instead of returning it, or return it after the handler has answered")
+RETURN_BEFORE_ANSWER = Rule("03", "ReturnBeforeHandlerCompleted", "A0", "a return from another thread before receive_packet has answered its count",
+                            "hand packets to other threads in receive_complete, not in receive_packet")
+WRONG_BINDING = Rule("04", "ReturnByWrongBinding", "A0", "a return by a binding that promised nothing for this packet",
+                     "return only packets for which receive_packet answered more than 0")
+OVER_RETURN = Rule("05", "PacketOverReturn", "A0", "a return of a packet that has already gone home",
+                   "forget a packet when it is returned")
+USE_AFTER_RETURN = Rule("07", "UseAfterReturn", "A0", "a look at a packet that is back in its pool",
+                        "copy what must outlive the packet, or keep it by answering 1")
+RETAINED_VIEW = Rule("08", "RetainedViewAtLastReturn", "A1", "a view of the packet is still alive when its last reference is returned",
+                     "drop views (and slices of them) before returning the packet")
+RETAIN_UNDECLARED = Rule("09", "RetainWithoutDeclaring", "A1", "receive_packet answered 0 but a view of the packet is still alive",
+                         "copy with bytes(), or keep the packet by answering 1")
+RETAIN_ON_RESOURCES = Rule("10", "RetainOnResourcesStatus", "A0", "a packet that must be copied during the call was kept",
+                           "when packet.status is RESOURCES: copy and answer 0, or define receive()")
+ILLEGAL_ANSWER = Rule("11", "IllegalReceiveReturnValue", "A0", "receive_packet answered something that is no count",
+                      "answer the number of references kept, an int from 0 to 65535")
+RESERVED_TRESPASS = Rule("15", "ProtocolReservedTrespass", "A0", "the reserved area of a packet that the binding does not hold",
+                         "use the area only while the packet is held")
+INDICATED_IN_USE = Rule("17", "PacketInUseIndicated", "A0", "a packet is indicated that its indicator does not own",
+                        "indicate a packet again only after return_packet")
+POOL_STARVED = Rule("26", "PoolStarvedByHolder", "A1", "the pool is low and one binding holds most of it",
+                    "return packets sooner, or give the adapter more of them")
+DOUBLE_FREE = Rule("30", "DescriptorDoubleFree", "A0", "a free packet is freed", "free a packet once")
+FREE_WHILE_INDICATED = Rule("34", "FreeWhileIndicated", "A0", "a packet is freed while drivers hold it",
+                            "free it after return_packet")
+FOREIGN_POOL = Rule("35", "ForeignPoolFree", "A0", "a packet is freed to a pool that it is not from", "free it with packet.pool.free")
+POOL_OUTSTANDING = Rule("39", "PoolFreedWithOutstanding", "A0", "a pool is closed while packets are out",
+                        "free every packet first; pool.usage says how many are out")
+POOL_AFTER_CLOSE = Rule("40", "PoolHandleAfterFree", "A0", "a closed pool is used", "keep the pool open while it is needed")
+POOL_LIMIT = Rule("46", "PoolLimitExceeded", "A0", "a pool of no packets, or of more than 65,535", "ask for 1 to 65,535 packets")
+COMPLETED_TWICE = Rule("50", "SendCompletedTwice", "A0", "a send is completed that is not pending", "complete each pending send once")
+SENT_WHILE_BELOW = Rule("55", "SendOfPacketOwnedBelow", "A0", "a packet is sent that the driver does not own",
+                        "wait for send's status or send_complete before sending it again")
+PENDING_TOUCHED = Rule("56", "PendingSendTouched", "A0", "a packet is freed or changed while its send is pending",
+                       "wait for send_complete")
+SEND_ON_CLOSED = Rule("57", "SendOnClosedBinding", "A0", "a send on a binding that is closing or closed", "stop sending in unbind_adapter")
+RECEIVED_SENT = Rule("58", "ReceivedPacketSentUncopied", "A0", "a received packet is sent as it is",
+                     "copy it into a packet of the driver's own pool")
+LEAKED_AT_UNBIND = Rule("60", "PacketLeakedAtUnbind", "A1", "a binding closes while it still owes returns",
+                        "return every held packet in unbind_adapter")
+CLOSED_BINDING = Rule("98", "HandleUseAfterClose", "A0", "a closed binding is used", "forget the binding when unbind_adapter has returned")
+
+RULES: tuple[Rule, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Rule))
+"""Every rule that this version enforces, in the order of its id."""
