@@ -50,6 +50,7 @@ class ContractViolation(VnicError):
         rule: the rule, from `vnic.verifier.rules`.
         driver: name of the culprit: a binding, or the pool's owner.
         history: what is known of the packet: pool, index, generation, state, references, holders.
+        reported: whether an adapter has already counted and reported it.
     """
 
     def __init__(self, rule: Rule, driver: str, detail: str, history: str = "") -> None:
@@ -57,6 +58,7 @@ class ContractViolation(VnicError):
         self.driver = driver
         self.detail = detail
         self.history = history
+        self.reported = False
         super().__init__(f"rule {rule.id} {rule.name} broken by {driver}: {detail}{f' [{history}]' if history else ''}; {rule.remedy}")
 
 

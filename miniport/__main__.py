@@ -1,0 +1,7 @@
+"""
+`python -m miniport` is the same as `vnic`.
+"""
+
+from miniport.cli import main
+
+raise SystemExit(main())

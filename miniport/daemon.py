@@ -1,0 +1,421 @@
+"""
+The composition root: configuration -> interface -> adapter -> drivers -> data thread -> ready; and all the way back.
+
+Frames are the data thread's. Here, on asyncio in the main thread, are the signals, the link's events and the log: they answer even
+while a driver hangs.
+
+Next: `miniport/adapter.py` and `miniport/data_thread.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import TimeoutError as NotInTime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from miniport.adapter import TapMiniport, station_address
+from miniport.data_thread import DataThread
+from miniport.drivers import binding_names, file_of, load_driver
+from miniport.errors import Exit, Failure
+from miniport.log import EventLog, exception_fields
+from miniport.reports import Reports
+from miniport.tap import adopt_tap, open_tap
+from vnic import COMPILED, Binding, ProtocolDriver, Status, VnicError, __version__
+from vnic.counters import broken_sums
+from vnic.ledger import holdings, line_on_stack
+
+if TYPE_CHECKING:
+    from miniport.config import Config, ProtocolConfig
+    from miniport.link import LinkState
+
+T = TypeVar("T")
+ANSWER_TIMEOUT = 0.2
+"""Seconds that the control plane waits for the data thread, which may be stuck in a driver."""
+MAX_HOLDERS_SHOWN = 20
+
+
+def run(load_config: Callable[[], Config], *, tap_fd: int | None = None, ready_fd: int | None = None) -> int:
+    """
+    Run the daemon until a signal ends it.
+
+    Args:
+        load_config: makes the configuration; called again on SIGHUP.
+        tap_fd: an open TAP descriptor to use instead of opening one.
+        ready_fd: where to write a line when ready.
+
+    Returns:
+        The exit status, from `miniport.errors.Exit`.
+
+    Raises:
+        Failure: the daemon could not start; nothing is left behind.
+    """
+    return asyncio.run(Daemon(load_config).run(tap_fd, ready_fd))
+
+
+class Daemon:
+    """One interface, its drivers, and everything around them, from start to stop."""
+
+    def __init__(self, load_config: Callable[[], Config]) -> None:
+        self.load_config = load_config
+        self.config = load_config()
+        self.log = EventLog(2, self.config.log.format)
+        self.reports = Reports(self.log, self._post)
+        self.bindings: list[tuple[ProtocolConfig, Binding]] = []
+        self.gone: OSError | None = None
+        self.signals: list[int] = []
+        self.leaked = 0
+
+    async def run(self, tap_fd: int | None, ready_fd: int | None) -> int:
+        """Start, serve until told to stop, stop."""
+        self.loop = asyncio.get_running_loop()
+        self.stopping = asyncio.Event()
+        adapter = self.config.adapter
+        self.log.event(
+            "starting", version=__version__, core="compiled" if COMPILED else "uncompiled", adapter=adapter.name, mtu=adapter.mtu, pid=os.getpid()
+        )
+        self._catch_strays()
+        drivers = self._load(self.config.protocol)
+        with contextlib.ExitStack() as undo:
+            tap = open_tap(adapter.name) if tap_fd is None else adopt_tap(tap_fd)
+            undo.callback(tap.close)
+            self.miniport = TapMiniport(tap, self.config, self.reports)
+            undo.callback(self._unbind_at_once)
+            for protocol, name, driver in drivers:
+                self._bind(protocol, name, driver)
+            link = self._set_up_link()
+            self.thread = DataThread(self.miniport.adapter, self.config.loop.budget, self._on_gone)
+            self._watch_signals()
+            watching = asyncio.create_task(self._watch_link())
+            await asyncio.sleep(0)
+            gc.collect()
+            # what is alive now lives to the end: the collector need not look at it again
+            gc.freeze()
+            self.thread.start(tap.fd)
+            undo.pop_all()
+        self._ready(link, ready_fd)
+        counting = asyncio.create_task(self._count())
+        try:
+            await self.stopping.wait()
+        finally:
+            counting.cancel()
+            watching.cancel()
+            await asyncio.gather(counting, watching, return_exceptions=True)
+        return await self._stop()
+
+    # start
+
+    def _load(self, protocols: tuple[ProtocolConfig, ...]) -> list[tuple[ProtocolConfig, str, ProtocolDriver]]:
+        loaded = [load_driver(protocol.driver, protocol.options) for protocol in protocols]
+        names = binding_names(name for name, _ in loaded)
+        return [(protocol, name, driver) for protocol, name, (_, driver) in zip(protocols, names, loaded, strict=True)]
+
+    def _bind(self, protocol: ProtocolConfig, name: str, driver: ProtocolDriver) -> None:
+        try:
+            self.bindings.append((protocol, self.miniport.adapter.open(driver, name)))
+        except VnicError as error:
+            raise Failure(Exit.CONFIG, f"driver {name} could not be bound: {error}", "change its options, or leave it out") from None
+        except Exception as error:
+            told = exception_fields(error, file_of(type(driver)))
+            what = f"driver {name} could not be bound: {told['type']}: {told['message']} ({told['where']})"
+            raise Failure(Exit.CONFIG, what, "change its options, or mend it") from None
+
+    def _unbind_at_once(self) -> None:
+        for _, binding in reversed(self.bindings):
+            self.miniport.adapter.close(binding)
+
+    def _set_up_link(self) -> LinkState:
+        """Make an interface that we created usable; check one that somebody else made."""
+        from miniport import link
+
+        tap, config = self.miniport.tap, self.config.adapter
+        if tap.ephemeral:
+            # the kernel's end of the wire is another station than ours
+            link.configure(tap.index, mtu=config.mtu, mac=neighbour_of(station_address(self.config)), up=True)
+        state = link.read_link(tap.index)
+        if state is None:
+            raise Failure(Exit.UNAVAILABLE, f"interface {tap.name} disappeared during the start", "start vnic again")
+        if state.mtu > config.mtu:
+            what = f"interface {tap.name} has MTU {state.mtu}, vnic was told {config.mtu}: its frames would be cut"
+            raise Failure(Exit.CONFIG, what, f"run vnic with --mtu {state.mtu}, or ip link set {tap.name} mtu {config.mtu}")
+        if state.mac == station_address(self.config):
+            what = f"interface {tap.name} itself has the address {state.mac.hex(':')}"
+            raise Failure(Exit.CONFIG, what, "give vnic another one with --mac")
+        self.miniport.adapter.indicate_status(Status.MEDIA_CONNECT if state.up else Status.MEDIA_DISCONNECT)
+        return state
+
+    def _ready(self, link: LinkState, ready_fd: int | None) -> None:
+        adapter = self.miniport.adapter
+        self.log.event(
+            "ready",
+            adapter=adapter.name,
+            link="up" if link.up else "down",
+            ephemeral=self.miniport.tap.ephemeral,
+            mac=adapter.address.hex(":"),
+            mtu=adapter.mtu,
+            packets=adapter.pool.capacity,
+            drivers=[binding.name for _, binding in self.bindings],
+        )
+        if ready_fd is not None:
+            with contextlib.suppress(OSError):
+                os.write(ready_fd, b"READY=1\n")
+            os.close(ready_fd)
+        notify_manager(f"READY=1\nMAINPID={os.getpid()}")
+
+    def _watch_signals(self) -> None:
+        actions: dict[signal.Signals, Callable[[], None]] = {
+            signal.SIGTERM: lambda: self._on_stop_signal(signal.SIGTERM),
+            signal.SIGINT: lambda: self._on_stop_signal(signal.SIGINT),
+            signal.SIGHUP: self._reload,
+            signal.SIGUSR1: self._dump,
+            signal.SIGUSR2: self._rotate,
+        }
+        for number, action in actions.items():
+            self.loop.add_signal_handler(number, action)
+
+    def _catch_strays(self) -> None:
+        """An exception that nobody caught, in a driver's thread or finaliser, is a line in the log and not a traceback on it."""
+
+        def stray(handler: str, error: BaseException | None) -> None:
+            if error is not None:
+                self._post(lambda: self.log.event("driver_error", "error", driver="unknown", handler=handler, **exception_fields(error)))
+
+        threading.excepthook = lambda args: stray(f"thread {args.thread.name if args.thread else 'unknown'}", args.exc_value)
+        sys.unraisablehook = lambda args: stray("finaliser", args.exc_value)
+
+    # serve
+
+    def _post(self, job: Callable[[], None]) -> None:
+        """Run a job on the main thread soon, or at once when its loop is over."""
+        try:
+            self.loop.call_soon_threadsafe(job)
+        except (RuntimeError, AttributeError):
+            job()
+
+    def _ask(self, job: Callable[[], T], timeout: float = ANSWER_TIMEOUT) -> T | None:
+        """Have the data thread do something between two batches; None if it does not come to it in time."""
+        future = self.thread.call(job)
+        try:
+            return future.result(timeout)
+        except NotInTime:
+            future.cancel()
+            return None
+
+    async def _count(self) -> None:
+        """Log the counters at every interval; what was late is not caught up."""
+        while True:
+            await asyncio.sleep(self.config.log.stats_interval)
+            self._log_counters()
+
+    def _log_counters(self) -> None:
+        # between two batches the interface's counters agree with ours; behind a hanging driver they are better than nothing
+        values = self._ask(self.miniport.counters) or self.miniport.counters()
+        self.log.event("counters", **values)
+
+    def _dump(self) -> None:
+        """SIGUSR1: counters, bindings, and who holds what since when."""
+        self._log_counters()
+        self._log_bindings()
+        held = holdings(self.miniport.adapter)
+        for holding in held[:MAX_HOLDERS_SHOWN]:
+            self.log.event(
+                "holder",
+                driver=holding.binding.name,
+                packet=holding.packet.index,
+                generation=holding.packet.generation,
+                owed=holding.owed,
+                age_ms=round(holding.age_ns / 1e6, 3),
+                bytes=holding.packet.length,
+            )
+        if len(held) > MAX_HOLDERS_SHOWN:
+            self.log.event("holder", more=len(held) - MAX_HOLDERS_SHOWN)
+
+    def _log_bindings(self) -> None:
+        for _, binding in self.bindings:
+            self.log.event(
+                "binding",
+                driver=binding.name,
+                delivered=binding.delivered,
+                resources=binding.resources,
+                promised=binding.promised,
+                returned=binding.returned,
+                held=binding.held,
+                errors=binding.errors,
+                violations=binding.violations,
+                sends_pending=binding.sends_pending,
+            )
+
+    def _rotate(self) -> None:
+        """SIGUSR2: drivers that write a file start a new one."""
+
+        def rotate() -> None:
+            for _, binding in self.bindings:
+                try:
+                    binding.driver.rotate()
+                except Exception as error:
+                    self.reports("driver_error", {"binding": binding, "handler": "rotate", "error": error})
+
+        self.thread.call(rotate)
+
+    async def _watch_link(self) -> None:
+        from miniport import link
+
+        await link.watch(self.miniport.tap.index, self._on_link)
+
+    def _on_link(self, state: LinkState | None) -> None:
+        adapter = self.miniport.adapter
+        if state is None:
+            # an interface that moved to another namespace looks deleted from here, but its descriptor lives
+            self.log.event("link", "warning", adapter=adapter.name, state="gone")
+            self._tell_link(False)
+            return
+        if state.name != adapter.name:
+            self.log.event("link", adapter=state.name, state="renamed", before=adapter.name)
+            self.miniport.rename()
+        if state.mtu > adapter.mtu:
+            self.log.event("link", "warning", adapter=adapter.name, state="mtu", mtu=state.mtu, configured=adapter.mtu)
+        if state.up != adapter.link_up:
+            self.log.event("link", adapter=adapter.name, state="up" if state.up else "down")
+            self._tell_link(state.up)
+
+    def _tell_link(self, up: bool) -> None:
+        status = Status.MEDIA_CONNECT if up else Status.MEDIA_DISCONNECT
+        self.thread.call(lambda: self.miniport.adapter.indicate_status(status))
+
+    def _on_gone(self, error: OSError) -> None:
+        """On the data thread: the interface was deleted under us."""
+
+        def stop() -> None:
+            self.gone = error
+            self.log.event("link", "error", adapter=self.miniport.adapter.name, state="deleted", error=error.strerror)
+            self.stopping.set()
+
+        self._post(stop)
+
+    def _reload(self) -> None:
+        """SIGHUP: read the configuration again; drivers and the log follow at once, the rest needs a restart and says so."""
+        try:
+            fresh = self.load_config()
+            keep = [pair for pair in self.bindings if pair[0] in fresh.protocol]
+            drivers = self._load(tuple(protocol for protocol in fresh.protocol if protocol not in self.config.protocol))
+        except Failure as failure:
+            self.log.event("reload", "error", status=int(failure.status), error=failure.what, remedy=failure.remedy)
+            return
+        needs_restart = [name for name in ("adapter", "pool", "loop") if getattr(fresh, name) != getattr(self.config, name)]
+        self.thread.call(lambda: self._exchange([pair for pair in self.bindings if pair not in keep], drivers))
+        self.config = fresh
+        self.log.event("reload", drivers=[protocol.driver for protocol in fresh.protocol], needs_restart=needs_restart)
+
+    def _exchange(self, old: list[tuple[ProtocolConfig, Binding]], new: list[tuple[ProtocolConfig, str, ProtocolDriver]]) -> None:
+        """On the data thread: unbind what is no longer wanted, bind what is new."""
+        adapter = self.miniport.adapter
+        for pair in old:
+            self.bindings.remove(pair)
+            if adapter.close(pair[1]) is Status.PENDING:
+                self.leaked += adapter.reclaim(pair[1])
+        taken = {binding.name for _, binding in self.bindings}
+        for protocol, name, driver in new:
+            free = next(one for one in (name, *(f"{name}-{number}" for number in range(2, 256))) if one not in taken)
+            try:
+                self._bind(protocol, free, driver)
+                taken.add(free)
+            except Failure as failure:
+                told = failure
+                self._post(lambda: self.log.event("reload", "error", status=int(told.status), error=told.what, remedy=told.remedy))
+
+    # stop
+
+    def _on_stop_signal(self, number: signal.Signals) -> None:
+        """The first one asks politely; the second one ends the process at once."""
+        if self.signals:
+            os._exit(Exit.KILLED_INT if number == signal.SIGINT else Exit.KILLED_TERM)
+        self.signals.append(number)
+        self.stopping.set()
+
+    async def _stop(self) -> int:
+        """Stop reading, unbind, wait for held packets, count, and say how it went."""
+        reason = "interface deleted" if self.gone else signal.Signals(self.signals[0]).name
+        self.log.event("stopping", reason=reason, adapter=self.miniport.adapter.name)
+        notify_manager("STOPPING=1")
+        deadline = time.monotonic() + self.config.loop.drain_timeout
+        closed = False
+        while not closed and await self._serve_while(self.thread.call(self._unbind), max(deadline - time.monotonic(), 0) + 1) is not None:
+            closed = all(binding.closed for _, binding in self.bindings)
+            if not closed and time.monotonic() >= deadline:
+                self.leaked += await self._serve_while(self.thread.call(self._reclaim), 1) or 0
+                break
+            await asyncio.sleep(0.005)
+        hangs = not self.thread.end(1)
+        if hangs:
+            self._name_the_hanging()
+        counters = self.miniport.counters()
+        self.miniport.halt()
+        # what was posted from other threads belongs before the last lines
+        await asyncio.sleep(0)
+        self.reports.drain()
+        self._log_bindings()
+        self.log.event("counters", **counters)
+        status = self._verdict(counters, hangs)
+        self.log.event("stopped", "info" if status is Exit.OK else "error", status=int(status), lost_log_lines=self.log.lost)
+        if hangs:
+            # a thread that cannot be ended would keep the process
+            os._exit(status)
+        return status
+
+    async def _serve_while(self, future: Any, timeout: float) -> Any:
+        """Wait for the data thread, with the loop running; None if it did not answer in time."""
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(future), timeout)
+        except (asyncio.TimeoutError, asyncio.CancelledError):
+            return None
+
+    def _unbind(self) -> bool:
+        """On the data thread: close every binding, the last one first; those that hold packets are asked again."""
+        self.thread.stop_reading()
+        for _, binding in reversed(self.bindings):
+            self.miniport.adapter.close(binding)
+        return True
+
+    def _reclaim(self) -> int:
+        return sum(self.miniport.adapter.reclaim(binding) for _, binding in self.bindings if not binding.closed)
+
+    def _name_the_hanging(self) -> None:
+        stack = self.thread.stack()
+        for _, binding in self.bindings:
+            file = file_of(type(binding.driver))
+            line = line_on_stack(stack, file) if file else None
+            if line is not None:
+                self.log.event("driver_error", "error", driver=binding.name, handler="unknown", type="Hang", message="does not return", where=f"{file}:{line}")
+
+    def _verdict(self, counters: dict[str, int], hangs: bool) -> Exit:
+        """Is every frame and every packet accounted for?"""
+        for broken in broken_sums(counters):
+            self.log.event("violation", "error", driver="vnic", rule="48", name="PoolConservationBroken", detail=broken)
+            return Exit.VIOLATION
+        if self.reports.refused or self.leaked or hangs or counters["pool_free"] != counters["pool_capacity"]:
+            return Exit.VIOLATION
+        return Exit.UNAVAILABLE if self.gone else Exit.OK
+
+
+def neighbour_of(address: bytes) -> bytes:
+    """The station address that the kernel's end of our own interface gets: ours, but for the last bit."""
+    return address[:5] + bytes([address[5] ^ 1])
+
+
+def notify_manager(message: str) -> None:
+    """Tell a service manager, if there is one, how things stand (the datagram protocol of NOTIFY_SOCKET)."""
+    path = os.environ.get("NOTIFY_SOCKET")
+    if not path:
+        return
+    import socket
+
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager:
+        manager.connect("\0" + path[1:] if path.startswith("@") else path)
+        manager.send(message.encode())

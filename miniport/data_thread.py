@@ -1,0 +1,141 @@
+"""
+The data thread: waits on the TAP, reads batches, writes what waits. Nothing else runs on it, except jobs between two batches.
+
+A link that is down is silent, and a link that was deleted shows as an error and not as something to read; both end in a sleep
+here, never in a spin.
+
+Next: `miniport/daemon.py`, which starts it and gives it jobs.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from types import FrameType
+from typing import Any, TypeVar
+
+from vnic import Adapter
+
+T = TypeVar("T")
+
+
+class DataThread:
+    """
+    Reads one adapter's descriptor until it is told to stop or the interface is gone.
+
+    Args:
+        adapter: what to read.
+        budget: frames in one batch; a job waits for one batch at most.
+        on_gone: called on this thread, once, when the interface was deleted.
+    """
+
+    def __init__(self, adapter: Adapter, budget: int, on_gone: Callable[[OSError], None]) -> None:
+        self.adapter = adapter
+        self.budget = budget
+        self.on_gone = on_gone
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._poll = select.epoll()
+        self._poll.register(self._wake, select.EPOLLIN)
+        self._watched = 0
+        self._reading = False
+        self._ending = False
+        self._thread = threading.Thread(target=self._run, name="vnic-data", daemon=True)
+
+    def start(self, fd: int) -> None:
+        """Attach the adapter to its descriptor and begin to read."""
+        self._fd = fd
+        self.adapter.attach(fd, self._nudge)
+        self._reading = True
+        self._thread.start()
+
+    def call(self, job: Callable[[], T]) -> Future[T]:
+        """
+        Run a function on the data thread, between two batches.
+
+        Returns:
+            Its result to come; never, while a driver does not return.
+        """
+        future: Future[T] = Future()
+        self._jobs.append((job, future))
+        self._nudge()
+        return future
+
+    def stop_reading(self) -> None:
+        """Leave the frames that come from now on where they are; jobs and waiting sends go on. To be called as a job."""
+        self._reading = False
+
+    def end(self, timeout: float) -> bool:
+        """
+        End the thread.
+
+        Returns:
+            False if it has not ended in time: a driver does not return.
+        """
+        self._ending = True
+        self._nudge()
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            return False
+        self._poll.close()
+        os.close(self._wake)
+        return True
+
+    def stack(self) -> FrameType | None:
+        """Where the thread is now, for whoever has to name a driver that does not return."""
+        return sys._current_frames().get(self._thread.ident or 0)
+
+    def _nudge(self) -> None:
+        os.eventfd_write(self._wake, 1)
+
+    def _run(self) -> None:
+        while not self._ending:
+            self._watch()
+            for descriptor, _ in self._poll.poll():
+                if descriptor == self._wake:
+                    os.eventfd_read(self._wake)
+            self._do_jobs()
+            if self._watched:
+                try:
+                    self._drain()
+                except OSError as error:
+                    self._reading = False
+                    self.adapter.flush()
+                    self.on_gone(error)
+
+    def _drain(self) -> None:
+        """Read until nothing is left, or a job waits; what was blocked may fit again."""
+        adapter, budget = self.adapter, self.budget
+        while True:
+            if adapter.send_blocked:
+                adapter.flush()
+            if not self._reading or adapter.receive_batch(budget) < budget or self._jobs:
+                return
+
+    def _watch(self) -> None:
+        """Ask for input while reading, for output only while sends wait: a TAP is nearly always ready for output."""
+        wanted = (select.EPOLLIN if self._reading else 0) | (select.EPOLLOUT if self.adapter.send_blocked else 0)
+        if wanted == self._watched:
+            return
+        if not self._watched:
+            self._poll.register(self._fd, wanted)
+        elif wanted:
+            self._poll.modify(self._fd, wanted)
+        else:
+            self._poll.unregister(self._fd)
+        self._watched = wanted
+
+    def _do_jobs(self) -> None:
+        while self._jobs:
+            job, future = self._jobs.popleft()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(job())
+            except BaseException as error:
+                future.set_exception(error)

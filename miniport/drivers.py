@@ -1,0 +1,223 @@
+"""
+Protocol drivers by name: bundled ones, installed ones (entry points `vnic.protocol`), and files (`path/file.py:Class`).
+
+Whatever a driver does wrong before it is bound ends as one `Failure` that names the driver and the line.
+
+Next: `vnic/driver.py`, what a driver is called with once it is loaded.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import shlex
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeGuard, get_args, get_type_hints
+
+import msgspec
+
+import vnic
+from miniport.config import ProtocolConfig, read_file
+from miniport.errors import Exit, Failure
+from miniport.log import escape, exception_fields, shown
+from vnic.driver import ProtocolDriver
+
+BUNDLED: dict[str, str] = {name: f"protocol.{name}" for name in ("arp", "capture", "hold", "icmp_echo", "sink")}
+"""Drivers that ship, with the module of each."""
+
+GROUP = "vnic.protocol"
+YES_NO = {"yes": True, "on": True, "true": True, "1": True, "no": False, "off": False, "false": False, "0": False}
+
+
+def parse_driver(text: str) -> ProtocolConfig:
+    """
+    Take a command line's `SPEC key=value ...` apart, with the quoting of a shell.
+
+    Raises:
+        Failure: of status USAGE.
+    """
+    what = f"--driver {shown(text)}"
+    try:
+        spec, *words = shlex.split(text) or [""]
+    except ValueError as error:
+        raise Failure(Exit.USAGE, what, str(error).lower()) from None
+    if not spec or ("=" in spec and ".py" not in spec):
+        raise Failure(Exit.USAGE, what, "begin with the name of a driver, or path/file.py:Class")
+    options: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key.isidentifier():
+            raise Failure(Exit.USAGE, f"{what}: {shown(word)}", "write options as key=value")
+        if key in options:
+            raise Failure(Exit.USAGE, f"{what}: {escape(key)} is given twice", "give it once")
+        options[key] = value
+    return ProtocolConfig(driver=spec, options=options)
+
+
+def load_driver(spec: str, options: Mapping[str, Any]) -> tuple[str, ProtocolDriver]:
+    """
+    Find a driver's class, convert its options and make an instance; nothing is bound.
+
+    Args:
+        spec: a name, or `path/file.py:Class`; the class can be left out if the file defines only one driver.
+        options: for its `__init__`; text is converted by the annotations there.
+
+    Returns:
+        The driver's name (the class's, for a file) and the instance.
+
+    Raises:
+        Failure: of status CONFIG.
+    """
+    path, _, class_name = spec.rpartition(":") if ".py:" in spec else (spec, "", "")
+    if path.endswith(".py"):
+        found = _pick(path, _load_file(path), class_name)
+        name = escape(found.__name__)
+    else:
+        found, name = (_bundled(spec) if spec in BUNDLED else _installed(spec)), escape(spec)
+    arguments = _convert(name, found, options)
+    try:
+        return name, found(**arguments)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise _broken(name, error, file_of(found), "mend the driver or its options") from None
+
+
+def binding_names(names: Iterable[str]) -> list[str]:
+    """Make the names of bindings unique: a driver given again becomes `name-2`, then `name-3`."""
+    unique: list[str] = []
+    for name in names:
+        number, candidate = 1, name
+        while candidate in unique:
+            number += 1
+            candidate = f"{name}-{number}"
+        unique.append(candidate)
+    return unique
+
+
+def file_of(driver: type) -> str | None:
+    """Name the file that a driver's class is from, as tracebacks spell it."""
+    return getattr(sys.modules.get(driver.__module__), "__file__", None)
+
+
+def _bundled(name: str) -> type[ProtocolDriver]:
+    """Import a driver that ships, from the `protocol` beside our `vnic`: the name is common, and what is found first wins."""
+    beside = Path(next(iter(vnic.__path__))).resolve().parent
+    try:
+        spec = importlib.util.find_spec("protocol")
+    except ValueError:
+        spec = None
+    folders = [str(Path(folder).resolve()) for folder in (spec.submodule_search_locations or ())] if spec else []
+    if str(beside / "protocol") not in folders[:1]:
+        found = folders[0] if folders else (spec.origin or "without a place") if spec else "missing"
+        what = f"driver {name}: the package 'protocol' that Python finds is {escape(found)}"
+        raise Failure(Exit.CONFIG, what, f"it must be the one in {escape(str(beside))}; rename the other or take it from the path")
+    try:
+        module = importlib.import_module(BUNDLED[name])
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise _broken(name, error, str(beside / "protocol" / f"{name}.py"), "install vnic again") from None
+    return _pick(name, module, "")
+
+
+def _installed(name: str) -> type[ProtocolDriver]:
+    """Find a driver among the entry points."""
+    # Not at the top: this import costs more than all others here, and a bundled driver does not need it.
+    from importlib.metadata import entry_points
+
+    points = {point.name: point for point in entry_points(group=GROUP)}
+    if name not in points:
+        known = sorted({*BUNDLED, *points})
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {escape(near[0])}? " if near else ""
+        listed = ", ".join(map(escape, known))
+        raise Failure(Exit.CONFIG, f"driver {shown(name)} is unknown", f"{hint}known are {listed}, or give path/file.py:Class")
+    try:
+        found = points[name].load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise _broken(escape(name), error, None, "install its package again, or remove it") from None
+    if not _is_driver(found):
+        raise Failure(Exit.CONFIG, f"driver {escape(name)}: {shown(found)} is no class of drivers", "derive it from vnic.ProtocolDriver")
+    return found
+
+
+def _load_file(path: str) -> ModuleType:
+    """Run a driver's file as it is now: no cached bytecode, and nothing written beside it."""
+    path = str(Path(path).absolute())
+    content = read_file(path)
+    # The path is a name that no other module has; a decorator such as `dataclass` looks its class's module up.
+    module = sys.modules[path] = ModuleType(path)
+    module.__file__ = path
+    try:
+        exec(compile(content, path, "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - to run it is what was asked for
+    except BaseException as error:
+        del sys.modules[path]
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise _broken(escape(Path(path).name), error, path, "mend the file") from None
+    return module
+
+
+def _pick(where: str, module: ModuleType, class_name: str) -> type[ProtocolDriver]:
+    """Choose the class: the one that is named, or the only driver that the module itself defines."""
+    where = escape(where)
+    own = {cls.__name__: cls for cls in vars(module).values() if _is_driver(cls) and cls.__module__ == module.__name__}
+    remedy = f"its classes derived from ProtocolDriver: {', '.join(map(escape, own)) or 'none'}"
+    if class_name:
+        named = getattr(module, class_name, None)
+        if not _is_driver(named):
+            raise Failure(Exit.CONFIG, f"{where} has no driver class {shown(class_name)}", remedy)
+        return named
+    if len(own) != 1:
+        raise Failure(Exit.CONFIG, f"{where} has not exactly one driver class", remedy)
+    return next(iter(own.values()))
+
+
+def _is_driver(found: object) -> TypeGuard[type[ProtocolDriver]]:
+    return isinstance(found, type) and issubclass(found, ProtocolDriver) and found is not ProtocolDriver
+
+
+def _convert(name: str, driver: type[ProtocolDriver], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert options to what `__init__` is annotated with, and check that none is missing or unknown."""
+    init = driver.__init__
+    taken = {} if init is ProtocolDriver.__init__ else dict(list(inspect.signature(init).parameters.items())[1:])
+    any_name = any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values())
+    named = {key: p for key, p in taken.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    try:
+        hints = get_type_hints(init, include_extras=True) if named else {}
+    except Exception as error:
+        raise _broken(name, error, file_of(driver), "mend the annotations of __init__") from None
+    for key in options:
+        if key not in named and not any_name:
+            listed = f"its options are {', '.join(map(escape, named))}" if named else "it has none"
+            near = difflib.get_close_matches(key, named, 1)
+            hint = f"did you mean {escape(near[0])}? " if near else ""
+            raise Failure(Exit.CONFIG, f"driver {name} has no option {shown(key)}", f"{hint}{listed}")
+    for key, parameter in named.items():
+        if parameter.default is parameter.empty and key not in options:
+            raise Failure(Exit.CONFIG, f"driver {name}: option {escape(key)} is missing", f"give {escape(key)}=...")
+    return {key: _convert_one(name, key, value, hints.get(key, Any)) for key, value in options.items()}
+
+
+def _convert_one(name: str, key: str, value: Any, hint: Any) -> Any:
+    kinds = get_args(hint) or (hint,)
+    if isinstance(value, str) and bool in kinds and str not in kinds:
+        value = YES_NO.get(value.lower(), value)
+    try:
+        return msgspec.convert(value, hint, strict=False, dec_hook=lambda kind, given: kind(given))
+    except Exception as error:
+        what = f"driver {name}: option {escape(key)}={shown(value)}"
+        raise Failure(Exit.CONFIG, what, escape(str(error)).replace("`", "")) from None
+
+
+def _broken(name: str, error: BaseException, file: str | None, remedy: str) -> Failure:
+    fields = exception_fields(error, file)
+    return Failure(Exit.CONFIG, f"driver {name}: {fields['type']}: {fields['message']} ({fields['where']})", remedy)

@@ -1,0 +1,41 @@
+"""
+Why the daemon could not start or go on: one line for a person, one exit status for a script.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """THE table of exit statuses."""
+
+    OK = 0
+    USAGE = 2
+    UNAVAILABLE = 69
+    """No /dev/net/tun, or the interface was deleted under the daemon."""
+    VIOLATION = 70
+    """A rule of the packet contract was broken, or packets were not home at the end."""
+    BUSY = 75
+    """Another process has the TAP."""
+    PERMISSION = 77
+    CONFIG = 78
+    KILLED_INT = 130
+    KILLED_TERM = 143
+
+
+class Failure(Exception):
+    """
+    The daemon cannot start or go on.
+
+    Args:
+        status: what the process exits with.
+        what: what is wrong, with the offending value.
+        remedy: what to do about it.
+    """
+
+    def __init__(self, status: Exit, what: str, remedy: str) -> None:
+        self.status = status
+        self.what = what
+        self.remedy = remedy
+        super().__init__(f"{what}: {remedy}")

@@ -1,0 +1,69 @@
+"""
+From what an adapter reports to lines in the log: who, which rule or exception, which line of code, and not too often.
+
+Next: `miniport/log.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from miniport.drivers import file_of
+from miniport.log import EventLog, Throttle, exception_fields
+from vnic import Binding, ContractViolation
+from vnic.ledger import where
+
+
+class Reports:
+    """
+    Writes the events `violation` and `driver_error`.
+
+    Called on the thread where it happened, often the data thread: what is too frequent costs a dictionary look-up there, and the
+    rest is written by whoever `post` hands it to.
+
+    Args:
+        log: where to.
+        post: runs a function soon, on a thread that may wait for the log.
+    """
+
+    def __init__(self, log: EventLog, post: Callable[[Callable[[], None]], None]) -> None:
+        self.log = log
+        self.post = post
+        self.refused = 0
+        self._throttle = Throttle()
+
+    def __call__(self, event: str, fields: dict[str, Any]) -> None:
+        binding, error = fields.get("binding"), fields["error"]
+        driver = binding.name if binding is not None else "miniport"
+        if event == "violation" and error.rule.cls == "A0":
+            self.refused += 1
+        key = (event, driver, error.rule.id if event == "violation" else (fields.get("handler"), type(error).__name__))
+        suppressed = self._throttle.allow(key)
+        if suppressed is None:
+            return
+        told = describe_violation(binding, error, fields.get("packet")) if event == "violation" else describe_error(binding, error, fields)
+        if suppressed:
+            told["suppressed"] = suppressed
+        level = "warning" if event == "violation" and error.rule.cls == "A1" else "error"
+        self.post(lambda: self.log.event(event, level, driver=driver, **told))
+
+    def drain(self) -> None:
+        """Tell what was suppressed and not yet told."""
+        for (event, driver, what), suppressed in self._throttle.drain():
+            self.log.event(event, "warning", driver=driver, rule_or_error=str(what), suppressed=suppressed)
+
+
+def describe_violation(binding: Binding | None, error: ContractViolation, packet: object) -> dict[str, Any]:
+    """The facts of a broken rule, for one line."""
+    told: dict[str, Any] = {"rule": error.rule.id, "name": error.rule.name, "class": error.rule.cls, "detail": error.detail}
+    if packet is not None:
+        told["history"] = error.history
+    if binding is not None:
+        told["where"] = where(binding.driver)
+    return told | {"remedy": error.rule.remedy}
+
+
+def describe_error(binding: Binding | None, error: BaseException, fields: dict[str, Any]) -> dict[str, Any]:
+    """The facts of an exception that came out of a driver, for one line."""
+    return {"handler": fields.get("handler")} | exception_fields(error, file_of(type(binding.driver)) if binding is not None else None)

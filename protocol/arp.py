@@ -1,0 +1,106 @@
+"""
+Arp: answer ARP requests for our IPv4 addresses (RFC 826). A request that is not exactly right is ignored.
+
+The replies show the life of a sent packet: allocated from the driver's own pool, written, sent, and freed by whoever has it last.
+
+Next: `protocol/icmp_echo.py`, which answers pings.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Interface
+
+from vnic import Packet, PacketFilter, PacketPool, ProtocolDriver, Status
+
+ETHERTYPE = 0x0806
+LENGTH = 42
+REQUEST = bytes.fromhex("0001 0800 06 04 0001")
+REPLY = bytes.fromhex("0001 0800 06 04 0002")
+"""Ethernet, IPv4, their address lengths, and the operation."""
+
+
+class Arp(ProtocolDriver):
+    """
+    Answer ARP requests, learn nothing.
+
+    Attributes:
+        addresses: the IPv4 addresses that are answered for, 4 bytes each.
+        answered: replies sent, or queued to be sent.
+        dropped: replies given up, because no packet was free or the send was refused.
+    """
+
+    packet_filter = PacketFilter.DIRECTED | PacketFilter.BROADCAST
+
+    def __init__(self, *, address: str | None = None) -> None:
+        """
+        Check the address.
+
+        Args:
+            address: the IPv4 address to answer for, "10.0.0.2" or "10.0.0.2/24"; without it, those of the adapter.
+
+        Raises:
+            ValueError: it is no IPv4 address of one station.
+        """
+        self.addresses = set[bytes]() if address is None else {parse(address)}
+        self.configured = address is not None
+        self.answered = 0
+        self.dropped = 0
+
+    def bind_adapter(self) -> None:
+        """Make the pool that replies are sent from."""
+        if not self.configured:
+            self.addresses = {parse(text) for text in self.binding.network_addresses if ":" not in text}
+        self.pool = PacketPool(16, 64, name="arp")
+
+    def unbind_adapter(self) -> None:
+        """Close the pool; its packets are all home, because no send is pending any more."""
+        self.pool.close()
+
+    def receive_packet(self, packet: Packet) -> int:
+        """Answer a request; the packet is not kept."""
+        if packet.ethertype != ETHERTYPE or packet.length < LENGTH:
+            return 0
+        frame = bytes(packet.data[:LENGTH])
+        sender, sender_ip, target_ip = frame[22:28], frame[28:32], frame[38:42]
+        if frame[14:22] != REQUEST or target_ip not in self.addresses:
+            return 0
+        if frame[6] & 1 or sender[0] & 1 or sender_ip in self.addresses:
+            return 0  # no station is a group, and none but us has our address: there is nobody to answer
+        us = self.binding.address
+        self.send(sender + us + ETHERTYPE.to_bytes(2) + REPLY + us + target_ip + sender + sender_ip)
+        return 0
+
+    def send(self, frame: bytes) -> None:
+        """Send a frame in a packet of our own; it is freed here, unless the send is pending."""
+        packet = self.pool.allocate()
+        if packet is None:
+            self.dropped += 1
+            return
+        packet.write(frame)
+        status = self.binding.send(packet)
+        if status != Status.PENDING:
+            self.pool.free(packet)
+        if status in (Status.SUCCESS, Status.PENDING):
+            self.answered += 1
+        else:
+            self.dropped += 1
+
+    def send_complete(self, packet: Packet, status: Status) -> None:
+        """Free a packet whose send was pending."""
+        self.pool.free(packet)
+
+
+def parse(text: str) -> bytes:
+    """
+    Read an IPv4 address, with or without a prefix length.
+
+    Raises:
+        ValueError: it is no IPv4 address of one station.
+    """
+    try:
+        address = IPv4Interface(text.strip()).packed
+    except ValueError:
+        raise ValueError(f"address {text!r} is no IPv4 address: write 10.0.0.2 or 10.0.0.2/24") from None
+    if not 0 < address[0] < 224:
+        raise ValueError(f"address {text!r} belongs to no single station: give one that does")
+    return address

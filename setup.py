@@ -1,0 +1,47 @@
+"""
+Compile `vnic/core.py`, and nothing else; all other settings are in `pyproject.toml`.
+
+An editable install is pure, any other build compiles or fails. `VNIC_BUILD=pure` makes a wheel for every machine, which needs
+no compiler; `VNIC_BUILD=require` says aloud what is the default.
+"""
+
+import os
+import shlex
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+COMPILED = ["vnic/core.py"]
+DIRECTIVES = {"binding": True, "boundscheck": False, "wraparound": False, "cdivision": True, "initializedcheck": False}
+
+
+class CompileCore(build_ext):
+    """Translate into build/, never beside the source: a stale C file or library there would win over an edited `core.py`."""
+
+    def build_extension(self, ext: Extension) -> None:
+        compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
+        if shutil.which(compiler) is None:
+            raise SystemExit(f"vnic: no C compiler ({compiler}): apt install build-essential, or build uncompiled with VNIC_BUILD=pure")
+        if not Path(sysconfig.get_path("include"), "Python.h").exists():
+            package = "python{}.{}-dev".format(*sys.version_info)
+            raise SystemExit(f"vnic: no Python.h for {sys.executable}: apt install {package}, or build uncompiled with VNIC_BUILD=pure")
+        from Cython.Build import cythonize  # not needed by a pure build
+
+        ext.sources = cythonize([ext], build_dir="build/cython", language_level=3, compiler_directives=DIRECTIVES)[0].sources
+        super().build_extension(ext)
+
+
+editable = "editable_wheel" in sys.argv or "develop" in sys.argv or "--inplace" in sys.argv
+mode = os.environ.get("VNIC_BUILD") or ("pure" if editable else "require")
+if mode not in ("pure", "require"):
+    raise SystemExit(f"vnic: VNIC_BUILD={mode!r}: must be 'pure' or 'require'")
+if editable and mode == "require":
+    raise SystemExit("vnic: VNIC_BUILD=require: an editable install is always pure, a compiled core in the tree goes stale; leave -e out")
+
+modules = COMPILED if mode == "require" else []
+extensions = [Extension(path.removesuffix(".py").replace("/", "."), [path], extra_compile_args=["-O2"]) for path in modules]
+setup(ext_modules=extensions, cmdclass={"build_ext": CompileCore})

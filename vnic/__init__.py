@@ -1,0 +1,45 @@
+"""
+NDIS for Linux user space: what a driver's author imports.
+
+    from vnic import Packet, ProtocolDriver
+
+Next: `vnic/driver.py`, the two driver contracts on one page.
+"""
+
+from vnic._version import __version__
+from vnic.core import (
+    COMPILED,
+    LOOPBACK,
+    MAX_BINDINGS,
+    PROTOCOL_RESERVED_SIZE_IN_PACKET,
+    Adapter,
+    Binding,
+    Packet,
+    PacketPool,
+    slot_size_for,
+)
+from vnic.driver import MiniportDriver, ProtocolDriver
+from vnic.filters import PacketFilter
+from vnic.states import PacketState
+from vnic.status import ContractViolation, OwnershipError, Status, VnicError
+
+__all__ = [
+    "COMPILED",
+    "LOOPBACK",
+    "MAX_BINDINGS",
+    "PROTOCOL_RESERVED_SIZE_IN_PACKET",
+    "Adapter",
+    "Binding",
+    "ContractViolation",
+    "MiniportDriver",
+    "OwnershipError",
+    "Packet",
+    "PacketFilter",
+    "PacketPool",
+    "PacketState",
+    "ProtocolDriver",
+    "Status",
+    "VnicError",
+    "__version__",
+    "slot_size_for",
+]
