@@ -1,5 +1,5 @@
 """
-Compile `vnic/core.py`, and nothing else; all other settings are in `pyproject.toml`.
+Compile the data path, the six modules that `vnic/core.py` names; all other settings are in `pyproject.toml`.
 
 An editable install is pure, any other build compiles or fails. `VNIC_BUILD=pure` makes a wheel for every machine, which needs
 no compiler; `VNIC_BUILD=require` says aloud what is the default.
@@ -15,12 +15,16 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-COMPILED = ["vnic/core.py"]
+COMPILED = [f"vnic/{name}.py" for name in ("packet", "pool", "ledger", "binding", "send", "adapter")]
 DIRECTIVES = {"binding": True, "boundscheck": False, "wraparound": False, "cdivision": True, "initializedcheck": False}
 
 
 class CompileCore(build_ext):
-    """Translate into build/, never beside the source: a stale C file or library there would win over an edited `core.py`."""
+    """Translate into build/, never beside the source: a stale C file or library there would win over an edited module."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
 
     def build_extension(self, ext: Extension) -> None:
         compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]

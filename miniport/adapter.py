@@ -48,8 +48,8 @@ class TapMiniport(MiniportDriver):
         try:
             pool = PacketPool(packets, slot_size_for(mtu), name=tap.name)
         except OSError as error:
-            size = packets * slot_size_for(mtu) >> 20
-            raise Failure(Exit.UNAVAILABLE, f"no memory for {packets} packets ({size} MiB): {error.strerror}", "ask for fewer packets") from None
+            what = f"no memory for {packets} packets ({packets * slot_size_for(mtu) >> 20} MiB): {error.strerror}"
+            raise Failure(Exit.UNAVAILABLE, what, "ask for fewer packets") from None
         self.adapter = Adapter(
             pool,
             self,

@@ -18,7 +18,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from miniport.adapter import TapMiniport, station_address
@@ -78,9 +80,8 @@ class Daemon:
         self.loop = asyncio.get_running_loop()
         self.stopping = asyncio.Event()
         adapter = self.config.adapter
-        self.log.event(
-            "starting", version=__version__, core="compiled" if COMPILED else "uncompiled", adapter=adapter.name, mtu=adapter.mtu, pid=os.getpid()
-        )
+        core = "compiled" if COMPILED else "uncompiled"
+        self.log.event("starting", version=__version__, core=core, adapter=adapter.name, mtu=adapter.mtu, pid=os.getpid())
         self._catch_strays()
         drivers = self._load(self.config.protocol)
         with contextlib.ExitStack() as undo:
@@ -216,7 +217,7 @@ class Daemon:
 
     def _log_counters(self) -> None:
         # between two batches the interface's counters agree with ours; behind a hanging driver they are better than nothing
-        values = self._ask(self.miniport.counters) or self.miniport.counters()
+        values: dict[str, Any] = self._ask(self.miniport.counters) or self.miniport.counters()
         self.log.event("counters", **values)
 
     def _dump(self) -> None:
@@ -306,12 +307,15 @@ class Daemon:
             keep = [pair for pair in self.bindings if pair[0] in fresh.protocol]
             drivers = self._load(tuple(protocol for protocol in fresh.protocol if protocol not in self.config.protocol))
         except Failure as failure:
-            self.log.event("reload", "error", status=int(failure.status), error=failure.what, remedy=failure.remedy)
+            self._reload_failed(failure)
             return
         needs_restart = [name for name in ("adapter", "pool", "loop") if getattr(fresh, name) != getattr(self.config, name)]
         self.thread.call(lambda: self._exchange([pair for pair in self.bindings if pair not in keep], drivers))
         self.config = fresh
         self.log.event("reload", drivers=[protocol.driver for protocol in fresh.protocol], needs_restart=needs_restart)
+
+    def _reload_failed(self, failure: Failure) -> None:
+        self.log.event("reload", "error", status=int(failure.status), error=failure.what, remedy=failure.remedy)
 
     def _exchange(self, old: list[tuple[ProtocolConfig, Binding]], new: list[tuple[ProtocolConfig, str, ProtocolDriver]]) -> None:
         """On the data thread: unbind what is no longer wanted, bind what is new."""
@@ -327,8 +331,7 @@ class Daemon:
                 self._bind(protocol, free, driver)
                 taken.add(free)
             except Failure as failure:
-                told = failure
-                self._post(lambda: self.log.event("reload", "error", status=int(told.status), error=told.what, remedy=told.remedy))
+                self._post(partial(self._reload_failed, failure))
 
     # stop
 
@@ -346,16 +349,16 @@ class Daemon:
         notify_manager("STOPPING=1")
         deadline = time.monotonic() + self.config.loop.drain_timeout
         closed = False
-        while not closed and await self._serve_while(self.thread.call(self._unbind), max(deadline - time.monotonic(), 0) + 1) is not None:
+        while not closed and await self._wait_for(self.thread.call(self._unbind), max(deadline - time.monotonic(), 0) + 1) is not None:
             closed = all(binding.closed for _, binding in self.bindings)
             if not closed and time.monotonic() >= deadline:
-                self.leaked += await self._serve_while(self.thread.call(self._reclaim), 1) or 0
+                self.leaked += await self._wait_for(self.thread.call(self._reclaim), 1) or 0
                 break
             await asyncio.sleep(0.005)
         hangs = not self.thread.end(1)
         if hangs:
             self._name_the_hanging()
-        counters = self.miniport.counters()
+        counters: dict[str, Any] = self.miniport.counters()
         self.miniport.halt()
         # what was posted from other threads belongs before the last lines
         await asyncio.sleep(0)
@@ -373,7 +376,7 @@ class Daemon:
         """Wait for the data thread, with the loop running; None if it did not answer in time."""
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), timeout)
-        except (asyncio.TimeoutError, asyncio.CancelledError):
+        except (TimeoutError, asyncio.CancelledError):
             return None
 
     def _unbind(self) -> bool:
@@ -392,7 +395,8 @@ class Daemon:
             file = file_of(type(binding.driver))
             line = line_on_stack(stack, file) if file else None
             if line is not None:
-                self.log.event("driver_error", "error", driver=binding.name, handler="unknown", type="Hang", message="does not return", where=f"{file}:{line}")
+                told = {"handler": "unknown", "type": "Hang", "message": "does not return", "where": f"{file}:{line}"}
+                self.log.event("driver_error", "error", driver=binding.name, **told)
 
     def _verdict(self, counters: dict[str, int], hangs: bool) -> Exit:
         """Is every frame and every packet accounted for?"""

@@ -151,7 +151,7 @@ class Throttle:
             self._keys[key] = [start, allowed + 1, 0]
             return int(suppressed)
 
-    def drain(self) -> Iterator[tuple[Hashable, int]]:
+    def drain(self) -> Iterator[tuple[Any, int]]:
         """Give, once, what was suppressed and not yet told: key and number."""
         with self._lock:
             keys, self._keys = self._keys, {}

@@ -76,6 +76,8 @@ INTERFACE: tuple[Counter, ...] = (
 """What the kernel counts on the interface itself; shown when the daemon could read it."""
 
 COUNTERS: tuple[Counter, ...] = COUNTED + GAUGES + INTERFACE
+COLUMN: dict[str, int] = {row.name: index for index, row in enumerate(COUNTED)}
+"""Where each of them stands in the counter block."""
 RX_DROPS: tuple[str, ...] = tuple(c.name for c in COUNTED if c.name.startswith("rx_dropped_"))
 TX_DROPS: tuple[str, ...] = tuple(c.name for c in COUNTED if c.name.startswith("tx_dropped_"))
 

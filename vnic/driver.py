@@ -158,7 +158,7 @@ def handler(driver: object, base: type, name: str) -> Callable[..., Any] | None:
     Returns:
         The bound method, or None if the driver leaves this handler alone.
     """
-    found = getattr(driver, name, None)
+    found: Callable[..., Any] | None = getattr(driver, name, None)
     if not callable(found) or getattr(found, "__func__", found) is getattr(base, name):
         return None
     return found

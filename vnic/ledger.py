@@ -1,18 +1,115 @@
 """
-Who holds which packet, since when, and which line of a driver's code is to be asked.
+The ledger: who holds which packet, since when, and what every change of ownership goes through.
 
-The ledger itself is in the packets (`vnic/core.py`); this is how a person reads it.
+Next: `vnic/binding.py`, the drivers that hold them.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from types import FrameType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from vnic.core import Adapter, Binding, Packet
-from vnic.states import PacketState
+from vnic.counters import COLUMN, COUNTED
+from vnic.packet import Packet, history_of
+from vnic.pool import PacketPool
+from vnic.states import Event, PacketState
+from vnic.status import ContractViolation, OwnershipError
+from vnic.verifier import rules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import Any
+
+    import cython
+
+    from vnic.core import Adapter, Binding
+else:
+    from vnic import _cython as cython
+
+INDICATED = int(PacketState.INDICATED)
+DO_RECLAIM = int(Event.RECLAIM)
+RETURNED = COLUMN["returned"]
+DRIVER_ERRORS = COLUMN["driver_errors"]
+VIOLATIONS = COLUMN["violations"]
+ENTRIES = len(COUNTED)
+
+
+class Ledger:
+    """
+    The counter block of one adapter, and what every change of ownership goes through.
+
+    It knows how often each binding promised to return a packet and how often it did, when a packet has no holder left, and how
+    a broken rule is counted and reported.
+    """
+
+    def __init__(self, report: Callable[[str, dict[str, Any]], None], reclaim: Callable[[Packet], None] | None) -> None:
+        self._report = report
+        self._reclaim = reclaim
+        self._thread = 0
+        if not cython.compiled:
+            self._counts = [0] * ENTRIES
+
+    def _copy(self) -> list[int]:
+        """The counter block, in the order of `vnic.counters.COUNTED`."""
+        index: cython.int
+        return [self._counts[index] for index in range(ENTRIES)]
+
+    def _home(self, packet: Packet, binding: object) -> None:
+        """Nobody holds the packet any more: hand it to the miniport, once."""
+        with cython.critical_section(packet):
+            packet._change(DO_RECLAIM)
+            self._counts[RETURNED] += 1
+        if packet.views:
+            self._violation(rules.RETAINED_VIEW, binding, packet, f"{packet.views} views of {packet!r} are alive at its last return")
+        if self._reclaim is None:
+            pool: PacketPool = packet.pool
+            with cython.critical_section(pool):
+                pool._put_back(packet)
+            return
+        try:
+            self._reclaim(packet)
+        except BaseException as error:
+            self._failed(None, "return_packet", error)
+
+    def _violation(self, rule: object, binding: object, packet: Packet, detail: str) -> object:
+        """Count and report a broken rule; answers the exception for the culprit."""
+        with cython.critical_section(self):
+            self._counts[VIOLATIONS] += 1
+        culprit: str = "the miniport" if binding is None else binding.name
+        if binding is not None:
+            binding.violations += 1
+        error = OwnershipError(rule, culprit, detail, "" if packet is None else history_of(packet))
+        error.reported = True
+        self._tell("violation", {"binding": binding, "error": error, "packet": packet})
+        return error
+
+    def _failed(self, binding: object, handler: str, error: object) -> None:
+        """Count and report an exception that came out of a driver."""
+        with cython.critical_section(self):
+            self._counts[DRIVER_ERRORS] += 1
+        if binding is not None:
+            binding.errors += 1
+        if isinstance(error, ContractViolation) and not error.reported:
+            with cython.critical_section(self):
+                self._counts[VIOLATIONS] += 1
+            error.reported = True
+            self._tell("violation", {"binding": binding, "error": error, "packet": None})
+        self._tell("driver_error", {"binding": binding, "handler": handler, "error": error})
+
+    def _tell(self, event: str, fields: dict) -> None:
+        try:
+            self._report(event, fields)
+        except Exception as error:
+            report_to_logging("report_failed", {"event": event, "error": error})
+
+
+def report_to_logging(event: str, fields: dict[str, Any]) -> None:
+    """Report to the standard `logging` module, under the name `vnic`: what an adapter does unless it is given another way."""
+    import logging
+
+    logging.getLogger("vnic").error("%s %s", event, fields, exc_info=fields.get("error"))
 
 
 class Holding(NamedTuple):
@@ -53,7 +150,7 @@ def where(driver: object, handler: str = "receive_packet") -> str:
     """
     code = getattr(getattr(type(driver), handler, None), "__code__", None)
     own = code.co_filename if code else getattr(sys.modules.get(type(driver).__module__), "__file__", "unknown")
-    return f"{own}:{line_on_stack(sys._getframe(1), own) or (code.co_firstlineno if code else 0)}"
+    return f"{own}:{line_on_stack(sys._getframe(0), own) or (code.co_firstlineno if code else 0)}"
 
 
 def line_on_stack(frame: FrameType | None, filename: str) -> int | None:

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
@@ -66,7 +67,7 @@ class Bench:
         self.frame = b"\xff" * 6 + b"\x02\0\0\0\0\x64" + b"\x88\xb5" + bytes(size - 14)
         self.adapter = self.make_adapter()
 
-    def make_adapter(self) -> object:
+    def make_adapter(self) -> Any:
         """Two Python drivers: one counts broadcasts, one keeps each packet until its batch is over."""
         from vnic import Adapter, MiniportDriver, Packet, PacketPool, ProtocolDriver, slot_size_for
 
@@ -96,7 +97,7 @@ class Bench:
         return adapter
 
     def refill(self) -> int:
-        return self.floor.fill(self.sender.fileno(), self.index, self.frame, len(self.frame), self.frames)
+        return int(self.floor.fill(self.sender.fileno(), self.index, self.frame, len(self.frame), self.frames))
 
     def run_c(self) -> float:
         """Fill, drain with the bare loop; nanoseconds per frame."""
@@ -104,12 +105,12 @@ class Bench:
         taken = self.floor.drain(self.fd, sent, ctypes.byref(got))
         if got.value != sent:
             raise SystemExit(f"bench: the C loop read {got.value} of {sent} frames")
-        return taken / sent
+        return float(taken / sent)
 
     def run_vnic(self) -> float:
         """Fill, drain with the adapter; nanoseconds per frame."""
-        sent, left = self.refill(), 0
-        left, receive = sent, self.adapter.receive_batch
+        sent = left = self.refill()
+        receive = self.adapter.receive_batch
         start = time.perf_counter_ns()
         while left > 0 and (count := receive(64)):
             left -= count
@@ -122,7 +123,10 @@ class Bench:
 def measure(bench: Bench, rounds: int) -> dict[str, object]:
     """Interleave; answer the medians over the rounds in which the floor stood still."""
     bench.run_c(), bench.run_vnic()
-    floors, costs, ratios, tried = [], [], [], 0
+    floors: list[float] = []
+    costs: list[float] = []
+    ratios: list[float] = []
+    tried = 0
     before = bench.run_c()
     while len(ratios) < rounds and tried < 6 * rounds:
         tried += 1
@@ -146,7 +150,7 @@ def measure(bench: Bench, rounds: int) -> dict[str, object]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").strip().splitlines()[0])
     parser.add_argument("--size", type=int, default=64, help="bytes of a frame (64)")
     parser.add_argument("--frames", type=int, default=20_000, help="frames queued for each run (20000)")
     parser.add_argument("--rounds", type=int, default=15, help="rounds to judge (15)")

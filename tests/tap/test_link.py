@@ -302,15 +302,13 @@ def test_an_error_in_the_callback_ends_the_watch_cleanly() -> None:
 def test_reading_and_watching_need_no_capability() -> None:
     async def body(index: int) -> None:
         async with watching(index) as (reports, _):
-            os.write(ready, b"x")
+            os.write(ready, b"\n")
             await reports.wait_for(lambda state: state is not None and state.mtu == 1234)
             assert reports.states[-1] == read_link(index)
 
     with open_tap("vnic0") as tap:
-        started, ready = os.pipe()
-        changer = os.fork()
-        if changer == 0:
-            os.read(started, 1)
-            os.execvp("ip", ["ip", "link", "set", "vnic0", "mtu", "1234"])
-        as_nobody(lambda: asyncio.run(body(tap.index)))
-        assert os.waitpid(changer, 0)[1] == 0
+        with subprocess.Popen(["sh", "-c", "read line && ip link set vnic0 mtu 1234"], stdin=subprocess.PIPE) as changer:
+            assert changer.stdin is not None
+            ready = changer.stdin.fileno()
+            as_nobody(lambda: asyncio.run(body(tap.index)))
+        assert changer.returncode == 0

@@ -5,6 +5,7 @@ The project itself: what is shipped, how it is built, and that its parts say the
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import re
 import shutil
@@ -18,6 +19,8 @@ import pytest
 
 import vnic
 from vnic import _version, core
+
+CORE = {"packet", "pool", "ledger", "binding", "send", "adapter"}
 
 TREE = Path(__file__).parents[2]
 PROJECT = tomllib.loads((TREE / "pyproject.toml").read_text())
@@ -64,9 +67,14 @@ def test_every_shipped_module_has_a_docstring(module: Path) -> None:
     assert ast.get_docstring(ast.parse((TREE / module).read_text()))
 
 
-def test_only_the_core_is_compiled() -> None:
-    assert constant(TREE / "setup.py", "COMPILED") == ["vnic/core.py"]
-    assert (TREE / "vnic/core.pyi").exists()
+def test_what_is_compiled_has_its_c_types_beside_it() -> None:
+    assert {path.stem for path in (TREE / "vnic").glob("*.pxd")} == CORE
+    build = (TREE / "setup.py").read_text()
+    assert all(f'"{name}"' in build for name in CORE)
+
+
+def test_the_core_names_what_is_compiled() -> None:
+    assert {name for name in CORE if f"{name}.py " in str(core.__doc__)} == CORE
 
 
 def test_only_the_core_uses_the_stand_in_for_cython() -> None:
@@ -75,7 +83,7 @@ def test_only_the_core_uses_the_stand_in_for_cython() -> None:
         for node in ast.walk(ast.parse((TREE / module).read_text())):
             if isinstance(node, ast.Import | ast.ImportFrom) and re.search(r"\b_?cython\b", ast.unparse(node)):
                 users.add(str(module))
-    assert users == {"vnic/core.py"}
+    assert users == {f"vnic/{name}.py" for name in CORE}
 
 
 def test_the_core_runs_without_cython() -> None:
@@ -88,7 +96,9 @@ def test_nothing_was_built_in_the_tree() -> None:
 
 
 def test_the_mode_of_the_core_is_that_of_its_file() -> None:
-    assert Path(str(core.__file__)).suffix == (".so" if core.COMPILED else ".py")
+    for name in CORE:
+        file = str(importlib.import_module(f"vnic.{name}").__file__)
+        assert Path(file).suffix == (".so" if core.COMPILED else ".py"), file
 
 
 def test_a_build_without_a_compiler_names_the_package_to_install(tmp_path: Path) -> None:

@@ -210,6 +210,7 @@ def test_a_frame_larger_than_rotate_bytes_has_a_file_of_its_own(wire: Wire, tmp_
     wire.give(frame(1), frame(2))
     close(wire)
     assert (frames(tmp_path / "a.pcapng.1"), frames(path)) == ([frame(1)], [frame(2)])
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_an_older_capture_is_not_overwritten(wire: Wire, tmp_path: Path) -> None:

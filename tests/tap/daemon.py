@@ -1,0 +1,326 @@
+"""
+Starts the daemon as a user would, reads its log, and checks every line of counters in it; and sends it frames.
+
+A test that uses it runs in a network namespace of its own: see `namespaced` in `tests/tap/namespace.py`.
+
+Next: `tests/tap/test_daemon.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+from tap.namespace import until
+
+from vnic.counters import COUNTED, broken_sums
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from types import TracebackType
+
+Event = dict[str, Any]
+
+VNIC = (sys.executable, "-P", "-m", "miniport")
+DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
+PROMISCUOUS_SINK = ("--driver", "sink promiscuous=yes")
+OUR_MAC = bytes.fromhex("020000000002")
+IN_FLIGHT = 400
+"""Frames that may wait in the interface's queue of 500."""
+
+
+class Daemon:
+    """
+    One daemon that is ready.
+
+    Args:
+        folder: where its log goes.
+        words: the arguments of `vnic run`; an interface's name is not among them.
+        name: the interface.
+        command: what runs; for another user, or another parent.
+        pass_fds: descriptors that it inherits.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *words: str,
+        name: str = "vnic0",
+        command: Sequence[str] = (*DIE_WITH_PARENT, *VNIC, "run"),
+        pass_fds: Sequence[int] = (),
+    ) -> None:
+        self.log = folder / f"{name}.log"
+        self.begun = time.monotonic()
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen([*command, name, *words], stderr=log, stdin=subprocess.DEVNULL, pass_fds=pass_fds)
+        self.pid = self.process.pid
+        try:
+            self.ready = self.wait_for("ready")
+        except BaseException:
+            self.kill()
+            raise
+        self.name = name
+        self.drivers: list[str] = self.ready["drivers"]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is not None:
+            print("the end of the log:", *self.log.read_text().splitlines()[-30:], sep="\n")
+        self.kill()
+
+    def kill(self) -> None:
+        """End the process if it still lives; no zombie is left."""
+        self.process.kill()
+        self.process.wait()
+
+    def events(self, name: str | None = None, after: int = 0, **fields: Any) -> list[Event]:
+        """
+        Read the log, one JSON object a line; a line that is being written is left for later.
+
+        Args:
+            name: only these events.
+            after: leave out so many lines of the log.
+            fields: only events with these values.
+        """
+        *lines, _ = self.log.read_bytes().split(b"\n")
+        found: list[Event] = [json.loads(line) for line in lines[after:]]
+        return [event for event in found if name in (None, event["event"]) and all(event.get(key) == value for key, value in fields.items())]
+
+    def mark(self) -> int:
+        """How many lines the log has now, for `after`."""
+        return len(self.events())
+
+    def wait_for(self, name: str, after: int = 0, seconds: float = 10.0, count: int = 1, **fields: Any) -> Event:
+        """Wait for an event; fail if it does not come, or the process ends without it."""
+        deadline = time.monotonic() + seconds
+        while True:
+            ended = self.process.poll() is not None
+            found = self.events(name, after, **fields)
+            if len(found) >= count:
+                return found[count - 1]
+            wanted = f"{count} x {name} {fields}"
+            assert not ended, f"ended with {self.process.returncode} before {wanted}:\n{self.log.read_text()[-4000:]}"
+            assert time.monotonic() < deadline, f"no {wanted} in {seconds} s:\n{self.log.read_text()[-4000:]}"
+            time.sleep(0.005)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    def dump(self) -> tuple[Event, dict[str, Event]]:
+        """
+        Ask for counters and bindings by SIGUSR1.
+
+        Returns:
+            The counters, and the bindings by their names.
+        """
+        after = self.mark()
+        self.signal(signal.SIGUSR1)
+        self.wait_for("binding" if self.drivers else "counters", after, count=max(len(self.drivers), 1))
+        events = self.events(after=after)
+        first = next((index for index, event in enumerate(events) if event["event"] == "binding"), len(events))
+        bindings = events[first : first + len(self.drivers)]
+        assert [binding["driver"] for binding in bindings] == self.drivers
+        counters = events[first - 1]
+        check_counters(counters)
+        return counters, {binding["driver"]: binding for binding in bindings}
+
+    def quiet(self) -> tuple[Event, dict[str, Event]]:
+        """Like `dump`, when every frame that entered the interface has been taken; the interface must have counted the same."""
+        until(lambda: taken(self.name) == self.dump()[0]["if_tx_packets"])
+        counters, bindings = self.dump()
+        assert counters["rx_frames"] == counters["if_tx_packets"]
+        return counters, bindings
+
+    def wait(self, seconds: float = 15.0) -> int:
+        """Wait for the end of the process; its exit status."""
+        return self.process.wait(seconds)
+
+    def stop(self, status: int = 0) -> Event:
+        """
+        End it by SIGTERM; check every line of counters, and that all packets are home.
+
+        Args:
+            status: the exit status that is expected.
+
+        Returns:
+            The last counters.
+        """
+        self.signal(signal.SIGTERM)
+        assert self.wait() == status, self.log.read_text()[-4000:]
+        last = self.check_log()
+        assert last["pool_free"] == last["pool_capacity"]
+        assert last["rx_frames"] == last["if_tx_packets"]
+        assert last["tx_frames"] == last["if_rx_packets"]
+        return last
+
+    def check_log(self) -> Event:
+        """Check what must hold of each line of counters, and from one to the next; the last one."""
+        lines = self.events("counters")
+        for line in lines:
+            check_counters(line)
+        for before, after in zip(lines, lines[1:], strict=False):
+            assert [row.name for row in COUNTED if after[row.name] < before[row.name]] == []
+        assert self.events("stopped", lost_log_lines=0)
+        return lines[-1]
+
+    def cpu_seconds(self) -> float:
+        """Processor time that it has used."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def resident_kib(self) -> int:
+        """Memory that it has resident, in KiB."""
+        lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("Rss:"))
+
+
+def check_counters(values: Event) -> None:
+    """Check that every frame and packet of a snapshot is accounted for."""
+    assert list(broken_sums(values)) == [], values
+
+
+def interface_statistics(name: str) -> tuple[int, int, int] | None:
+    """What the kernel counts on an interface: frames taken by the reader, dropped by the queue, written by the reader; None if it is gone."""
+    for line in Path("/proc/self/net/dev").read_text().splitlines():
+        label, _, columns = line.rpartition(":")
+        if label.strip() == name:
+            values = [int(column) for column in columns.split()]
+            return values[9], values[11], values[1]
+    return None
+
+
+def taken(name: str) -> int:
+    """Frames that the reader of an interface has taken."""
+    found = interface_statistics(name)
+    assert found is not None, f"interface {name} is gone"
+    return found[0]
+
+
+class Sender:
+    """
+    Sends raw frames into an interface, as the kernel's own stack would.
+
+    Attributes:
+        sent: frames handed over.
+    """
+
+    def __init__(self, name: str = "vnic0") -> None:
+        self.name = name
+        self.sent = 0
+        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        self.socket.bind((name, 0))
+        self.before = self.gone_through()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.socket.close()
+
+    def gone_through(self) -> int:
+        """Frames that were taken, or dropped by the queue."""
+        found = interface_statistics(self.name)
+        assert found is not None, f"interface {self.name} is gone"
+        return found[0] + found[1]
+
+    def waiting(self) -> int:
+        """Frames that are in the queue still, at most: frames of others make it look shorter."""
+        return self.sent - (self.gone_through() - self.before)
+
+    def send(self, frames: Iterable[bytes], *, paced: bool = True) -> None:
+        """Send frames; `paced`: so that the queue does not overflow. Ends when all of them have gone through."""
+        send = self.socket.send
+        for number, frame in enumerate(frames):
+            if paced and number % 128 == 127 and self.waiting() > IN_FLIGHT - 128:
+                until(lambda: self.waiting() <= IN_FLIGHT - 128, 20)
+            try:
+                send(frame)
+            except OSError as error:
+                # the queue is full: the kernel has counted it as dropped
+                if error.errno != 105:
+                    raise
+            self.sent += 1
+        until(lambda: self.waiting() <= 0, 20)
+
+
+class Load:
+    """Frames without an end, from a thread of its own, whatever happens to the interface."""
+
+    def __init__(self, frames: Sequence[bytes], name: str = "vnic0") -> None:
+        self.frames = frames
+        self.ending = threading.Event()
+        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        self.socket.bind((name, 0))
+        self.thread = threading.Thread(target=self.run)
+
+    def __enter__(self) -> Self:
+        self.thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.ending.set()
+        self.thread.join()
+        self.socket.close()
+
+    def run(self) -> None:
+        # about 30,000 frames a second: the pause is the rate, nothing waits for it
+        while not self.ending.wait(0.001):
+            for frame in self.frames:
+                try:
+                    self.socket.send(frame)
+                except OSError:
+                    break
+
+
+def frame(payload: bytes = bytes(46), to: bytes = OUR_MAC, ethertype: int = 0x88B5) -> bytes:
+    """Make a frame from a station that does not exist."""
+    return to + bytes.fromhex("020000000064") + ethertype.to_bytes(2) + payload
+
+
+def run(*words: str, input: str | None = None) -> str:
+    """Run a program that must succeed; what it printed."""
+    done = subprocess.run(words, input=input, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 0, f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def ip(*words: str) -> str:
+    """Run `ip`."""
+    return run("ip", *words)
+
+
+def link(name: str) -> Event | None:
+    """What `ip` says about an interface; None if there is none."""
+    links: list[Event] = json.loads(run("ip", "-j", "link"))
+    return next((found for found in links if found["ifname"] == name), None)
+
+
+def allow_ipv6() -> None:
+    """Let the kernel speak IPv6 on interfaces that are made from now on."""
+    for which in ("all", "default"):
+        Path(f"/proc/sys/net/ipv6/conf/{which}/disable_ipv6").write_text("0")
+
+
+def readable(fd: int, seconds: float = 10.0) -> bytes:
+    """Wait until a descriptor has something to read, and read it."""
+    assert select.select([fd], [], [], seconds)[0], "nothing came"
+    return os.read(fd, 4096)
+
+
+def needs(program: str, package: str) -> Callable[[Any], Any]:
+    """The mark of a test that needs a program."""
+    return pytest.mark.skipif(shutil.which(program) is None, reason=f"needs {program}: apt install {package}")

@@ -1,0 +1,569 @@
+"""
+An adapter: reads batches of frames into packets, shows them to its bindings, and has them back.
+
+Next: `miniport/adapter.py`, which gives it a TAP.
+"""
+
+from __future__ import annotations
+
+import errno as errors
+import os
+from threading import get_ident
+from time import time_ns
+from typing import TYPE_CHECKING
+
+from vnic import driver as contract
+from vnic.binding import Binding
+from vnic.counters import COLUMN, COUNTED
+from vnic.filters import PacketFilter
+from vnic.ledger import Ledger, report_to_logging
+from vnic.packet import BINDING_NAMES, HEADER_SIZE, MAX_BINDINGS, Packet
+from vnic.pool import PacketPool, slot_size_for
+from vnic.send import SendPath
+from vnic.states import BROKEN, Event, PacketState
+from vnic.status import Status, VnicError
+from vnic.verifier import rules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    import cython
+
+    from vnic.driver import MiniportDriver, ProtocolDriver
+else:
+    from vnic import _cython as cython
+
+if cython.compiled:
+    from cython.cimports.libc.errno import EINTR, errno
+    from cython.cimports.posix.unistd import read as c_read
+
+SUCCESS, PENDING = Status.SUCCESS, Status.PENDING
+MAX_BUDGET = 256
+OWNED = int(PacketState.OWNED)
+DO_INDICATE = int(Event.INDICATE)
+DO_LEND = int(Event.LEND)
+DO_RECLAIM = int(Event.RECLAIM)
+DIRECTED = int(PacketFilter.DIRECTED)
+ALL_MULTICAST = int(PacketFilter.ALL_MULTICAST)
+BROADCAST = int(PacketFilter.BROADCAST)
+BROADCAST_ADDRESS = 0xFFFFFFFFFFFF
+GROUP_BIT = 1 << 40
+ALL_LOCAL = int(PacketFilter.ALL_LOCAL)
+RX_FRAMES = COLUMN["rx_frames"]
+RX_BYTES = COLUMN["rx_bytes"]
+RX_DELIVERED = COLUMN["rx_delivered"]
+RX_FILTERED = COLUMN["rx_filtered"]
+RX_DROPPED_RUNT = COLUMN["rx_dropped_runt"]
+RX_DROPPED_TRUNCATED = COLUMN["rx_dropped_truncated"]
+RX_DROPPED_NO_PACKET = COLUMN["rx_dropped_no_packet"]
+RX_DROPPED_NO_DRIVER = COLUMN["rx_dropped_no_driver"]
+RX_RESOURCES = COLUMN["rx_resources"]
+RX_BATCHES = COLUMN["rx_batches"]
+INDICATED = COLUMN["indicated"]
+
+
+class Adapter:
+    """
+    A virtual NIC: one pool, one miniport, up to 128 bindings, and a file descriptor that carries frames.
+
+    `receive_batch` is called by one thread, the data thread; sends and returns may come from any. The adapter does not wait: who
+    polls the descriptor is the caller's business.
+
+    NDIS: a miniport adapter handle.
+
+    Args:
+        pool: the packets to receive into; the adapter lends them out, and the miniport gets them back.
+        miniport: its handlers; each that it leaves alone is done here.
+        name: the interface's name.
+        address: the 6-byte station address.
+        mtu: largest payload of a frame.
+        low_water: with this many packets free or fewer, frames are shown with status RESOURCES; by default an eighth of the pool,
+            at most 64.
+        send_queue: sends that may wait for room below, in order.
+        network_addresses: what `binding.network_addresses` answers.
+        report: called, on the thread where it happened, with "violation" or "driver_error" and its facts: `binding` (None: the
+            miniport), `error` (the exception), and `packet` or `handler`.
+    """
+
+    def __init__(
+        self,
+        pool: PacketPool,
+        miniport: MiniportDriver,
+        *,
+        name: str = "vnic0",
+        address: bytes = b"\x02\0\0\0\0\x02",
+        mtu: int = 1500,
+        low_water: int | None = None,
+        send_queue: int = 1024,
+        network_addresses: Sequence[str] = (),
+        report: Callable[[str, dict[str, Any]], None] | None = None,
+    ) -> None:
+        if pool.slot_size < slot_size_for(mtu):
+            raise ValueError(f"slots of {pool.slot_size} bytes are too small for MTU {mtu}: {slot_size_for(mtu)} are needed")
+        if len(address) != 6 or address[0] & 1:
+            raise ValueError(f"{address.hex(':')} is no 6-byte station address")
+        self.name = name
+        self.pool = pool
+        self.miniport = miniport
+        self.address = bytes(address)
+        self.mtu = mtu
+        self.low_water = min(64, pool.capacity // 8) if low_water is None else low_water
+        self.network_addresses = tuple(network_addresses)
+        self._ledger = Ledger(report or report_to_logging, contract.handler(miniport, contract.MiniportDriver, "return_packet"))
+        self._sends = SendPath(self._ledger, miniport, mtu, send_queue)
+        self._station = int.from_bytes(address, "big")
+        self._opened: list[Binding] = []
+        self._bindings: list[Binding] = []
+        self._reading = self._low = False
+        if not cython.compiled:
+            self._indices = [0] * MAX_BUDGET
+            self._lengths = [0] * MAX_BUDGET
+
+    @property
+    def bindings(self) -> tuple[Binding, ...]:
+        """The open bindings, in the order in which they were opened."""
+        return tuple(self._opened)
+
+    @property
+    def send_blocked(self) -> bool:
+        """Whether sends wait for room below: poll the descriptor for output, then `flush`."""
+        return self._sends.waiting() > 0
+
+    @property
+    def fd(self) -> int:
+        """The descriptor that was attached; -1 before."""
+        return self._sends.fd
+
+    @property
+    def link_up(self) -> bool:
+        """Whether the link is up, as `indicate_status` was last told."""
+        return self._sends.link_up
+
+    @property
+    def halted(self) -> bool:
+        """Whether the adapter has stopped."""
+        return self._sends.halted
+
+    def attach(self, fd: int, on_blocked: Callable[[], None] | None = None) -> None:
+        """
+        Read from and write to a non-blocking descriptor, one frame a call. The descriptor stays the caller's to close.
+
+        Args:
+            fd: a TAP, or a packet socket.
+            on_blocked: called, from the sending thread, when a send has to wait.
+        """
+        self._sends.fd = fd
+        self._sends.on_blocked = on_blocked
+
+    # bindings
+
+    def open(self, driver: ProtocolDriver, name: str) -> Binding:
+        """
+        Bind a driver: `driver.binding` is set, `bind_adapter` is called, and then its packet filter, which starts indications.
+
+        Returns:
+            The binding.
+
+        Raises:
+            VnicError: the driver declined, or no binding is free.
+            Exception: whatever `bind_adapter` raised; nothing is left of the binding then.
+
+        NDIS: ProtocolBindAdapter, NdisOpenAdapter; LC-24 to LC-26.
+        """
+        if None not in BINDING_NAMES:
+            raise VnicError(f"{MAX_BINDINGS} bindings are open, no more fit")
+        slot = BINDING_NAMES.index(None)
+        binding = Binding(self, driver, name, slot, self._ledger, self._sends)
+        BINDING_NAMES[slot] = name
+        driver.binding = binding
+        try:
+            status = driver.bind_adapter()
+            if status is not None and status != SUCCESS:
+                raise VnicError(f"driver {name} declined: {Status(status).name}")
+        except BaseException:
+            binding.closed = binding.closing = True
+            BINDING_NAMES[slot] = None
+            raise
+        self._opened.append(binding)
+        if not binding._filter_set:
+            binding._filter = int(driver.packet_filter)
+        self._reorder()
+        return binding
+
+    def close(self, binding: Binding) -> Status:
+        """
+        Unbind a driver: nothing is indicated to it any more, its waiting sends are aborted, `unbind_adapter` is called.
+
+        Returns:
+            SUCCESS; PENDING while it still holds packets: call again when they are back, or `reclaim` them.
+
+        NDIS: ProtocolUnbindAdapter, NdisCloseAdapter; LC-28 to LC-31, AMB-17.
+        """
+        if binding.closed:
+            return SUCCESS
+        if not binding.closing:
+            binding.closing = True
+            binding._filter = 0
+            self._reorder()
+            self._sends.abort(binding)
+            try:
+                binding.driver.unbind_adapter()
+            except BaseException as error:
+                self._ledger._failed(binding, "unbind_adapter", error)
+        if binding.promised != binding.returned:
+            return PENDING
+        self._forget(binding)
+        return SUCCESS
+
+    def reclaim(self, binding: Binding) -> int:
+        """
+        Take back, by force, every packet that a closing binding still holds. It is reported (rule 60); the other holders keep theirs.
+
+        Returns:
+            How many packets were taken back.
+        """
+        taken = 0
+        packet: Packet
+        for packet in self.pool.packets():
+            owed = binding.owed(packet)
+            if not owed:
+                continue
+            if not taken:
+                detail = f"it closes with {binding.held} returns owed, this packet's among them"
+                self._ledger._violation(rules.LEAKED_AT_UNBIND, binding, packet, detail)
+            taken += 1
+            for _ in range(owed):
+                binding._take_back(packet)
+        self._forget(binding)
+        return taken
+
+    def _forget(self, binding: Binding) -> None:
+        packet: Packet
+        for packet in self.pool.packets():
+            packet._promised[binding.slot] = packet._returned[binding.slot] = 0
+        binding.closed = True
+        self._opened.remove(binding)
+        self._reorder()
+        BINDING_NAMES[binding.slot] = None
+
+    def _reorder(self) -> None:
+        """Those who watch everything come first, so that they see a frame before its answer."""
+        binding: Binding
+        watchers, others = [], []
+        for binding in self._opened:
+            if not binding.closing:
+                (watchers if binding._filter & ALL_LOCAL else others).append(binding)
+        self._bindings = watchers + others
+        self._sends.watchers = watchers
+
+    # receive
+
+    def receive_batch(self, budget: int = 64) -> int:
+        """
+        Read frames until none is left or the budget is used, and indicate them.
+
+        Each frame is read straight into a free packet. When packets run low, the rest of the batch is shown with status RESOURCES:
+        drivers copy, and the packets stay here. With no packet at all a frame is read and counted as dropped; the reader never
+        stops. The GIL is released once for the whole batch.
+
+        Args:
+            budget: frames at most, 1 to 256.
+
+        Returns:
+            Frames taken from the descriptor; 0 if there were none.
+
+        Raises:
+            OSError: the descriptor is broken (EBADFD: the interface was deleted). Frames read before are indicated first.
+            VnicError: it is called by two threads at once, or from inside a handler.
+        """
+        if self._reading:
+            raise VnicError("receive_batch is running already: one thread reads an adapter")
+        self._reading = True
+        try:
+            return self._read_and_indicate(max(1, min(budget, MAX_BUDGET)))
+        finally:
+            self._reading = False
+
+    def _read_and_indicate(self, budget: cython.int) -> cython.int:
+        pool: PacketPool = self.pool
+        taken: cython.int = 0
+        count: cython.int = 0
+        failure: cython.int = 0
+        position: cython.int
+        fd: cython.int = self._sends.fd
+        self._ledger._thread = get_ident()
+        with cython.critical_section(pool):
+            while taken < budget and pool._top > 0:
+                pool._top -= 1
+                self._indices[taken] = pool._stack[pool._top]
+                taken += 1
+        if cython.compiled:
+            size: cython.Py_ssize_t = pool.slot_size
+            length: cython.Py_ssize_t
+            with cython.nogil:
+                while count < taken:
+                    length = c_read(fd, pool._bytes + self._indices[count] * size, size)
+                    if length < 0:
+                        failure = errno
+                        if failure == EINTR:
+                            continue
+                        break
+                    self._lengths[count] = cython.cast(cython.int, length)
+                    count += 1
+        else:
+            while count < taken:
+                try:
+                    self._lengths[count] = os.readv(fd, [pool._packets[self._indices[count]]._bytes])
+                except OSError as error:
+                    failure = error.errno
+                    break
+                count += 1
+        with cython.critical_section(pool):
+            for position in range(taken - 1, count - 1, -1):
+                pool._stack[pool._top] = self._indices[position]
+                pool._top += 1
+        if count:
+            self._indicate_batch(count)
+        elif taken == 0:
+            count = self._discard(budget)
+        if failure and failure != errors.EAGAIN:
+            raise OSError(failure, os.strerror(failure), self.name)
+        return count
+
+    def _indicate_batch(self, count: cython.int) -> None:
+        pool: PacketPool = self.pool
+        packet: Packet
+        position: cython.int
+        low: cython.bint = False
+        now: cython.longlong = time_ns()
+        self._ledger._counts[RX_BATCHES] += 1
+        for position in range(count):
+            packet = pool._packets[self._indices[position]]
+            pool._fresh(packet)
+            packet._length = self._lengths[position]
+            packet.time_received = now
+            low = low or pool._top + (count - position) <= self.low_water
+            packet._status = low
+            self._receive(packet)
+            if low:
+                with cython.critical_section(pool):
+                    pool._put_back(packet)
+        self._end_batch()
+        if pool._top < pool.low_water:
+            pool.low_water = pool._top
+        if low and not self._low:
+            self._name_the_holder()
+        self._low = low
+
+    def _receive(self, packet: Packet) -> None:
+        """Show one OWNED packet to every binding that accepts it; account for its frame; take the library's guard off."""
+        ledger: Ledger = self._ledger
+        bindings: list = self._bindings
+        binding: Binding
+        outcome: cython.int = RX_FILTERED
+        lent: cython.bint = packet._status != 0
+        last: cython.bint
+        length: cython.int = packet._length
+        packet.references = 1
+        with cython.critical_section(packet):
+            if lent:
+                packet._change(DO_LEND)
+            else:
+                packet._change(DO_INDICATE)
+                ledger._counts[INDICATED] += 1
+        if length < HEADER_SIZE:
+            outcome = RX_DROPPED_RUNT
+        elif length >= packet._slot_size:
+            outcome = RX_DROPPED_TRUNCATED
+        elif not bindings:
+            outcome = RX_DROPPED_NO_DRIVER
+        else:
+            destination: cython.ulonglong = self._destination(packet)
+            kind: cython.int = self._kind(destination)
+            for binding in bindings:
+                if not binding._accepts(kind, destination):
+                    continue
+                outcome = RX_DELIVERED
+                if lent:
+                    binding._show_and_copy(packet)
+                else:
+                    binding._show(packet)
+        with cython.critical_section(packet):
+            ledger._counts[RX_FRAMES] += 1
+            ledger._counts[RX_BYTES] += length
+            ledger._counts[outcome] += 1
+            packet.references -= 1
+            last = packet.references == 0
+        if lent:
+            packet._change(DO_RECLAIM)
+            if outcome == RX_DELIVERED:
+                ledger._counts[RX_RESOURCES] += 1
+        elif last:
+            ledger._home(packet, None)
+
+    def _destination(self, packet: Packet) -> cython.ulonglong:
+        if cython.compiled:
+            p: cython.p_uchar = packet._bytes
+            high: cython.ulonglong = (p[0] << 8) | p[1]
+            low: cython.ulonglong = (cython.cast(cython.ulonglong, p[2]) << 24) | (p[3] << 16) | (p[4] << 8) | p[5]
+            return (high << 32) | low
+        else:
+            return int.from_bytes(packet._bytes[:6], "big")
+
+    def _kind(self, destination: cython.ulonglong) -> cython.int:
+        """The filter bit that a destination needs; 0 for another station's."""
+        if destination & GROUP_BIT:
+            return BROADCAST if destination == BROADCAST_ADDRESS else ALL_MULTICAST
+        return DIRECTED if destination == self._station else 0
+
+    def _end_batch(self) -> None:
+        binding: Binding
+        bindings: list = self._bindings
+        for binding in bindings:
+            binding._end_batch()
+
+    def _discard(self, budget: cython.int) -> cython.int:
+        """No packet at all is free: read frames away and count them, so that the loss has a name."""
+        count: cython.int = 0
+        while count < budget:
+            try:
+                frame = os.read(self.fd, self.pool.slot_size)
+            except BlockingIOError:
+                break
+            count += 1
+            with cython.critical_section(self):
+                self._ledger._counts[RX_FRAMES] += 1
+                self._ledger._counts[RX_BYTES] += len(frame)
+                self._ledger._counts[RX_DROPPED_NO_PACKET] += 1
+        return count
+
+    def _name_the_holder(self) -> None:
+        """Packets have just run low: name the binding that holds more than half of them, if there is one."""
+        binding: Binding
+        for binding in self._opened:
+            if 2 * binding.held > self.pool.capacity:
+                detail = f"it holds {binding.held} of {self.pool.capacity} packets, {self.pool.available} are free"
+                self._ledger._violation(rules.POOL_STARVED, binding, None, detail)
+
+    def indicate(self, packets: Sequence[Packet]) -> None:
+        """
+        Show packets to every binding whose filter accepts them. The caller must own them and have set `status` on each.
+
+        A SUCCESS packet comes back through the miniport's `return_packet`, possibly before this returns. A RESOURCES packet is
+        the caller's own again when this returns; every packet after one is shown like it.
+
+        Raises:
+            OwnershipError: a packet is not the caller's to indicate (rule 17); none of them is shown then.
+            ValueError: a packet is from another pool than the adapter's.
+
+        NDIS: NdisMIndicateReceivePacket; RX-01 to RX-19, AMB-1.
+        """
+        packet: Packet
+        for packet in packets:
+            if packet.pool is not self.pool:
+                raise ValueError(f"{packet!r} is not from the adapter's pool {self.pool.name}")
+            if packet._state != OWNED:
+                raise self._ledger._violation(BROKEN[packet.state, Event.INDICATE], None, packet, f"{packet!r} is indicated")
+        low: cython.bint = False
+        self._ledger._thread = get_ident()
+        for packet in packets:
+            if packet._status:
+                low = True
+            elif low:
+                self._receive_copied(packet)
+                continue
+            packet.time_received = time_ns()
+            self._receive(packet)
+        self._end_batch()
+
+    def _receive_copied(self, packet: Packet) -> None:
+        """A SUCCESS packet behind a RESOURCES one: delivery is by copy, but by its own status it goes home through return_packet."""
+        packet._status = 1
+        packet.time_received = time_ns()
+        self._receive(packet)
+        packet._status = 0
+        with cython.critical_section(packet):
+            packet._change(DO_INDICATE)
+            self._ledger._counts[INDICATED] += 1
+        self._ledger._home(packet, None)
+
+    # send
+
+    def send_complete(self, packet: Packet, status: Status) -> None:
+        """
+        Give a packet back to its sender, whose send the miniport had answered with PENDING.
+
+        Raises:
+            OwnershipError: no send of this packet is pending (rule 50).
+
+        NDIS: NdisMSendComplete; TX-21, TX-22.
+        """
+        self._sends.complete(packet, status)
+
+    def flush(self) -> int:
+        """
+        Write waiting sends, in order, until the descriptor takes no more; each completes through `send_complete`.
+
+        Returns:
+            How many still wait.
+        """
+        return self._sends.flush()
+
+    # state
+
+    def indicate_status(self, status: Status) -> None:
+        """
+        Tell every driver that the link came up (MEDIA_CONNECT) or went down (MEDIA_DISCONNECT: sends answer NO_CABLE until it is up).
+
+        NDIS: NdisMIndicateStatus; LC-32, LC-33.
+        """
+        if status in (Status.MEDIA_CONNECT, Status.MEDIA_DISCONNECT):
+            self._sends.link_up = status == Status.MEDIA_CONNECT
+            if not self._sends.link_up:
+                self._sends.flush()
+        binding: Binding
+        for binding in self.bindings:
+            if binding._status is None or binding.closing:
+                continue
+            try:
+                binding._status(status)
+            except BaseException as error:
+                self._ledger._failed(binding, "status", error)
+
+    def halt(self) -> None:
+        """
+        Stop: waiting sends are aborted, new ones answer CLOSING. Bindings are closed by the caller before this, packets come home after.
+
+        NDIS: MiniportHalt; LC-18 to LC-21.
+        """
+        self._sends.halted = True
+        self._sends.abort(None)
+
+    def counters(self) -> dict[str, int]:
+        """
+        Take a snapshot of every counter and gauge of `vnic.counters`, save those of the interface itself.
+
+        The gauges are found by looking at every packet, not by adding and subtracting, so that the sums in
+        `vnic.counters.broken_sums` compare two independent ways of counting.
+        """
+        pool: PacketPool = self.pool
+        # these three belong together: no Python code may run between them
+        with cython.critical_section(pool):
+            found = pool._census()
+            counts = self._ledger._copy()
+            pending = self._sends.pending
+        values = {row.name: count for row, count in zip(COUNTED, counts, strict=True)}
+        values["held"] = found[PacketState.INDICATED]
+        values["tx_pending"] = pending
+        values["pool_capacity"] = pool.capacity
+        values["pool_free"] = found[PacketState.FREE]
+        values["pool_low_water"] = pool.low_water
+        values["pool_owned"] = found[PacketState.OWNED] + found[PacketState.LENT]
+        values["pool_indicated"] = found[PacketState.INDICATED]
+        values["pool_sending"] = found[PacketState.SENDING]
+        values["pool_quarantined"] = found[PacketState.QUARANTINED]
+        return values
+
+    def __repr__(self) -> str:
+        return f"<Adapter {self.name}: {len(self._opened)} bindings>"

@@ -1,0 +1,43 @@
+# C types of vnic/binding.py
+cimport cython
+
+from vnic.ledger cimport Ledger
+from vnic.packet cimport Packet
+from vnic.pool cimport PacketPool
+
+cdef int INDICATED, MULTICAST, ALL_MULTICAST, EVERYTHING, MAX_REFERENCES
+
+
+@cython.final
+cdef class Binding:
+    cdef readonly object adapter
+    cdef readonly object driver
+    cdef readonly object name
+    cdef readonly int slot
+    cdef readonly unsigned long long delivered
+    cdef readonly unsigned long long resources
+    cdef readonly unsigned long long promised
+    cdef readonly unsigned long long returned
+    cdef public unsigned long long errors
+    cdef public unsigned long long violations
+    cdef readonly int sends_pending
+    cdef readonly bint closing
+    cdef readonly bint closed
+    cdef Ledger _ledger
+    cdef object _sends
+    cdef int _filter
+    cdef bint _filter_set
+    cdef frozenset _multicast
+    cdef bint _seen
+    cdef object _receive_packet
+    cdef object _receive
+    cdef object _receive_complete
+    cdef object _send_complete
+    cdef object _status
+
+    cdef bint _accepts(self, int kind, unsigned long long destination)
+    cdef void _show(self, Packet packet)
+    cdef void _show_and_copy(self, Packet packet)
+    cdef void _end_batch(self)
+    cdef object _take_back(self, Packet packet)
+    cdef object _broken_return(self, Packet packet)

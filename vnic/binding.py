@@ -1,0 +1,326 @@
+"""
+A binding: one driver on one adapter, what it is shown, what it promised, what it sends.
+
+Next: `vnic/adapter.py`, which shows it frames, and `vnic/send.py`, which takes its sends.
+"""
+
+from __future__ import annotations
+
+from threading import get_ident
+from typing import TYPE_CHECKING
+
+from vnic import driver as contract
+from vnic.filters import PacketFilter
+from vnic.ledger import Ledger
+from vnic.packet import HEADER_SIZE, Packet
+from vnic.pool import PacketPool
+from vnic.states import PacketState
+from vnic.status import Status
+from vnic.verifier import rules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    import cython
+
+    from vnic.adapter import Adapter
+    from vnic.driver import ProtocolDriver
+    from vnic.send import SendPath
+else:
+    from vnic import _cython as cython
+
+INDICATED = int(PacketState.INDICATED)
+MULTICAST = int(PacketFilter.MULTICAST)
+ALL_MULTICAST = int(PacketFilter.ALL_MULTICAST)
+EVERYTHING = int(PacketFilter.PROMISCUOUS | PacketFilter.ALL_LOCAL)
+MAX_REFERENCES = 0xFFFF
+
+
+class Binding:
+    """
+    One driver on one adapter: what it wants to see, what it owes, what it sent.
+
+    NDIS: a binding handle, from NdisOpenAdapter.
+
+    Attributes:
+        name: names the driver wherever it is reported.
+        slot: its column in every packet's promised/returned pairs.
+        delivered: frames shown to it.
+        resources: those of them with status RESOURCES.
+        promised: returns it promised, over all packets.
+        returned: returns it made.
+        errors: exceptions that came out of it.
+        violations: rules it broke.
+        sends_pending: sends it still owes a completion for.
+        closing: nothing is indicated to it any more, sends answer CLOSING.
+        closed: it is gone; any use raises (rule 98).
+    """
+
+    def __init__(self, adapter: Adapter, driver: ProtocolDriver, name: str, slot: int, ledger: Ledger, sends: SendPath) -> None:
+        self.adapter = adapter
+        self.driver = driver
+        self.name = name
+        self.slot = slot
+        self.delivered = self.resources = self.promised = self.returned = self.errors = self.violations = 0
+        self.sends_pending = 0
+        self.closing = self.closed = False
+        self._ledger = ledger
+        self._sends = sends
+        self._filter = 0
+        self._filter_set = False
+        self._multicast = frozenset()
+        self._seen = False
+        self._receive_packet = driver.receive_packet
+        self._receive = contract.handler(driver, contract.ProtocolDriver, "receive")
+        self._receive_complete = contract.handler(driver, contract.ProtocolDriver, "receive_complete")
+        self._send_complete = contract.handler(driver, contract.ProtocolDriver, "send_complete")
+        self._status = contract.handler(driver, contract.ProtocolDriver, "status")
+
+    @property
+    def held(self) -> int:
+        """Returns that the binding still owes, over all packets."""
+        return self.promised - self.returned
+
+    @property
+    def address(self) -> bytes:
+        """The adapter's 6-byte station address. NDIS: OID_802_3_CURRENT_ADDRESS."""
+        return self.adapter.address
+
+    @property
+    def mtu(self) -> int:
+        """Largest payload of a frame, in bytes. NDIS: OID_GEN_MAXIMUM_FRAME_SIZE."""
+        return self.adapter.mtu
+
+    @property
+    def network_addresses(self) -> tuple[str, ...]:
+        """The layer-3 addresses ("10.0.0.2/24") that the adapter was configured to answer for."""
+        return self.adapter.network_addresses
+
+    @property
+    def packet_filter(self) -> PacketFilter:
+        """
+        Which frames are shown to the binding; setting it replaces it, and a value other than NONE starts indications.
+
+        NDIS: OID_GEN_CURRENT_PACKET_FILTER; RX-56, RX-57.
+        """
+        return PacketFilter(self._filter)
+
+    @packet_filter.setter
+    def packet_filter(self, value: PacketFilter) -> None:
+        self._require_open("its packet filter is set")
+        self._filter = int(value)
+        self._filter_set = True
+        self.adapter._reorder()
+
+    @property
+    def multicast_list(self) -> tuple[bytes, ...]:
+        """
+        The group addresses that MULTICAST accepts; setting it replaces the list.
+
+        Raises:
+            ValueError: an address is not 6 bytes long, or no group address.
+
+        NDIS: OID_802_3_MULTICAST_LIST; RX-59.
+        """
+        return tuple(sorted(value.to_bytes(6, "big") for value in self._multicast))
+
+    @multicast_list.setter
+    def multicast_list(self, addresses: Iterable[bytes]) -> None:
+        self._require_open("its multicast list is set")
+        listed = [bytes(address) for address in addresses]
+        for address in listed:
+            if len(address) != 6 or not address[0] & 1:
+                raise ValueError(f"{address.hex(':') or 'nothing'} is no 6-byte group address")
+        self._multicast = frozenset(int.from_bytes(address, "big") for address in listed)
+
+    def owed(self, packet: Packet) -> int:
+        """How often the binding still has to return this packet."""
+        return packet._promised[self.slot] - packet._returned[self.slot] if packet._state == INDICATED else 0
+
+    def reserved(self, packet: Packet) -> memoryview:
+        """
+        The binding's own scratch bytes in a packet that it holds, or that it is being shown.
+
+        Each binding has its own area of each packet; it is not cleared between frames.
+
+        Returns:
+            A writable view of `packet.pool.reserved_size` bytes.
+
+        Raises:
+            OwnershipError: the binding does not hold the packet (rule 15).
+
+        NDIS: NDIS_PACKET.ProtocolReserved of a received packet; PKT-34, AMB-14.
+        """
+        if packet._asked != self.slot and not self.owed(packet):
+            raise self._ledger._violation(rules.RESERVED_TRESPASS, self, packet, f"its area of {packet!r} is touched")
+        pool: PacketPool = packet.pool
+        start = packet.index * pool.reserved_size
+        return memoryview(pool._reserved_area(self.slot))[start : start + pool.reserved_size]
+
+    def return_packets(self, packets: Iterable[Packet]) -> None:
+        """
+        Give up one reference of each packet; a packet whose last reference this was goes back to the miniport at once.
+
+        The same packet may stand in `packets` several times. Every legal return is made, even if another one is refused.
+
+        Raises:
+            OwnershipError: nothing is owed for a packet (rules 01 to 05); the first such is named, its state is untouched.
+
+        NDIS: NdisReturnPackets; RX-27 to RX-33.
+        """
+        if self.closed:
+            self._require_open("it returns packets")
+        first: object = None
+        packet: Packet
+        for packet in packets:
+            refused = self._take_back(packet)
+            if refused is not None and first is None:
+                first = refused
+        if first is not None:
+            raise first
+
+    def send(self, packet: Packet) -> Status:
+        """
+        Lend a packet of the driver's own downward.
+
+        SUCCESS or an error: it is the driver's again, and that was all. PENDING: it comes back through `send_complete`, once.
+        May be called from any thread.
+
+        Returns:
+            SUCCESS, PENDING, INVALID_PACKET (shorter than 14 bytes or longer than MTU + 18), NO_CABLE (link down), RESOURCES (the
+            send queue is full), CLOSING, ADAPTER_REMOVED, or FAILURE.
+
+        Raises:
+            OwnershipError: the packet is not the driver's to send (rules 55, 58), or the binding is closed (rule 57).
+
+        NDIS: NdisSend; TX-01 to TX-05.
+        """
+        if self.closed:
+            raise self._ledger._violation(rules.SEND_ON_CLOSED, self, packet, f"{packet!r} is sent after close")
+        return self._sends.send(self, packet)
+
+    def send_packets(self, packets: Iterable[Packet]) -> None:
+        """
+        Lend several packets downward, in order; each comes back through `send_complete`, exactly once, whatever became of it.
+
+        Raises:
+            OwnershipError: a packet is not the driver's to send; the others are sent, this one gets no completion.
+
+        NDIS: NdisSendPackets; TX-06 to TX-10.
+        """
+        if self.closed:
+            raise self._ledger._violation(rules.SEND_ON_CLOSED, self, None, "packets are sent after close")
+        self._sends.send_packets(self, list(packets))
+
+    def __repr__(self) -> str:
+        return f"<Binding {self.name} of {self.adapter.name}: holds {self.held}>"
+
+    def _require_open(self, what: str) -> None:
+        if self.closed:
+            raise self._ledger._violation(rules.CLOSED_BINDING, self, None, f"{what} after close")
+
+    def _accepts(self, kind: cython.int, destination: cython.ulonglong) -> cython.bint:
+        """Whether the filter lets a frame through, given the filter bit that its destination needs."""
+        if self._filter & (kind | EVERYTHING):
+            return True
+        return self._filter & MULTICAST and kind == ALL_MULTICAST and destination in self._multicast
+
+    def _show(self, packet: Packet) -> None:
+        """Ask one driver how many references it keeps, and write its promise down."""
+        count: cython.int
+        self.delivered += 1
+        self._seen = True
+        if packet._promised[self.slot]:
+            packet._promised[self.slot] = packet._returned[self.slot] = 0
+        packet._asked = self.slot
+        try:
+            answer = self._receive_packet(packet)
+        except BaseException as error:
+            self._ledger._failed(self, "receive_packet", error)
+            answer = 0
+        if type(answer) is not int or not 0 <= answer <= MAX_REFERENCES:
+            self._ledger._violation(rules.ILLEGAL_ANSWER, self, packet, f"receive_packet answered {answer!r:.100}")
+        elif answer:
+            count = answer
+            with cython.critical_section(packet):
+                packet._promised[self.slot] = count
+                packet.references += count
+                self.promised += count
+        elif packet.views and packet.references == 1:
+            self._ledger._violation(rules.RETAIN_UNDECLARED, self, packet, f"it answered 0 and keeps {packet.views} views")
+        packet._asked = -1
+
+    def _show_and_copy(self, packet: Packet) -> None:
+        """Show a packet that nobody may keep: through `receive` if the driver has it, else through `receive_packet`."""
+        views: cython.int = packet.views
+        answer: object = 0
+        self.delivered += 1
+        self.resources += 1
+        self._seen = True
+        packet._asked = self.slot
+        try:
+            if self._receive is not None:
+                show_lookahead(self._receive, packet)
+            else:
+                answer = self._receive_packet(packet)
+        except BaseException as error:
+            self._ledger._failed(self, "receive" if self._receive is not None else "receive_packet", error)
+        packet._asked = -1
+        if answer != 0:
+            self._ledger._violation(rules.RETAIN_ON_RESOURCES, self, packet, f"receive_packet answered {answer!r:.100} to status RESOURCES")
+        elif packet.views > views:
+            self._ledger._violation(rules.RETAIN_ON_RESOURCES, self, packet, f"it keeps {packet.views - views} views")
+
+    def _take_back(self, packet: Packet) -> object:
+        """Count one return; the packet goes home with the last. Answers the violation, nothing changed, if none is owed."""
+        last: cython.bint = False
+        owed: cython.bint
+        with cython.critical_section(packet):
+            owed = packet._state == INDICATED and packet._returned[self.slot] < packet._promised[self.slot]
+            if owed:
+                packet._returned[self.slot] += 1
+                packet.references -= 1
+                self.returned += 1
+                last = packet.references == 0
+        if not owed:
+            return self._ledger._violation(self._broken_return(packet), self, packet, f"{packet!r} is returned")
+        if last:
+            self._ledger._home(packet, self)
+        return None
+
+    def _broken_return(self, packet: Packet) -> object:
+        if packet._asked == self.slot:
+            return rules.RETURN_INSIDE_HANDLER if get_ident() == self._ledger._thread else rules.RETURN_BEFORE_ANSWER
+        if packet._state != INDICATED:
+            return rules.OVER_RETURN
+        return rules.DOUBLE_RETURN if packet._promised[self.slot] else rules.WRONG_BINDING
+
+    def _end_batch(self) -> None:
+        """Call `receive_complete`, if the binding saw a frame of the batch."""
+        if not self._seen:
+            return
+        self._seen = False
+        if self._receive_complete is None:
+            return
+        try:
+            self._receive_complete()
+        except BaseException as error:
+            self._ledger._failed(self, "receive_complete", error)
+
+
+def show_lookahead(receive: Callable[..., Any], packet: Packet) -> object:
+    """Call a `receive` handler with views that are closed when it returns, whatever it does."""
+    frame = packet.data
+    header = frame[:HEADER_SIZE]
+    lookahead = frame[HEADER_SIZE:]
+    try:
+        receive(packet, header, lookahead, len(lookahead))
+    finally:
+        for view in (header, lookahead, frame):
+            try:
+                view.release()
+            except BufferError:
+                # the driver made something else of it that is still alive: the count of views tells
+                pass
+    return None

@@ -1,0 +1,21 @@
+# C types of vnic/ledger.py
+cimport cython
+
+from vnic.packet cimport Packet
+from vnic.pool cimport PacketPool
+
+cdef int INDICATED, DO_RECLAIM, RETURNED, DRIVER_ERRORS, VIOLATIONS, ENTRIES
+
+
+@cython.final
+cdef class Ledger:
+    cdef object _report
+    cdef object _reclaim
+    cdef unsigned long long _thread
+    cdef unsigned long long _counts[64]
+
+    cdef list _copy(self)
+    cdef object _violation(self, object rule, object binding, Packet packet, str detail)
+    cdef void _failed(self, object binding, str handler, object error)
+    cdef void _home(self, Packet packet, object binding)
+    cdef void _tell(self, str event, dict fields)

@@ -1,0 +1,32 @@
+# C types of vnic/pool.py
+cimport cython
+
+from vnic.packet cimport Packet
+
+cdef int FREE, OWNED, DO_ALLOCATE, DO_FREE, DO_QUARANTINE, DO_RELEASE, STATES
+
+
+@cython.final
+cdef class PacketPool:
+    cdef readonly object name
+    cdef readonly int capacity
+    cdef readonly int slot_size
+    cdef readonly int reserved_size
+    cdef readonly int low_water
+    cdef readonly unsigned long long allocations
+    cdef readonly unsigned long long exhausted
+    cdef list _packets
+    cdef int *_stack
+    cdef int _top
+    cdef bint _open
+    cdef object _writable
+    cdef object _readable
+    cdef dict _reserved
+    cdef unsigned char *_bytes
+    cdef Py_buffer _write_view
+    cdef Py_buffer _read_view
+
+    cdef list _census(self)
+    cdef object _require_open(self)
+    cdef void _fresh(self, Packet packet) noexcept
+    cdef void _put_back(self, Packet packet) noexcept

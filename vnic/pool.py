@@ -1,0 +1,280 @@
+"""
+A pool: a fixed number of packets over one block of memory, and the stack of those that are free.
+
+Next: `vnic/ledger.py`, what happens to a packet that is out.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from typing import TYPE_CHECKING
+
+from vnic.packet import HEADER_SIZE, Packet, history_of
+from vnic.states import BROKEN, Event, PacketState
+from vnic.status import ContractViolation, OwnershipError
+from vnic.verifier import rules
+
+if TYPE_CHECKING:
+    import cython
+else:
+    from vnic import _cython as cython
+
+if cython.compiled:
+    from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+    from cython.cimports.libc.stdlib import free as c_free
+    from cython.cimports.libc.stdlib import malloc as c_malloc
+
+PROTOCOL_RESERVED_SIZE_IN_PACKET = 32
+"""Four pointers on a 64-bit system. NDIS: PROTOCOL_RESERVED_SIZE_IN_PACKET; PKT-04."""
+MAX_PACKETS = 0xFFFF
+VLAN_SIZE = 4
+
+OWNED = int(PacketState.OWNED)
+FREE = int(PacketState.FREE)
+STATES = len(PacketState)
+DO_ALLOCATE = int(Event.ALLOCATE)
+DO_FREE = int(Event.FREE)
+DO_QUARANTINE = int(Event.QUARANTINE)
+DO_RELEASE = int(Event.RELEASE)
+
+
+def slot_size_for(mtu: int) -> int:
+    """
+    Size a slot so that the largest frame of an MTU, two VLAN tags included, leaves at least one byte free.
+
+    A read that fills a whole slot is therefore a cut frame. The size is an odd number of cache lines, so that the headers of
+    neighbouring slots do not compete for the same cache sets.
+
+    Args:
+        mtu: largest payload of a frame, in bytes.
+
+    Returns:
+        Bytes, a multiple of 64.
+    """
+    lines = (mtu + HEADER_SIZE + 2 * VLAN_SIZE) // 64 + 1
+    return 64 * (lines | 1)
+
+
+class PacketPool:
+    """
+    A fixed number of packets over one block of memory; whoever made the pool owns them all.
+
+    Everything is allocated here, once. The memory is a memfd mapped twice: the owner writes through one mapping, everybody else
+    sees the other, which the processor itself keeps read-only. The free stack is last in, first out, so that the next frame
+    lands in a slot that is still in the cache.
+
+    NDIS: NdisAllocatePacketPool; PKT-01 to PKT-25.
+
+    Args:
+        capacity: packets, 1 to 65,535.
+        slot_size: bytes of each packet's slot; see `slot_size_for`.
+        reserved_size: bytes of `binding.reserved(packet)`.
+        name: shown wherever the pool or a packet of it is named.
+
+    Raises:
+        ContractViolation: capacity is out of range (rule 46).
+        OSError: the memory cannot be had.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        slot_size: int = 1600,
+        *,
+        reserved_size: int = PROTOCOL_RESERVED_SIZE_IN_PACKET,
+        name: str = "pool",
+    ) -> None:
+        self._open = False
+        if not 0 < capacity <= MAX_PACKETS:
+            raise ContractViolation(rules.POOL_LIMIT, name, f"a pool of {capacity} packets was asked for")
+        if slot_size <= HEADER_SIZE or reserved_size < 0:
+            raise ValueError(f"a slot of {slot_size} bytes with {reserved_size} reserved cannot hold a frame")
+        self.name = name
+        self.capacity = self.low_water = self._top = capacity
+        self.slot_size = slot_size
+        self.reserved_size = reserved_size
+        self.allocations = self.exhausted = 0
+        self._reserved = {}
+        self._map((capacity + 1) * slot_size)
+        self._packets = [Packet(self, index) for index in range(capacity)]
+        if cython.compiled:
+            self._stack = cython.cast(cython.p_int, c_malloc(capacity * cython.sizeof(cython.int)))
+            if not self._stack:
+                raise MemoryError
+            size: cython.Py_ssize_t = slot_size
+            shared: cython.p_uchar = cython.cast(cython.p_uchar, self._read_view.buf)
+            packet: Packet
+            for packet in self._packets:
+                packet._bytes = self._bytes + packet.index * size
+                packet._shared = shared + packet.index * size
+        else:
+            self._stack = [0] * capacity
+        for index in range(capacity):
+            self._stack[index] = capacity - 1 - index
+        self._open = True
+
+    def _map(self, size: int) -> None:
+        descriptor = os.memfd_create(f"vnic-{self.name}"[:200], os.MFD_CLOEXEC)
+        try:
+            os.ftruncate(descriptor, size)
+            # faulted in now, so that the data path never is
+            flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
+            self._writable = mmap.mmap(descriptor, size, flags, mmap.PROT_READ | mmap.PROT_WRITE)
+            self._readable = mmap.mmap(descriptor, size, flags, mmap.PROT_READ)
+        finally:
+            os.close(descriptor)
+        if cython.compiled:
+            PyObject_GetBuffer(self._writable, cython.address(self._write_view), PyBUF_WRITABLE)
+            PyObject_GetBuffer(self._readable, cython.address(self._read_view), PyBUF_SIMPLE)
+            self._bytes = cython.cast(cython.p_uchar, self._write_view.buf)
+        else:
+            self._bytes = memoryview(self._writable)
+            self._shared = memoryview(self._readable)
+
+    if cython.compiled:
+
+        def __dealloc__(self):
+            c_free(self._stack)
+            PyBuffer_Release(cython.address(self._write_view))
+            PyBuffer_Release(cython.address(self._read_view))
+
+    @property
+    def available(self) -> int:
+        """Packets on the free stack."""
+        return self._top
+
+    @property
+    def usage(self) -> int:
+        """Packets that are out. NDIS: NdisPacketPoolUsage; PKT-16."""
+        return self.capacity - self._top
+
+    def packets(self) -> tuple[Packet, ...]:
+        """Every packet of the pool, to look at; nothing changes hands."""
+        return tuple(self._packets)
+
+    def allocate(self) -> Packet | None:
+        """
+        Take a packet out of the pool: it is the caller's own, with no frame and no flags.
+
+        Returns:
+            The packet; None if all are out, which is normal.
+
+        Raises:
+            ContractViolation: the pool is closed (rule 40).
+
+        NDIS: NdisAllocatePacket; PKT-03, PKT-17.
+        """
+        self._require_open()
+        with cython.critical_section(self):
+            if self._top == 0:
+                self.exhausted += 1
+                return None
+            self._top -= 1
+            if self._top < self.low_water:
+                self.low_water = self._top
+            packet: Packet = self._packets[self._stack[self._top]]
+            self._fresh(packet)
+        return packet
+
+    def free(self, packet: Packet) -> None:
+        """
+        Give a packet back to the pool; it must not be touched any more.
+
+        A packet of which a view is still alive is quarantined: it comes back to the pool by itself when the last view dies.
+
+        Raises:
+            OwnershipError: it is not the caller's to free (rules 30, 34, 56), or from another pool (rule 35).
+
+        NDIS: NdisFreePacket; PKT-19, PKT-20.
+        """
+        self._require_open()
+        if packet.pool is not self:
+            raise OwnershipError(rules.FOREIGN_POOL, self.name, f"{packet!r} is freed to pool {self.name}", history_of(packet))
+        with cython.critical_section(self):
+            if packet._state == OWNED:
+                self._put_back(packet)
+                return
+        raise OwnershipError(BROKEN[packet.state, Event.FREE], self.name, f"{packet!r} is freed", history_of(packet))
+
+    def audit(self) -> dict[PacketState, int]:
+        """
+        Count the packets in each state by looking at every one of them; the free ones by the height of the stack.
+
+        Returns:
+            A number for each state; their sum is the capacity, unless something is badly wrong.
+        """
+        with cython.critical_section(self):
+            found = self._census()
+        return {state: found[state] for state in PacketState}
+
+    def close(self) -> None:
+        """
+        Give the memory back.
+
+        Raises:
+            ContractViolation: packets are still out (rule 39); the pool stays open.
+
+        NDIS: NdisFreePacketPool; PKT-14.
+        """
+        if not self._open:
+            return
+        if self._top != self.capacity:
+            raise ContractViolation(rules.POOL_OUTSTANDING, self.name, f"{self.usage} of {self.capacity} packets are out")
+        self._open = False
+        if cython.compiled:
+            PyBuffer_Release(cython.address(self._write_view))
+            PyBuffer_Release(cython.address(self._read_view))
+        else:
+            for packet in self._packets:
+                packet._bytes.release()
+                packet._shared.release()
+            self._bytes.release()
+            self._shared.release()
+        self._writable.close()
+        self._readable.close()
+
+    def __repr__(self) -> str:
+        return f"<PacketPool {self.name}: {self._top} of {self.capacity} free>"
+
+    def _census(self) -> list[int]:
+        """Packets by state; the caller holds the critical section."""
+        found = [0] * STATES
+        packet: Packet
+        for packet in self._packets:
+            found[packet._state] += 1
+        found[FREE] = self._top
+        return found
+
+    def _require_open(self) -> object:
+        if not self._open:
+            raise ContractViolation(rules.POOL_AFTER_CLOSE, self.name, f"pool {self.name} is closed")
+        return None
+
+    def _fresh(self, packet: Packet) -> None:
+        packet._change(DO_ALLOCATE)
+        packet.generation += 1
+        packet.flags = 0
+        packet._status = 0
+        packet._length = 0
+        self.allocations += 1
+
+    def _put_back(self, packet: Packet) -> None:
+        """Free an OWNED packet; the caller holds the critical section."""
+        if packet.views:
+            packet._change(DO_QUARANTINE)
+            return
+        packet._change(DO_FREE)
+        self._stack[self._top] = packet.index
+        self._top += 1
+
+    def _release(self, packet: Packet) -> None:
+        with cython.critical_section(self):
+            packet._change(DO_RELEASE)
+            self._stack[self._top] = packet.index
+            self._top += 1
+
+    def _reserved_area(self, slot: int) -> bytearray:
+        if slot not in self._reserved:
+            self._reserved[slot] = bytearray(self.capacity * self.reserved_size)
+        return self._reserved[slot]

@@ -1,0 +1,33 @@
+# C types of vnic/send.py
+cimport cython
+
+from vnic.binding cimport Binding
+from vnic.ledger cimport Ledger
+from vnic.packet cimport Packet
+
+cdef int SENDING, DO_SEND, DO_COMPLETE
+cdef int TX_SUBMITTED, TX_FRAMES, TX_BYTES, TX_QUEUED, TX_LOOPED, TX_DROPPED_ERROR
+
+
+@cython.final
+cdef class SendPath:
+    cdef public int fd
+    cdef public bint link_up
+    cdef public bint halted
+    cdef readonly long long pending
+    cdef public list watchers
+    cdef public object on_blocked
+    cdef Ledger _ledger
+    cdef int _longest
+    cdef int _limit
+    cdef object _queue
+    cdef object _below
+
+    cdef object _lend_down(self, Binding binding, Packet packet)
+    cdef object _put(self, Packet packet)
+    cdef object _put_below(self, Packet packet)
+    cdef int _write(self, Packet packet)
+    cdef object _enqueue(self, Packet packet)
+    cdef void _finish(self, Packet packet, object status)
+    cdef void _give_back(self, Packet packet, object status)
+    cdef void _loop_back(self, Packet packet)

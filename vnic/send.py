@@ -1,0 +1,265 @@
+"""
+The way down: a driver's packet goes on the wire, or waits in order, and comes back exactly once.
+
+Next: `miniport/tap.py`, what is below.
+"""
+
+from __future__ import annotations
+
+import errno as errors
+import os
+from collections import deque
+from typing import TYPE_CHECKING
+
+from vnic import driver as contract
+from vnic.binding import Binding
+from vnic.counters import COLUMN
+from vnic.ledger import Ledger
+from vnic.packet import HEADER_SIZE, LOOPBACK, Packet
+from vnic.states import BROKEN, Event, PacketState
+from vnic.status import Status
+from vnic.verifier import rules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import cython
+
+    from vnic.driver import MiniportDriver
+else:
+    from vnic import _cython as cython
+
+if cython.compiled:
+    from cython.cimports.libc.errno import EINTR, errno
+    from cython.cimports.posix.unistd import write as c_write
+
+SUCCESS, PENDING = Status.SUCCESS, Status.PENDING
+VLAN_SIZE = 4
+SENDING = int(PacketState.SENDING)
+DO_SEND = int(Event.SEND)
+DO_COMPLETE = int(Event.COMPLETE)
+TX_SUBMITTED = COLUMN["tx_submitted"]
+TX_FRAMES = COLUMN["tx_frames"]
+TX_BYTES = COLUMN["tx_bytes"]
+TX_QUEUED = COLUMN["tx_queued"]
+TX_LOOPED = COLUMN["tx_looped"]
+TX_DROPPED_ERROR = COLUMN["tx_dropped_error"]
+
+DROP_OF: dict[Status, int] = {
+    Status.INVALID_PACKET: COLUMN["tx_dropped_length"],
+    Status.NO_CABLE: COLUMN["tx_dropped_link_down"],
+    Status.RESOURCES: COLUMN["tx_dropped_queue_full"],
+    Status.CLOSING: COLUMN["tx_dropped_halted"],
+    Status.REQUEST_ABORTED: COLUMN["tx_dropped_halted"],
+}
+"""Under which reason a send that ended with a status is counted; every other status is an error."""
+STATUS_OF: dict[int, Status] = {errors.EIO: Status.NO_CABLE, errors.EBADFD: Status.ADAPTER_REMOVED, errors.ENODEV: Status.ADAPTER_REMOVED}
+"""What a failed write to a TAP means: EIO, it is down; EBADFD, it was deleted."""
+
+
+class SendPath:
+    """
+    The send half of an adapter: what is written to, and the packets that wait for it, in order.
+
+    Args:
+        ledger: where sends are counted.
+        miniport: its `send` is called, if it has one of its own; otherwise packets are written to the descriptor.
+        mtu: largest payload of a frame.
+        limit: packets that may wait.
+
+    Attributes:
+        fd: the descriptor; -1 before there is one.
+        link_up: while it is False, sends answer NO_CABLE.
+        halted: once it is True, sends answer CLOSING.
+        pending: sends that are not over.
+        watchers: bindings that are shown every send.
+        on_blocked: called when a send has to wait.
+    """
+
+    def __init__(self, ledger: Ledger, miniport: MiniportDriver, mtu: int, limit: int) -> None:
+        self.fd = -1
+        self.link_up = True
+        self.halted = False
+        self.pending = 0
+        self.watchers: list[Binding] = []
+        self.on_blocked: Callable[[], None] | None = None
+        self._ledger = ledger
+        self._longest = mtu + HEADER_SIZE + VLAN_SIZE
+        self._limit = limit
+        self._queue: deque[Packet] = deque()
+        self._below = contract.handler(miniport, contract.MiniportDriver, "send")
+
+    def send(self, binding: Binding, packet: Packet) -> Status:
+        """What `Binding.send` does; there it is documented."""
+        refused = self._lend_down(binding, packet)
+        if refused is not None:
+            raise refused
+        status = self._put(packet)
+        if status is not PENDING:
+            self._finish(packet, status)
+        return status
+
+    def send_packets(self, binding: Binding, packets: list[Packet]) -> None:
+        """What `Binding.send_packets` does; there it is documented."""
+        first: object = None
+        packet: Packet
+        for packet in packets:
+            refused = self._lend_down(binding, packet)
+            if refused is not None:
+                first = first or refused
+                continue
+            status = self._put(packet)
+            if status is not PENDING:
+                self._give_back(packet, status)
+        if first is not None:
+            raise first
+
+    def complete(self, packet: Packet, status: Status) -> None:
+        """What `Adapter.send_complete` does; there it is documented."""
+        if packet._state != SENDING or packet._sender is None:
+            raise self._ledger._violation(BROKEN[packet.state, Event.COMPLETE], None, packet, f"{packet!r} is completed")
+        status = Status(status)
+        if status is SUCCESS:
+            self._loop_back(packet)
+        self._give_back(packet, Status.FAILURE if status is PENDING else status)
+
+    def flush(self) -> int:
+        """What `Adapter.flush` does; there it is documented."""
+        packet: Packet
+        failure: cython.int
+        while self._queue:
+            packet = self._queue[0]
+            failure = self._write(packet)
+            if failure == errors.EAGAIN:
+                break
+            self._queue.popleft()
+            if failure == 0:
+                self._loop_back(packet)
+            self._give_back(packet, SUCCESS if failure == 0 else STATUS_OF.get(failure, Status.FAILURE))
+        return len(self._queue)
+
+    def waiting(self) -> int:
+        """How many packets wait for room below."""
+        return len(self._queue)
+
+    def abort(self, binding: Binding | None) -> None:
+        """Give waiting packets back to their drivers, aborted: one binding's, or all."""
+        packet: Packet
+        aborted, kept = [], []
+        for packet in self._queue:
+            (aborted if binding is None or packet._sender is binding else kept).append(packet)
+        self._queue = deque(kept)
+        for packet in aborted:
+            self._give_back(packet, Status.REQUEST_ABORTED)
+
+    def _lend_down(self, binding: Binding, packet: Packet) -> object:
+        """Take a packet from its driver for a send; answers the violation if it is not the driver's to give."""
+        legal: cython.bint
+        with cython.critical_section(packet):
+            legal = packet._change(DO_SEND)
+            if legal:
+                packet._sender = binding
+                binding.sends_pending += 1
+                self.pending += 1
+                self._ledger._counts[TX_SUBMITTED] += 1
+        if legal:
+            return None
+        return self._ledger._violation(BROKEN[packet.state, Event.SEND], binding, packet, f"{packet!r} is sent")
+
+    def _put(self, packet: Packet) -> object:
+        """Put one packet on the wire, or in the queue; answers its status."""
+        sender: Binding = packet._sender
+        if self.halted or sender.closing:
+            return Status.CLOSING
+        if packet._length < HEADER_SIZE or packet._length > self._longest:
+            return Status.INVALID_PACKET
+        if not self.link_up:
+            return Status.NO_CABLE
+        if self._below is not None:
+            return self._put_below(packet)
+        if self._queue:
+            return self._enqueue(packet)
+        failure: cython.int = self._write(packet)
+        if failure == 0:
+            self._loop_back(packet)
+            return SUCCESS
+        if failure == errors.EAGAIN:
+            return self._enqueue(packet)
+        return STATUS_OF.get(failure, Status.FAILURE)
+
+    def _put_below(self, packet: Packet) -> object:
+        """Let the miniport send; if it has completed the packet before it answers, that was the completion."""
+        try:
+            status = Status(self._below(packet))
+        except BaseException as error:
+            self._ledger._failed(None, "send", error)
+            status = Status.FAILURE
+        if packet._sender is None:
+            if status is not PENDING:
+                self._ledger._violation(rules.COMPLETED_TWICE, None, packet, f"send answered {status.name} after send_complete")
+            return PENDING
+        if status is SUCCESS:
+            self._loop_back(packet)
+        return status
+
+    def _write(self, packet: Packet) -> cython.int:
+        """Write one frame; answers 0, or the errno. The GIL is kept: the descriptor never blocks, and giving it up costs more."""
+        if self.fd < 0:
+            return errors.ENODEV
+        if cython.compiled:
+            while c_write(self.fd, packet._bytes, packet._length) < 0:
+                if errno != EINTR:
+                    return errno
+            return 0
+        else:
+            try:
+                os.write(self.fd, packet._bytes[: packet._length])
+            except OSError as error:
+                return error.errno
+            return 0
+
+    def _enqueue(self, packet: Packet) -> object:
+        if len(self._queue) >= self._limit:
+            return Status.RESOURCES
+        self._queue.append(packet)
+        self._ledger._counts[TX_QUEUED] += 1
+        if self.on_blocked is not None and len(self._queue) == 1:
+            self.on_blocked()
+        return PENDING
+
+    def _finish(self, packet: Packet, status: object) -> None:
+        """A send is over: count how it ended, and let the driver have its packet again."""
+        sender: Binding = packet._sender
+        column: cython.int = TX_FRAMES if status is SUCCESS else DROP_OF.get(status, TX_DROPPED_ERROR)
+        with cython.critical_section(packet):
+            if column == TX_FRAMES:
+                self._ledger._counts[TX_BYTES] += packet._length
+            self._ledger._counts[column] += 1
+            self.pending -= 1
+            sender.sends_pending -= 1
+            packet._sender = None
+            packet._change(DO_COMPLETE)
+
+    def _give_back(self, packet: Packet, status: object) -> None:
+        """Complete a send through `send_complete`; a driver without that handler gets its packet freed."""
+        sender: Binding = packet._sender
+        self._finish(packet, status)
+        try:
+            if sender._send_complete is None:
+                packet.pool.free(packet)
+            else:
+                sender._send_complete(packet, status)
+        except BaseException as error:
+            self._ledger._failed(sender, "send_complete", error)
+
+    def _loop_back(self, packet: Packet) -> None:
+        """Show a sent frame to the bindings that watch everything; they copy, the packet stays the sender's."""
+        binding: Binding
+        watchers: list = self.watchers
+        for binding in watchers:
+            packet.flags |= LOOPBACK
+            packet._status = 1
+            binding._show_and_copy(packet)
+            packet._status = 0
+            packet.flags &= ~LOOPBACK
+            self._ledger._counts[TX_LOOPED] += 1
