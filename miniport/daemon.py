@@ -372,11 +372,11 @@ class Daemon:
             os._exit(status)
         return status
 
-    async def _serve_while(self, future: Any, timeout: float) -> Any:
+    async def _wait_for(self, future: Future[T], seconds: float) -> T | None:
         """Wait for the data thread, with the loop running; None if it did not answer in time."""
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), timeout)
-        except (TimeoutError, asyncio.CancelledError):
+            return await asyncio.wait_for(asyncio.wrap_future(future), seconds)
+        except TimeoutError:
             return None
 
     def _unbind(self) -> bool:

@@ -54,7 +54,11 @@ if cython.compiled:
 else:
     NEXT_STATE = _TABLE
 
-TOUCHED = {PacketState.SENDING: rules.PENDING_TOUCHED, PacketState.FREE: rules.USE_AFTER_RETURN, PacketState.QUARANTINED: rules.USE_AFTER_RETURN}
+TOUCHED = {
+    PacketState.FREE: rules.USE_AFTER_RETURN,
+    PacketState.QUARANTINED: rules.USE_AFTER_RETURN,
+    PacketState.SENDING: rules.PENDING_TOUCHED,
+}
 """The rule that is broken by changing a packet that is not one's own; in every other state drivers hold it."""
 COUNTS_VIEWS = COMPILED or hasattr(memoryview, "__buffer__")
 

@@ -70,6 +70,7 @@ class Daemon:
         except BaseException:
             self.kill()
             raise
+        self.ready_at = time.monotonic()
         self.name = name
         self.drivers: list[str] = self.ready["drivers"]
 

@@ -31,8 +31,8 @@ def frames_in_all(file: Path) -> int:
 @contextmanager
 def listening(file: Path) -> Iterator[subprocess.Popen[str]]:
     """A tcpdump of its own on the interface, from before the first frame."""
-    # as root it would become another user, who may not write here
-    command = ["tcpdump", "-i", "vnic0", "-w", str(file), "-U", "--immediate-mode", "-B", "16384", "-Z", "root"]
+    # a short snapshot, or its buffer has room for few frames; as root it would become another user, who may not write here
+    command = ["tcpdump", "-i", "vnic0", "-w", str(file), "-U", "--immediate-mode", "-s", "2048", "-B", "16384", "-Z", "root"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
@@ -58,7 +58,7 @@ def test_tcpdump_and_tshark_read_every_frame_that_was_counted_and_a_concurrent_t
         expected = counters["rx_frames"] + counters["tx_looped"]
         assert counters["tx_looped"] == counters["tx_frames"] >= 101
         assert bindings["capture"]["delivered"] == counters["rx_frames"] >= 4101
-        until(lambda: print(frames_in(beside), expected, counters) or frames_in(beside) == expected)
+        until(lambda: frames_in(beside) == expected)
         other.send_signal(signal.SIGINT)
         said = other.communicate(timeout=10)[1]
         assert f"{expected} packets captured" in said
@@ -78,13 +78,13 @@ def test_tcpdump_and_tshark_read_every_frame_that_was_counted_and_a_concurrent_t
 @namespaced
 def test_no_frame_is_lost_between_the_files_of_a_rotation(tmp_path: Path) -> None:
     file = tmp_path / "ours.pcapng"
-    with Daemon(tmp_path, "--driver", f"capture file={file} rotate_bytes=50000 keep=50") as daemon, Sender() as sender:
+    with Daemon(tmp_path, "--driver", f"capture file={file} rotate_bytes=100000 keep=50") as daemon, Sender() as sender:
         sender.send(frame(number.to_bytes(200)) for number in range(3000))
         daemon.quiet()
         daemon.stop()
     files = sorted(tmp_path.glob("ours.pcapng*"), key=lambda one: int(one.suffix[1:]) if one.suffix[1:].isdigit() else 0, reverse=True)
-    assert len(files) > 10
-    assert max(one.stat().st_size for one in files) <= 50000
+    assert len(files) > 5
+    assert max(one.stat().st_size for one in files) <= 100000
     numbers = [line for one in files for line in run("tshark", "-r", str(one), "-T", "fields", "-e", "data.data").splitlines()]
     assert [int(number, 16) for number in numbers] == list(range(3000))
 

@@ -1,0 +1,194 @@
+"""
+Every legal change of state happens through the real pool and adapter; every other one is refused, and nothing has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from unit.wire import COUNTS_VIEWS, Bench, Driver, Sender, counts_views, frame
+
+from vnic import ContractViolation, MiniportDriver, Packet, PacketState, Status
+from vnic.states import BROKEN, LEGAL, Event
+from vnic.verifier.rules import FREE_WHILE_INDICATED, PENDING_TOUCHED, RULES, USE_AFTER_RETURN
+
+S, E = PacketState, Event
+
+ACTIONS: dict[Event, Callable[[Bench, Packet], object]] = {
+    E.FREE: lambda bench, packet: packet.pool.free(packet),
+    E.INDICATE: lambda bench, packet: bench.adapter.indicate([packet]),
+    E.SEND: lambda bench, packet: bench.adapter.bindings[0].send(packet),
+    E.COMPLETE: lambda bench, packet: bench.adapter.send_complete(packet, Status.SUCCESS),
+}
+REFUSED = [(state, event) for state in S for event in ACTIONS if (state, event) in BROKEN]
+
+
+class Recorder(MiniportDriver):
+    """Note in which state a packet is when it comes back, and when it is sent."""
+
+    def __init__(self) -> None:
+        self.states: list[PacketState] = []
+
+    def return_packet(self, packet: Packet) -> None:
+        self.states.append(packet.state)
+
+    def send(self, packet: Packet) -> Status:
+        self.states.append(packet.state)
+        return Status.SUCCESS
+
+
+@counts_views
+def test_every_legal_edge_is_taken_and_no_other() -> None:
+    miniport = Recorder()
+    walked: list[PacketState] = []
+    with Bench(packets=1, miniport=miniport) as bench:
+        driver = Driver(lambda packet: walked.append(packet.state) or 0)
+        binding = bench.bind(driver)
+        walked.append(bench.pool.packets()[0].state)
+        packet = bench.owned()
+        walked.append(packet.state)
+        bench.adapter.indicate([packet])
+        walked += miniport.states
+        packet.status = Status.RESOURCES
+        bench.adapter.indicate([packet])
+        walked.append(packet.state)
+        miniport.states.clear()
+        assert binding.send(packet) is Status.SUCCESS
+        walked += [*miniport.states, packet.state]
+        bench.pool.free(packet)
+        walked.append(packet.state)
+        packet = bench.owned()
+        walked.append(packet.state)
+        view = packet.data
+        bench.pool.free(packet)
+        walked.append(packet.state)
+        view.release()
+        walked.append(packet.state)
+    assert {(before, after) for before, after in zip(walked, walked[1:], strict=False)} == {(edge[0], after) for edge, after in LEGAL.items()}
+    assert walked == [
+        *(S.FREE, S.OWNED, S.INDICATED, S.OWNED, S.LENT, S.OWNED, S.SENDING, S.OWNED, S.FREE),
+        *(S.OWNED, S.QUARANTINED, S.FREE),
+    ]
+
+
+def test_what_a_driver_can_ask_for_is_either_legal_or_names_a_rule() -> None:
+    asked = {E.FREE, E.INDICATE, E.LEND, E.SEND, E.COMPLETE}
+    assert set(LEGAL).isdisjoint(BROKEN)
+    assert {(state, event) for state in S for event in asked} - set(LEGAL) == set(BROKEN)
+    assert set(BROKEN.values()) <= set(RULES)
+
+
+def in_state(bench: Bench, state: PacketState, act: Callable[[Packet], None]) -> None:
+    """Bring a packet into a state, act, and bring it home again."""
+    driver = bench.adapter.bindings[0].driver
+    assert isinstance(driver, Sender)
+    packet = bench.owned()
+    if state is S.FREE:
+        bench.pool.free(packet)
+        act(packet)
+    elif state is S.OWNED:
+        act(packet)
+        bench.pool.free(packet)
+    elif state is S.INDICATED:
+        driver.answer = 1
+        bench.adapter.indicate([packet])
+        act(packet)
+        driver.give_back()
+    elif state is S.LENT:
+        driver.answer = lambda packet: act(packet) or 0
+        packet.status = Status.RESOURCES
+        bench.adapter.indicate([packet])
+        bench.pool.free(packet)
+    elif state is S.SENDING:
+        bench.fill_cable(bench.adapter.bindings[0])
+        assert bench.adapter.bindings[0].send(packet) is Status.PENDING
+        act(packet)
+        bench.taken()
+        assert bench.adapter.flush() == 0
+    else:
+        view = packet.data
+        bench.pool.free(packet)
+        act(packet)
+        view.release()
+
+
+def everything(bench: Bench, packet: Packet) -> object:
+    """What an illegal action must leave as it is."""
+    counters = bench.adapter.counters()
+    del counters["violations"]
+    return bench.pool.audit(), counters, packet.state, packet.generation, packet.references, packet.length, packet.views
+
+
+@pytest.mark.parametrize(("state", "event"), REFUSED, ids=lambda value: value.name)
+def test_an_illegal_action_is_refused_by_its_rule_and_changes_nothing(state: PacketState, event: Event) -> None:
+    if state is S.QUARANTINED and not COUNTS_VIEWS:
+        pytest.skip("views are counted by the compiled core, or from Python 3.12 on")
+    refused: list[str] = []
+
+    with Bench(packets=2) as bench:
+        bench.bind(Sender())
+
+        def act(packet: Packet) -> None:
+            assert packet.state is state
+            before = everything(bench, packet)
+            with pytest.raises(ContractViolation) as caught:
+                ACTIONS[event](bench, packet)
+            refused.append(caught.value.rule.id)
+            assert everything(bench, packet) == before
+            assert packet.state.name in caught.value.history
+
+        in_state(bench, state, act)
+        bench.reports.clear()
+    assert refused == [BROKEN[state, event].id]
+
+
+OWNERS_ONLY = {
+    S.FREE: USE_AFTER_RETURN,
+    S.INDICATED: FREE_WHILE_INDICATED,
+    S.LENT: FREE_WHILE_INDICATED,
+    S.SENDING: PENDING_TOUCHED,
+}
+
+
+@pytest.mark.parametrize("state", OWNERS_ONLY, ids=lambda state: state.name)
+def test_only_the_owner_writes_a_packet_and_sets_its_length_and_status(state: PacketState) -> None:
+    refused: list[str] = []
+
+    def act(packet: Packet) -> None:
+        before = everything(bench, packet)
+        for change in (
+            lambda: packet.write(b"other"),
+            lambda: setattr(packet, "length", 20),
+            lambda: setattr(packet, "status", Status.SUCCESS),
+        ):
+            with pytest.raises(ContractViolation) as caught:
+                change()
+            refused.append(caught.value.rule.id)
+        assert everything(bench, packet) == before
+        if state is not S.FREE:
+            assert bytes(packet.data) == frame()
+
+    with Bench(packets=2) as bench:
+        bench.bind(Sender())
+        in_state(bench, state, act)
+    assert refused == [OWNERS_ONLY[state].id] * 3
+
+
+def test_a_violation_tells_rule_culprit_history_and_remedy() -> None:
+    with Bench(packets=1) as bench:
+        driver = Driver(1)
+        binding = bench.bind(driver, "keeper")
+        bench.adapter.indicate([bench.owned()])
+        packet = driver.kept[0]
+        with pytest.raises(ContractViolation) as caught:
+            bench.pool.free(packet)
+        driver.give_back()
+    error = caught.value
+    assert error.rule is FREE_WHILE_INDICATED
+    assert error.driver == "receive"
+    assert "INDICATED, references 1" in error.history
+    assert "keeper returned 0 of 1" in error.history
+    assert str(error).startswith("rule 34 FreeWhileIndicated broken by receive: <Packet receive[0].1 INDICATED 60 bytes> is freed")
+    assert str(error).endswith(error.rule.remedy)
+    assert binding.violations == 0
