@@ -58,6 +58,7 @@ class TapMiniport(MiniportDriver):
             mtu=mtu,
             low_water=config.pool.low_water,
             network_addresses=config.adapter.address,
+            verifier_level=config.verifier.level,
             report=report,
         )
         self._at_start = interface_counters(tap.name) or _NOTHING

@@ -122,9 +122,9 @@ def run_command(arguments: argparse.Namespace) -> int:
         base = config.load(arguments.config, need_name=arguments.name is None) if arguments.config is not None else config.Config()
         return config.override(base, protocol=protocol, **{key: getattr(arguments, key) for key in config.OPTIONS})
 
-    from miniport import daemon
+    from miniport.daemon import run
 
-    return daemon.run(load_config, tap_fd=arguments.tap_fd, ready_fd=arguments.ready_fd)
+    return run(load_config, tap_fd=arguments.tap_fd, ready_fd=arguments.ready_fd)
 
 
 def check_command(arguments: argparse.Namespace) -> int:

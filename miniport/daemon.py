@@ -311,6 +311,7 @@ class Daemon:
             return
         needs_restart = [name for name in ("adapter", "pool", "loop") if getattr(fresh, name) != getattr(self.config, name)]
         self.thread.call(lambda: self._exchange([pair for pair in self.bindings if pair not in keep], drivers))
+        self.miniport.adapter.verifier_level = fresh.verifier.level
         self.config = fresh
         self.log.event("reload", drivers=[protocol.driver for protocol in fresh.protocol], needs_restart=needs_restart)
 
@@ -403,7 +404,7 @@ class Daemon:
         for broken in broken_sums(counters):
             self.log.event("violation", "error", driver="vnic", rule="48", name="PoolConservationBroken", detail=broken)
             return Exit.VIOLATION
-        if self.reports.refused or self.leaked or hangs or counters["pool_free"] != counters["pool_capacity"]:
+        if counters["violations_refused"] or self.leaked or hangs or counters["pool_free"] != counters["pool_capacity"]:
             return Exit.VIOLATION
         return Exit.UNAVAILABLE if self.gone else Exit.OK
 

@@ -30,14 +30,11 @@ class Reports:
     def __init__(self, log: EventLog, post: Callable[[Callable[[], None]], None]) -> None:
         self.log = log
         self.post = post
-        self.refused = 0
         self._throttle = Throttle()
 
     def __call__(self, event: str, fields: dict[str, Any]) -> None:
         binding, error = fields.get("binding"), fields["error"]
         driver = binding.name if binding is not None else "miniport"
-        if event == "violation" and error.rule.cls == "A0":
-            self.refused += 1
         key = (event, driver, error.rule.id if event == "violation" else (fields.get("handler"), type(error).__name__))
         suppressed = self._throttle.allow(key)
         if suppressed is None:

@@ -82,6 +82,7 @@ class Adapter:
             at most 64.
         send_queue: sends that may wait for room below, in order.
         network_addresses: what `binding.network_addresses` answers.
+        verifier_level: 0 refuses and counts broken rules, 1 also reports them, with the packet's history; it may be changed later.
         report: called, on the thread where it happened, with "violation" or "driver_error" and its facts: `binding` (None: the
             miniport), `error` (the exception), and `packet` or `handler`.
     """
@@ -97,6 +98,7 @@ class Adapter:
         low_water: int | None = None,
         send_queue: int = 1024,
         network_addresses: Sequence[str] = (),
+        verifier_level: int = 1,
         report: Callable[[str, dict[str, Any]], None] | None = None,
     ) -> None:
         if pool.slot_size < slot_size_for(mtu):
@@ -111,6 +113,7 @@ class Adapter:
         self.low_water = min(64, pool.capacity // 8) if low_water is None else low_water
         self.network_addresses = tuple(network_addresses)
         self._ledger = Ledger(report or report_to_logging, contract.handler(miniport, contract.MiniportDriver, "return_packet"))
+        self._ledger._level = verifier_level
         self._sends = SendPath(self._ledger, miniport, mtu, send_queue)
         self._station = int.from_bytes(address, "big")
         self._opened: list[Binding] = []
@@ -145,6 +148,15 @@ class Adapter:
         """Whether the adapter has stopped."""
         return self._sends.halted
 
+    @property
+    def verifier_level(self) -> int:
+        """How much is told of broken rules; see the argument of the same name."""
+        return self._ledger._level
+
+    @verifier_level.setter
+    def verifier_level(self, level: int) -> None:
+        self._ledger._level = level
+
     def attach(self, fd: int, on_blocked: Callable[[], None] | None = None) -> None:
         """
         Read from and write to a non-blocking descriptor, one frame a call. The descriptor stays the caller's to close.
@@ -160,7 +172,9 @@ class Adapter:
 
     def open(self, driver: ProtocolDriver, name: str) -> Binding:
         """
-        Bind a driver: `driver.binding` is set, `bind_adapter` is called, and then its packet filter, which starts indications.
+        Bind a driver: `driver.binding` is set, `bind_adapter` is called, and then its packet filter is set, which starts indications.
+
+        To be called on the data thread, or while there is none.
 
         Returns:
             The binding.
@@ -195,8 +209,10 @@ class Adapter:
         """
         Unbind a driver: nothing is indicated to it any more, its waiting sends are aborted, `unbind_adapter` is called.
 
+        To be called on the data thread, or while there is none.
+
         Returns:
-            SUCCESS; PENDING while it still holds packets: call again when they are back, or `reclaim` them.
+            SUCCESS; PENDING while it still holds packets, or waits for sends below: call again later, or `reclaim` the packets.
 
         NDIS: ProtocolUnbindAdapter, NdisCloseAdapter; LC-28 to LC-31, AMB-17.
         """
@@ -211,7 +227,7 @@ class Adapter:
                 binding.driver.unbind_adapter()
             except BaseException as error:
                 self._ledger._failed(binding, "unbind_adapter", error)
-        if binding.promised != binding.returned:
+        if binding.promised != binding.returned or binding.sends_pending:
             return PENDING
         self._forget(binding)
         return SUCCESS
@@ -242,6 +258,7 @@ class Adapter:
         packet: Packet
         for packet in self.pool.packets():
             packet._promised[binding.slot] = packet._returned[binding.slot] = 0
+        self.pool._forget_reserved(binding.slot)
         binding.closed = True
         self._opened.remove(binding)
         self._reorder()
@@ -298,6 +315,7 @@ class Adapter:
                 pool._top -= 1
                 self._indices[taken] = pool._stack[pool._top]
                 taken += 1
+            pool._unread = taken
         if cython.compiled:
             size: cython.Py_ssize_t = pool.slot_size
             length: cython.Py_ssize_t
@@ -323,6 +341,7 @@ class Adapter:
             for position in range(taken - 1, count - 1, -1):
                 pool._stack[pool._top] = self._indices[position]
                 pool._top += 1
+            pool._unread = count
         if count:
             self._indicate_batch(count)
         elif taken == 0:
@@ -340,7 +359,9 @@ class Adapter:
         self._ledger._counts[RX_BATCHES] += 1
         for position in range(count):
             packet = pool._packets[self._indices[position]]
-            pool._fresh(packet)
+            with cython.critical_section(pool):
+                pool._fresh(packet)
+                pool._unread -= 1
             packet._length = self._lengths[position]
             packet.time_received = now
             low = low or pool._top + (count - position) <= self.low_water

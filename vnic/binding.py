@@ -241,6 +241,8 @@ class Binding:
             answer = 0
         if type(answer) is not int or not 0 <= answer <= MAX_REFERENCES:
             self._ledger._violation(rules.ILLEGAL_ANSWER, self, packet, f"receive_packet answered {answer!r:.100}")
+        elif answer and self.closed:
+            self._ledger._violation(rules.CLOSED_BINDING, self, packet, "it closed its binding and then kept a packet")
         elif answer:
             count = answer
             with cython.critical_section(packet):

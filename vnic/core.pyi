@@ -98,6 +98,7 @@ class Adapter:
     address: bytes
     mtu: int
     low_water: int
+    verifier_level: int
     network_addresses: tuple[str, ...]
     def __init__(
         self,
@@ -110,6 +111,7 @@ class Adapter:
         low_water: int | None = ...,
         send_queue: int = ...,
         network_addresses: Sequence[str] = ...,
+        verifier_level: int = ...,
         report: Callable[[str, dict[str, Any]], None] | None = ...,
     ) -> None: ...
     @property

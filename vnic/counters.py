@@ -52,6 +52,7 @@ COUNTED: tuple[Counter, ...] = (
     Counter("tx_dropped_error", "frames", "counter", "sends that the interface refused for another reason"),
     Counter("driver_errors", "calls", "counter", "exceptions that came out of drivers"),
     Counter("violations", "cases", "counter", "rules of the packet contract broken"),
+    Counter("violations_refused", "cases", "counter", "those of them where an operation was refused (class A0)"),
 )
 """What `vnic.core` counts, in the order of its counter block."""
 

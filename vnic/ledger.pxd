@@ -4,7 +4,7 @@ cimport cython
 from vnic.packet cimport Packet
 from vnic.pool cimport PacketPool
 
-cdef int INDICATED, DO_RECLAIM, RETURNED, DRIVER_ERRORS, VIOLATIONS, ENTRIES
+cdef int INDICATED, DO_RECLAIM, RETURNED, DRIVER_ERRORS, VIOLATIONS, REFUSED, ENTRIES
 
 
 @cython.final
@@ -12,10 +12,12 @@ cdef class Ledger:
     cdef object _report
     cdef object _reclaim
     cdef unsigned long long _thread
+    cdef int _level
     cdef unsigned long long _counts[64]
 
     cdef list _copy(self)
     cdef object _violation(self, object rule, object binding, Packet packet, str detail)
     cdef void _failed(self, object binding, str handler, object error)
     cdef void _home(self, Packet packet, object binding)
+    cdef void _record(self, object error, object binding, Packet packet)
     cdef void _tell(self, str event, dict fields)

@@ -33,6 +33,7 @@ DO_RECLAIM = int(Event.RECLAIM)
 RETURNED = COLUMN["returned"]
 DRIVER_ERRORS = COLUMN["driver_errors"]
 VIOLATIONS = COLUMN["violations"]
+REFUSED = COLUMN["violations_refused"]
 ENTRIES = len(COUNTED)
 
 
@@ -48,6 +49,7 @@ class Ledger:
         self._report = report
         self._reclaim = reclaim
         self._thread = 0
+        self._level = 1
         if not cython.compiled:
             self._counts = [0] * ENTRIES
 
@@ -75,14 +77,9 @@ class Ledger:
 
     def _violation(self, rule: object, binding: object, packet: Packet, detail: str) -> object:
         """Count and report a broken rule; answers the exception for the culprit."""
-        with cython.critical_section(self):
-            self._counts[VIOLATIONS] += 1
         culprit: str = "the miniport" if binding is None else binding.name
-        if binding is not None:
-            binding.violations += 1
-        error = OwnershipError(rule, culprit, detail, "" if packet is None else history_of(packet))
-        error.reported = True
-        self._tell("violation", {"binding": binding, "error": error, "packet": packet})
+        error = OwnershipError(rule, culprit, detail, history_of(packet) if packet is not None and self._level else "")
+        self._record(error, binding, packet)
         return error
 
     def _failed(self, binding: object, handler: str, error: object) -> None:
@@ -92,11 +89,20 @@ class Ledger:
         if binding is not None:
             binding.errors += 1
         if isinstance(error, ContractViolation) and not error.reported:
-            with cython.critical_section(self):
-                self._counts[VIOLATIONS] += 1
-            error.reported = True
-            self._tell("violation", {"binding": binding, "error": error, "packet": None})
+            self._record(error, binding, None)
         self._tell("driver_error", {"binding": binding, "handler": handler, "error": error})
+
+    def _record(self, error: object, binding: object, packet: Packet) -> None:
+        """Count a broken rule, once, and tell of it."""
+        error.reported = True
+        refused: cython.bint = error.rule.cls == "A0"
+        with cython.critical_section(self):
+            self._counts[VIOLATIONS] += 1
+            self._counts[REFUSED] += refused
+        if binding is not None:
+            binding.violations += 1
+        if self._level:
+            self._tell("violation", {"binding": binding, "error": error, "packet": packet})
 
     def _tell(self, event: str, fields: dict) -> None:
         try:

@@ -13,9 +13,9 @@ cdef class Packet:
     cdef readonly unsigned int generation
     cdef readonly int references
     cdef readonly int views
-    cdef public unsigned int flags
     cdef readonly long long time_received
     cdef int _state
+    cdef unsigned int _flags
     cdef unsigned int _status
     cdef int _length
     cdef int _slot_size

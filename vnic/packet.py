@@ -79,7 +79,6 @@ class Packet:
         generation: how often it has been allocated.
         references: returns still owed, the library's own guard included while drivers are being asked.
         views: live views.
-        flags: LOOPBACK, or what a sender put there.
         time_received: nanoseconds since 1970 of the batch that brought it.
     """
 
@@ -89,7 +88,7 @@ class Packet:
         self.generation = 0
         self.references = 0
         self.views = 0
-        self.flags = 0
+        self._flags = 0
         self.time_received = 0
         self._state = FREE
         self._status = 0
@@ -141,6 +140,20 @@ class Packet:
         if value not in (SUCCESS, RESOURCES):
             raise ValueError(f"status {value!r} of a packet to indicate: SUCCESS or RESOURCES")
         self._status = 0 if value == SUCCESS else 1
+
+    @property
+    def flags(self) -> int:
+        """
+        LOOPBACK, or what the owner put there; the owner may set it.
+
+        NDIS: NdisGetPacketFlags, NdisSetPacketFlags; PKT-35.
+        """
+        return self._flags
+
+    @flags.setter
+    def flags(self, value: int) -> None:
+        self._require_owned("its flags are set")
+        self._flags = value
 
     @property
     def data(self) -> memoryview:

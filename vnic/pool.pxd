@@ -18,6 +18,8 @@ cdef class PacketPool:
     cdef list _packets
     cdef int *_stack
     cdef int _top
+    # taken from the stack by a reader, and not yet a packet with a frame
+    cdef int _unread
     cdef bint _open
     cdef object _writable
     cdef object _readable

@@ -95,6 +95,7 @@ class PacketPool:
         self.slot_size = slot_size
         self.reserved_size = reserved_size
         self.allocations = self.exhausted = 0
+        self._unread = 0
         self._reserved = {}
         self._map((capacity + 1) * slot_size)
         self._packets = [Packet(self, index) for index in range(capacity)]
@@ -244,6 +245,7 @@ class PacketPool:
         for packet in self._packets:
             found[packet._state] += 1
         found[FREE] = self._top
+        found[OWNED] += self._unread
         return found
 
     def _require_open(self) -> object:
@@ -254,7 +256,7 @@ class PacketPool:
     def _fresh(self, packet: Packet) -> None:
         packet._change(DO_ALLOCATE)
         packet.generation += 1
-        packet.flags = 0
+        packet._flags = 0
         packet._status = 0
         packet._length = 0
         self.allocations += 1
@@ -273,6 +275,9 @@ class PacketPool:
             packet._change(DO_RELEASE)
             self._stack[self._top] = packet.index
             self._top += 1
+
+    def _forget_reserved(self, slot: int) -> None:
+        self._reserved.pop(slot, None)
 
     def _reserved_area(self, slot: int) -> bytearray:
         if slot not in self._reserved:

@@ -257,9 +257,9 @@ class SendPath:
         binding: Binding
         watchers: list = self.watchers
         for binding in watchers:
-            packet.flags |= LOOPBACK
+            packet._flags |= LOOPBACK
             packet._status = 1
             binding._show_and_copy(packet)
             packet._status = 0
-            packet.flags &= ~LOOPBACK
+            packet._flags &= ~LOOPBACK
             self._ledger._counts[TX_LOOPED] += 1

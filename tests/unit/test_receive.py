@@ -378,14 +378,19 @@ def test_a_packet_that_drivers_hold_is_not_indicated_again_nor_are_those_beside_
 
 @pytest.mark.parametrize("answer", [0, 1])
 def test_a_packet_that_stands_twice_in_one_indication_is_refused(answer: int) -> None:
-    bench = Bench(packets=2)
-    driver = Driver(answer)
-    bench.bind(driver)
-    packet = bench.owned()
-    with suppress(OwnershipError):
-        bench.adapter.indicate([packet, packet])
-    assert [rule for rule, _ in bench.reports] == ["17"]
-    assert sum(bench.pool.audit().values()) == 2
+    with Bench(packets=2) as bench:
+        driver = Driver(answer)
+        bench.bind(driver)
+        packet = bench.owned()
+        with suppress(OwnershipError):
+            bench.adapter.indicate([packet, packet])
+        refused, audit = list(bench.reports), bench.pool.audit()
+        bench.reports.clear()
+        driver.give_back()
+        if packet.state is PacketState.OWNED:
+            bench.pool.free(packet)
+        assert refused == [("17", "miniport")]
+        assert sum(audit.values()) == 2
 
 
 def test_a_packet_of_another_pool_is_not_indicated() -> None:
