@@ -1,0 +1,244 @@
+"""
+What happens to an interface under a running daemon: down, up, renamed, deleted, somebody else's, handed over.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import signal
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tap.daemon import PROMISCUOUS_SINK, Daemon, Load, Sender, frame, ip, link, needs, run
+from tap.namespace import NOBODY, namespaced, replace_device, until
+
+from vnic.counters import broken_sums
+
+BEACON = f"{Path(__file__).with_name('beacon.py')}"
+BAD = Path(__file__).parents[1] / "faults" / "bad_drivers.py"
+TUNSETIFF, TUNSETPERSIST = 0x400454CA, 0x400454CB
+TAP, NO_PI = 0x0002, 0x1000
+ANSWERING = ("--address", "10.0.0.2/24", "--driver", "arp", "--driver", "icmp_echo")
+SETTINGS = ("ifindex", "ifname", "mtu", "address", "flags", "txqlen")
+
+
+def settings(name: str) -> dict[str, object]:
+    """What the owner of an interface has set; its carrier comes and goes with the reader."""
+    shown = link(name)
+    assert shown is not None
+    return {key: shown[key] for key in SETTINGS} | {"flags": sorted(set(shown["flags"]) - {"LOWER_UP", "NO-CARRIER"})}
+
+
+def raw_tap(name: str) -> int:
+    fd = os.open("/dev/net/tun", os.O_RDWR)
+    fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), TAP | NO_PI))
+    return fd
+
+
+@needs("ping", "iputils-ping")
+@namespaced
+def test_down_and_up_under_traffic_is_told_and_traffic_flows_again(tmp_path: Path) -> None:
+    words = (*PROMISCUOUS_SINK, *ANSWERING, "--driver", BEACON, "--driver", "hold hold_ms=2", "--stats-interval", "0.05")
+    with Daemon(tmp_path, *words) as daemon:
+        ip("addr", "add", "10.0.0.1/24", "dev", "vnic0")
+        with Load([frame()] * 20):
+            for turn in range(1, 4):
+                until(lambda before=daemon.dump()[0]["rx_frames"]: daemon.dump()[0]["rx_frames"] > before)
+                ip("link", "set", "vnic0", "down")
+                daemon.wait_for("link", state="down", count=turn)
+                refused = daemon.dump()[0]["tx_dropped_link_down"]
+                until(lambda refused=refused: daemon.dump()[0]["tx_dropped_link_down"] > refused)
+                ip("link", "set", "vnic0", "up")
+                daemon.wait_for("link", state="up", count=turn)
+        run("ping", "-q", "-c", "5", "-i", "0.01", "10.0.0.2")
+        counters, bindings = daemon.quiet()
+        assert bindings["sink"]["delivered"] == counters["rx_frames"]
+        last = daemon.stop()
+        assert (last["driver_errors"], last["violations"]) == (0, 0)
+        assert [event["state"] for event in daemon.events("link")] == ["down", "up"] * 3
+
+
+@namespaced
+def test_a_link_that_is_down_costs_no_processor_time(tmp_path: Path) -> None:
+    with Daemon(tmp_path, *PROMISCUOUS_SINK, "--stats-interval", "0.1") as daemon:
+        ip("link", "set", "vnic0", "down")
+        daemon.wait_for("link", state="down")
+        before, after = daemon.cpu_seconds(), daemon.mark()
+        daemon.wait_for("counters", after, count=8)
+        assert daemon.cpu_seconds() - before < 0.15
+        daemon.stop()
+
+
+@namespaced
+def test_a_deleted_interface_is_named_and_ends_the_daemon_with_all_packets_home(tmp_path: Path) -> None:
+    words = (*PROMISCUOUS_SINK, "--driver", "hold hold_ms=60000 count=500", "--driver", BEACON, "--stats-interval", "0.05")
+    with Daemon(tmp_path, *words) as daemon:
+        with Load([frame()] * 50):
+            until(lambda: daemon.dump()[0]["rx_frames"] > 2000)
+            ip("link", "delete", "vnic0")
+            assert daemon.wait(10) == 69
+        last = daemon.check_log()
+        told = daemon.events("link", state="deleted")
+        assert [(event["level"], event["adapter"]) for event in told] == [("error", "vnic0")]
+        assert daemon.events("stopping")[0]["reason"] == "interface deleted"
+        assert (last["held"], last["pool_free"], last["violations"], last["driver_errors"]) == (0, last["pool_capacity"], 0, 0)
+
+
+@namespaced
+def test_after_the_interface_is_gone_the_daemon_waits_without_spinning(tmp_path: Path) -> None:
+    # a driver that gives nothing back makes it wait until the drain timeout
+    words = ("--driver", f"{BAD}:KeepsEverything", "--drain-timeout", "1.5", "--stats-interval", "0.1")
+    with Daemon(tmp_path, *words) as daemon, Sender() as sender:
+        sender.send([frame()] * 100)
+        daemon.quiet()
+        ip("link", "delete", "vnic0")
+        daemon.wait_for("stopping")
+        before = daemon.cpu_seconds()
+        assert os.waitid(os.P_PID, daemon.pid, os.WEXITED | os.WNOWAIT) is not None
+        # the zombie still knows what it used
+        assert daemon.cpu_seconds() - before < 0.4
+        assert daemon.wait() == 70
+        assert daemon.events("violation", rule="60", driver="KeepsEverything")
+
+
+@namespaced
+def test_a_renamed_interface_is_told_and_counted_on(tmp_path: Path) -> None:
+    with Daemon(tmp_path, *PROMISCUOUS_SINK, "--stats-interval", "0.1") as daemon:
+        with Sender() as sender:
+            sender.send([frame()] * 100)
+        daemon.quiet()
+        for before, after in (("vnic0", "other0"), ("other0", "third0")):
+            ip("link", "set", before, "down")
+            ip("link", "set", before, "name", after)
+            ip("link", "set", after, "up")
+            assert daemon.wait_for("link", state="renamed", before=before)["adapter"] == after
+            daemon.wait_for("link", state="up", adapter=after)
+            daemon.name = after
+            with Sender(after) as sender:
+                sender.send([frame()] * 100)
+            daemon.quiet()
+        last = daemon.stop()
+        assert (last["rx_frames"], last["if_tx_packets"]) == (300, 300)
+        assert daemon.events("stopping")[0]["adapter"] == "third0"
+
+
+@namespaced
+def test_an_interface_that_moves_away_is_told_as_gone_and_the_daemon_lives(tmp_path: Path) -> None:
+    with Daemon(tmp_path, *PROMISCUOUS_SINK) as daemon, subprocess.Popen(["unshare", "--net", "cat"], stdin=subprocess.PIPE) as keeper:
+        ours = os.stat("/proc/self/ns/net").st_ino
+        until(lambda: os.stat(f"/proc/{keeper.pid}/ns/net").st_ino != ours)
+        ip("link", "set", "vnic0", "netns", str(keeper.pid))
+        assert daemon.wait_for("link", state="gone")["level"] == "warning"
+        # its counters are out of sight, its descriptor works
+        run("nsenter", f"--net=/proc/{keeper.pid}/ns/net", "ip", "link", "set", "vnic0", "up")
+        assert "if_tx_packets" not in daemon.dump()[0]
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait() == 0
+        assert list(broken_sums(daemon.events("counters")[-1])) == []
+        assert keeper.stdin is not None
+        keeper.stdin.close()
+
+
+@namespaced
+def test_a_larger_mtu_is_told_and_longer_frames_are_counted_as_cut(tmp_path: Path) -> None:
+    with Daemon(tmp_path, *PROMISCUOUS_SINK) as daemon:
+        ip("link", "set", "vnic0", "mtu", "9000")
+        told = daemon.wait_for("link", state="mtu", mtu=9000, configured=1500)
+        assert told["level"] == "warning"
+        with Sender() as sender:
+            sender.send([frame(bytes(1500)), frame(bytes(8000)), frame(bytes(1504)), frame(bytes(3000))] * 50)
+        counters, bindings = daemon.quiet()
+        assert (counters["rx_frames"], counters["rx_dropped_truncated"], bindings["sink"]["delivered"]) == (200, 100, 100)
+        daemon.stop()
+
+
+AS_NOBODY = (
+    sys.executable,
+    "-P",
+    "-c",
+    f"""
+import os, sys
+import miniport.cli, miniport.config, miniport.daemon, miniport.link, protocol.arp, protocol.hold, protocol.icmp_echo, protocol.sink
+os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
+sys.exit(miniport.cli.main(["run", *sys.argv[1:]]))
+""",
+)
+
+
+@pytest.mark.parametrize("mtu", ["1500", "1400"])
+@needs("ping", "iputils-ping")
+@namespaced
+def test_an_unprivileged_owner_needs_no_capability_and_changes_nothing(tmp_path: Path, mtu: str) -> None:
+    replace_device(0o666)
+    ip("tuntap", "add", "vnic0", "mode", "tap", "user", str(NOBODY))
+    ip("link", "set", "vnic0", "mtu", mtu, "address", "02:00:00:00:00:33", "up")
+    ip("addr", "add", "10.0.0.1/24", "dev", "vnic0")
+    before = settings("vnic0")
+    # the interpreter may be in a folder that only root can enter: everything is imported before the rights are given up
+    with Daemon(tmp_path, *PROMISCUOUS_SINK, *ANSWERING, "--driver", "hold", command=AS_NOBODY) as daemon:
+        status = Path(f"/proc/{daemon.pid}/status").read_text()
+        assert re.search(rf"^Uid:(\t{NOBODY}){{4}}$", status, re.MULTILINE)
+        for which in ("CapEff", "CapPrm", "CapInh", "CapAmb"):
+            assert f"{which}:\t{0:016x}\n" in status
+        assert daemon.ready["ephemeral"] is False
+        assert settings("vnic0") == before
+        run("ping", "-q", "-c", "20", "-i", "0.01", "10.0.0.2")
+        ip("link", "set", "vnic0", "down")
+        daemon.wait_for("link", state="down")
+        assert settings("vnic0")["flags"] != before["flags"]
+        ip("link", "set", "vnic0", "up")
+        daemon.wait_for("link", state="up")
+        run("ping", "-q", "-c", "20", "-i", "0.01", "10.0.0.2")
+        daemon.quiet()
+        assert settings("vnic0") == before
+        assert daemon.stop()["tx_frames"] >= 41
+    assert settings("vnic0") == before, "somebody else's interface stays as it was"
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+@namespaced
+def test_a_tap_descriptor_is_handed_over(tmp_path: Path, persistent: bool) -> None:
+    fd = raw_tap("vnic0")
+    fcntl.ioctl(fd, TUNSETPERSIST, int(persistent))
+    ip("link", "set", "vnic0", "up")
+    before = settings("vnic0")
+    with Daemon(tmp_path, "--tap-fd", str(fd), *PROMISCUOUS_SINK, pass_fds=[fd]) as daemon:
+        os.close(fd)
+        assert daemon.ready["ephemeral"] is not persistent
+        with Sender() as sender:
+            sender.send([frame()] * 500)
+        counters, bindings = daemon.quiet()
+        # the kernel may have sent some of its own before
+        assert bindings["sink"]["delivered"] == counters["rx_frames"] >= 500
+        assert not persistent or settings("vnic0") == before
+        daemon.stop()
+    assert (link("vnic0") is not None) is persistent
+
+
+@namespaced
+def test_a_link_that_is_down_at_the_start_is_told_and_used_when_it_comes_up(tmp_path: Path) -> None:
+    ip("tuntap", "add", "vnic0", "mode", "tap")
+    with Daemon(tmp_path, *PROMISCUOUS_SINK, "--driver", BEACON) as daemon:
+        assert daemon.ready["link"] == "down"
+        until(lambda: daemon.dump()[0]["tx_dropped_link_down"] > 0)
+        ip("link", "set", "vnic0", "up")
+        daemon.wait_for("link", state="up")
+        with Sender() as sender:
+            sender.send([frame()] * 100)
+        until(lambda: daemon.dump()[0]["tx_frames"] > 0)
+        counters, _ = daemon.quiet()
+        assert counters["rx_frames"] == 100
+        daemon.stop()
+
+
+@namespaced
+def test_a_driver_that_sends_as_soon_as_it_is_bound_is_told_no_cable_at_worst(tmp_path: Path) -> None:
+    with Daemon(tmp_path, "--driver", BEACON) as daemon:
+        until(lambda: daemon.dump()[0]["tx_frames"] > 0)
+        last = daemon.stop()
+        assert last["tx_submitted"] == last["tx_frames"] + last["tx_dropped_link_down"] + last["tx_dropped_halted"]
