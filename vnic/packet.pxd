@@ -28,3 +28,4 @@ cdef class Packet:
 
     cdef bint _change(self, int event) noexcept
     cdef object _require_owned(self, str what)
+    cdef object _refuse_look(self)

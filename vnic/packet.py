@@ -169,7 +169,14 @@ class Packet:
 
     @property
     def ethertype(self) -> int:
-        """Bytes 12 and 13 as a number: the EtherType, or the outer VLAN tag's; 0 if the frame is too short."""
+        """
+        Bytes 12 and 13 as a number: the EtherType, or the outer VLAN tag's; 0 if the frame is too short.
+
+        Raises:
+            OwnershipError: the packet is back in its pool (rule 07).
+        """
+        if self._state == FREE or self._state == QUARANTINED:
+            self._refuse_look()
         if self._length < HEADER_SIZE:
             return 0
         return (self._bytes[12] << 8) | self._bytes[13]
@@ -218,16 +225,19 @@ class Packet:
         rule = TOUCHED.get(self.state, rules.FREE_WHILE_INDICATED)
         raise OwnershipError(rule, self.pool.name, f"{self!r} is not the caller's own, but {what}", history_of(self))
 
+    def _refuse_look(self) -> object:
+        raise OwnershipError(rules.USE_AFTER_RETURN, "the caller", f"{self!r} is looked at", history_of(self))
+
     def _view(self) -> memoryview:
         if self._state == FREE or self._state == QUARANTINED:
-            raise OwnershipError(rules.USE_AFTER_RETURN, "the caller", f"{self!r} is looked at", history_of(self))
+            self._refuse_look()
         return (self._bytes if self._state == OWNED else self._shared)[: self._length]
 
     if cython.compiled:
 
         def __getbuffer__(self, buffer: cython.pointer[cython.Py_buffer], flags: cython.int):
             if self._state == FREE or self._state == QUARANTINED:
-                raise OwnershipError(rules.USE_AFTER_RETURN, "the caller", f"{self!r} is looked at", history_of(self))
+                self._refuse_look()
             if self._state == OWNED:
                 PyBuffer_FillInfo(buffer, self, self._bytes, self._length, 0, flags)
             else:

@@ -148,7 +148,7 @@ class PacketPool:
     @property
     def usage(self) -> int:
         """Packets that are out. NDIS: NdisPacketPoolUsage; PKT-16."""
-        return self.capacity - self._top
+        return self.capacity - self._top if self._open else 0
 
     def packets(self) -> tuple[Packet, ...]:
         """Every packet of the pool, to look at; nothing changes hands."""
@@ -223,6 +223,8 @@ class PacketPool:
         if self._top != self.capacity:
             raise ContractViolation(rules.POOL_OUTSTANDING, self.name, f"{self.usage} of {self.capacity} packets are out")
         self._open = False
+        # an adapter that still reads finds no packet, and not the memory that is gone
+        self._top = 0
         if cython.compiled:
             PyBuffer_Release(cython.address(self._write_view))
             PyBuffer_Release(cython.address(self._read_view))

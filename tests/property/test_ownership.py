@@ -1,0 +1,233 @@
+"""
+Any sequence of actions, legal or not, leaves the library where the model is.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from property.model import Broken, Model, ModelPacket
+from unit.wire import COUNTS_VIEWS, Bench, frame
+
+from vnic import MiniportDriver, Packet, PacketFilter, PacketState, ProtocolDriver, Status
+
+PACKETS, BINDINGS = 4, 3
+indices = st.integers(0, PACKETS - 1)
+bindings = st.integers(0, BINDINGS - 1)
+answers = st.lists(st.integers(0, 2), min_size=BINDINGS, max_size=BINDINGS)
+
+
+class Scripted(ProtocolDriver):
+    """Answer what the script says next."""
+
+    packet_filter = PacketFilter.PROMISCUOUS
+
+    def __init__(self) -> None:
+        self.answer = 0
+        self.shown = 0
+        self.completed: list[int] = []
+
+    def receive_packet(self, packet: Packet) -> int:
+        self.shown += 1
+        return self.answer
+
+    def send_complete(self, packet: Packet, status: Status) -> None:
+        self.completed.append(packet.index)
+
+
+class Holder(MiniportDriver):
+    """Keep what comes back, and every send."""
+
+    def __init__(self) -> None:
+        self.came_back: list[int] = []
+
+    def return_packet(self, packet: Packet) -> None:
+        self.came_back.append(packet.index)
+
+    def send(self, packet: Packet) -> Status:
+        return Status.PENDING
+
+
+class Ownership(RuleBasedStateMachine):
+    """Four packets, three bindings; any of them may do anything at any time."""
+
+    @initialize()
+    def start(self) -> None:
+        self.model = Model(PACKETS, BINDINGS)
+        self.miniport = Holder()
+        self.bench = Bench(packets=PACKETS, miniport=self.miniport)
+        self.adapter, self.pool = self.bench.adapter, self.bench.pool
+        self.drivers = [Scripted() for _ in range(BINDINGS)]
+        self.bindings = [self.bench.bind(driver, f"d{index}") for index, driver in enumerate(self.drivers)]
+        self.packets = self.pool.packets()
+        self.views: list[tuple[int, memoryview, bytes]] = []
+        self.marks = 0
+
+    def both(self, real: Callable[[], object], model: Callable[[], object], *, reported: bool = True) -> bool:
+        """Do it here and there: both do it, or both refuse it by the same rule. Answers whether it was done."""
+        try:
+            model()
+        except Broken as broken:
+            before = self.pool.audit()
+            with pytest.raises(Exception) as caught:
+                real()
+            assert getattr(caught.value, "rule", caught.value) == broken.rule
+            assert self.pool.audit() == before
+            self.model.violations += reported
+            return False
+        real()
+        return True
+
+    def script(self, answers: list[int]) -> None:
+        for driver, answer in zip(self.drivers, answers, strict=True):
+            driver.answer = answer
+
+    @rule()
+    def allocate(self) -> None:
+        expected = self.model.allocate()
+        packet = self.pool.allocate()
+        assert (packet and packet.index) == (expected and expected.index)
+        if packet is not None and expected is not None:
+            self.marks += 1
+            expected.frame = frame(self.marks)
+            packet.write(expected.frame)
+
+    @rule(index=indices)
+    def free(self, index: int) -> None:
+        packet, expected = self.packets[index], self.model.packets[index]
+        self.both(lambda: self.pool.free(packet), lambda: self.model.free(expected), reported=False)
+
+    @rule(index=indices, answers=answers, resources=st.booleans())
+    def indicate(self, index: int, answers: list[int], resources: bool) -> None:
+        packet, expected = self.packets[index], self.model.packets[index]
+        self.script(answers)
+        if expected.state is PacketState.OWNED:
+            packet.status = Status.RESOURCES if resources else Status.SUCCESS
+        action = self.model.lend if resources else self.model.indicate
+        shown = [driver.shown for driver in self.drivers]
+        done = self.both(lambda: self.adapter.indicate([packet]), lambda: action(expected, answers))
+        assert [driver.shown for driver in self.drivers] == [count + done for count in shown]
+
+    @rule(answers=answers, count=st.integers(1, 3))
+    def receive(self, answers: list[int], count: int) -> None:
+        self.script(answers)
+        expected = [self.model.allocate() for _ in range(min(count, len(self.model.stack)))]
+        frames = []
+        for packet in expected:
+            assert packet is not None
+            self.marks += 1
+            packet.frame = frame(self.marks)
+            frames.append(packet.frame)
+            self.model.indicate(packet, answers)
+        assert self.bench.give(*frames) == len(frames) if frames else True
+
+    @rule(binding=bindings, chosen=st.lists(indices, max_size=4))
+    def give_back(self, binding: int, chosen: list[int]) -> None:
+        first: Broken | None = None
+        for index in chosen:
+            try:
+                self.model.give_back(binding, self.model.packets[index])
+            except Broken as broken:
+                first = first or broken
+                self.model.violations += 1
+        try:
+            self.bindings[binding].return_packets([self.packets[index] for index in chosen])
+        except Exception as error:
+            assert first is not None, error
+            assert getattr(error, "rule", error) == first.rule
+        else:
+            assert first is None
+
+    @rule(index=indices, binding=bindings)
+    def send(self, index: int, binding: int) -> None:
+        packet, expected = self.packets[index], self.model.packets[index]
+        self.both(lambda: self.bindings[binding].send(packet), lambda: self.model.send(expected))
+
+    @rule(index=indices)
+    def complete(self, index: int) -> None:
+        packet, expected = self.packets[index], self.model.packets[index]
+        self.both(lambda: self.adapter.send_complete(packet, Status.SUCCESS), lambda: self.model.complete(expected))
+
+    @rule(index=indices, slices=st.integers(0, 2))
+    @precondition(lambda self: COUNTS_VIEWS)
+    def view(self, index: int, slices: int) -> None:
+        packet, expected = self.packets[index], self.model.packets[index]
+        if expected.state in (PacketState.FREE, PacketState.QUARANTINED):
+            with pytest.raises(Exception, match="rule 07"):
+                memoryview(packet)
+            return
+        view = packet.data
+        assert view.readonly == (expected.state is not PacketState.OWNED)
+        for _ in range(slices):
+            view = view[1:]
+        self.views.append((index, view, expected.frame[slices:]))
+        expected.views += 1
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.views)
+    def drop(self, data: Any) -> None:
+        index, view, _ = self.views.pop(data.draw(st.integers(0, len(self.views) - 1)))
+        del view
+        self.model.drop_view(self.model.packets[index])
+
+    @invariant()
+    def the_library_is_where_the_model_is(self) -> None:
+        for packet, expected in zip(self.packets, self.model.packets, strict=True):
+            self.compare(packet, expected)
+        assert self.pool.audit() == self.model.audit()
+        assert self.miniport.came_back == self.model.came_back
+        assert [(binding.promised, binding.returned) for binding in self.bindings] == list(
+            zip(self.model.promised, self.model.given_back, strict=True)
+        )
+        assert sum(len(driver.completed) for driver in self.drivers) == self.model.completed
+        for _, view, seen in self.views:
+            assert bytes(view) == seen
+
+    def compare(self, packet: Packet, expected: ModelPacket) -> None:
+        assert (packet.state, packet.generation, packet.references, packet.views) == (
+            expected.state,
+            expected.generation,
+            expected.references,
+            expected.views,
+        )
+        assert [binding.owed(packet) for binding in self.bindings] == [expected.owed(binding) for binding in range(BINDINGS)]
+        if expected.state not in (PacketState.FREE, PacketState.QUARANTINED):
+            assert bytes(packet.data) == expected.frame
+
+    @invariant()
+    def every_sum_comes_out_and_every_count_is_the_models(self) -> None:
+        values = self.adapter.counters()
+        model = self.model
+        assert (values["indicated"], values["returned"]) == (model.indicated, model.returned)
+        assert (values["tx_submitted"], values["tx_pending"]) == (model.submitted, model.submitted - model.completed)
+        assert values["violations"] == model.violations
+        assert values["driver_errors"] == 0
+
+    def teardown(self) -> None:
+        if not hasattr(self, "bench"):
+            return
+        self.views.clear()
+        for index, packet in enumerate(self.packets):
+            if packet.state is PacketState.SENDING:
+                self.adapter.send_complete(packet, Status.SUCCESS)
+            for binding in self.bindings:
+                binding.return_packets([packet] * binding.owed(packet))
+            if self.packets[index].state is PacketState.OWNED:
+                self.pool.free(packet)
+        self.bench.reports.clear()
+        self.bench.__exit__(None, None, None)
+        self.bench.pool.close()
+        self.bench.own.close()
+        gc.collect(0)
+
+
+Ownership.TestCase.settings = settings(
+    max_examples=200, stateful_step_count=50, deadline=None, database=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+test_any_sequence_of_actions_leaves_the_library_where_the_model_is = Ownership.TestCase
