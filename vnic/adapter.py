@@ -101,7 +101,7 @@ class Adapter:
         verifier_level: int = 1,
         report: Callable[[str, dict[str, Any]], None] | None = None,
     ) -> None:
-        if pool.slot_size < slot_size_for(mtu):
+        if 0 < pool.slot_size < slot_size_for(mtu):
             raise ValueError(f"slots of {pool.slot_size} bytes are too small for MTU {mtu}: {slot_size_for(mtu)} are needed")
         if len(address) != 6 or address[0] & 1:
             raise ValueError(f"{address.hex(':')} is no 6-byte station address")
@@ -385,6 +385,8 @@ class Adapter:
         outcome: cython.int = RX_FILTERED
         lent: cython.bint = packet._status != 0
         last: cython.bint
+        if packet._chained:
+            packet._seal()
         length: cython.int = packet._length
         packet.references = 1
         with cython.critical_section(packet):
@@ -395,7 +397,7 @@ class Adapter:
                 ledger._counts[INDICATED] += 1
         if length < HEADER_SIZE:
             outcome = RX_DROPPED_RUNT
-        elif length >= packet._slot_size:
+        elif length >= packet._slot_size and not packet._chained:
             outcome = RX_DROPPED_TRUNCATED
         elif not bindings:
             outcome = RX_DROPPED_NO_DRIVER
@@ -425,12 +427,12 @@ class Adapter:
 
     def _destination(self, packet: Packet) -> cython.ulonglong:
         if cython.compiled:
-            p: cython.p_uchar = packet._bytes
+            p: cython.p_uchar = packet._shared
             high: cython.ulonglong = (p[0] << 8) | p[1]
             low: cython.ulonglong = (cython.cast(cython.ulonglong, p[2]) << 24) | (p[3] << 16) | (p[4] << 8) | p[5]
             return (high << 32) | low
         else:
-            return int.from_bytes(packet._bytes[:6], "big")
+            return int.from_bytes(packet._shared[:6], "big")
 
     def _kind(self, destination: cython.ulonglong) -> cython.int:
         """The filter bit that a destination needs; 0 for another station's."""

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vnic.buffer import Buffer, BufferPool, chain_of, pieces
+from vnic.oob import INFO_SLOTS, OobData, ndis_time
 from vnic.states import LEGAL, Event, PacketState
 from vnic.status import OwnershipError, Status
 from vnic.verifier import rules
@@ -24,6 +26,7 @@ else:
     from vnic import _cython as cython
 
 if cython.compiled:
+    from cython.cimports.cpython.bytes import PyBytes_AS_STRING
     from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
     from cython.cimports.libc.string import memcpy
 
@@ -96,9 +99,17 @@ class Packet:
         self._slot_size = pool.slot_size
         self._asked = -1
         self._sender = None
+        self._unlocked = False
+        self._chained = False
+        self._head = None
+        self._valid = True
+        self._slot_buffer = None
+        self._gathered = None
+        self._retired = []
+        self._oob = None
+        self._info = None
+        self._reserved = None
         if not cython.compiled:
-            self._bytes = pool._bytes[index * pool.slot_size : (index + 1) * pool.slot_size]
-            self._shared = pool._shared[index * pool.slot_size : (index + 1) * pool.slot_size]
             self._promised = [0] * MAX_BINDINGS
             self._returned = [0] * MAX_BINDINGS
 
@@ -110,17 +121,20 @@ class Packet:
     @property
     def length(self) -> int:
         """
-        Bytes of the frame in the slot. The owner may set it, from 0 to the slot's size.
+        Bytes of the frame. The owner may set it, from 0 to the slot's size; of a chain it is the sum over the buffers.
 
         Raises:
             OwnershipError: the packet is set by somebody who does not own it.
             ValueError: the slot is smaller.
         """
+        if self._chained and not self._valid:
+            self._recount()
         return self._length
 
     @length.setter
     def length(self, value: int) -> None:
         self._require_owned("its length is set")
+        self._require_unchained()
         if not 0 <= value <= self._slot_size:
             raise ValueError(f"length {value} is outside 0..{self._slot_size}, the slot of {self!r}")
         self._length = value
@@ -156,6 +170,42 @@ class Packet:
         self._flags = value
 
     @property
+    def oob(self) -> OobData:
+        """
+        The out-of-band block: times, header size, media-specific information.
+
+        NDIS: NDIS_OOB_DATA_FROM_PACKET; PKT-40, S004-20.
+        """
+        if self._oob is None:
+            self._oob = OobData(ndis_time(self.time_received) if self.time_received else 0)
+        return self._oob
+
+    @property
+    def info(self) -> list[object]:
+        """
+        The per-packet information, one item for each `vnic.oob.Info`; an empty one is None.
+
+        NDIS: NDIS_PER_PACKET_INFO_FROM_PACKET; PKT-44.
+        """
+        if self._info is None:
+            self._info = [None] * INFO_SLOTS
+        return self._info
+
+    @property
+    def protocol_reserved(self) -> memoryview:
+        """
+        The scratch bytes of the driver that allocated the packet, `pool.reserved_size` of them, zero when it is allocated.
+
+        A binding that was lent the packet has its own: `binding.reserved(packet)`.
+
+        NDIS: NDIS_PACKET.ProtocolReserved; PKT-04, PKT-33.
+        """
+        self._require_owned("its reserved area is touched")
+        if self._reserved is None:
+            self._reserved = bytearray(self.pool.reserved_size)
+        return memoryview(self._reserved)
+
+    @property
     def data(self) -> memoryview:
         """
         The frame, as a view: writable for the packet's owner, read-only for everybody else.
@@ -177,9 +227,11 @@ class Packet:
         """
         if self._state == FREE or self._state == QUARANTINED:
             self._refuse_look()
+        if self._chained and self._state == OWNED:
+            self._seal()
         if self._length < HEADER_SIZE:
             return 0
-        return (self._bytes[12] << 8) | self._bytes[13]
+        return (self._shared[12] << 8) | self._shared[13]
 
     def write(self, frame: bytes) -> None:
         """
@@ -193,6 +245,7 @@ class Packet:
             ValueError: the slot is smaller.
         """
         self._require_owned("it is written")
+        self._require_unchained()
         if cython.compiled:
             view: cython.Py_buffer
             PyObject_GetBuffer(frame, cython.address(view), PyBUF_SIMPLE)
@@ -207,6 +260,220 @@ class Packet:
         if size > self._slot_size:
             raise ValueError(f"a frame of {size} bytes does not fit the slot of {self._slot_size}")
         self._length = size
+
+    # the chain
+
+    @property
+    def buffers(self) -> tuple[Buffer, ...]:
+        """
+        The buffers of the packet, in order; of a packet that was never chained to, its slot's. Nothing changes hands.
+
+        NDIS: NDIS_PACKET_FIRST_NDIS_BUFFER, NdisGetNextBuffer.
+        """
+        if not self._chained and self._length:
+            self._chain_slot()
+        return tuple(chain_of(self._head))
+
+    def chain_front(self, buffer: Buffer) -> None:
+        """
+        Put a buffer, and the chain behind it, in front of the packet's; they belong to the packet until they are unchained.
+
+        Raises:
+            OwnershipError: the packet is not the caller's own, or the buffer is chained already (rule 42).
+
+        NDIS: NdisChainBufferAtFront.
+        """
+        last = self._adopt(buffer)
+        last.following = self._head
+        self._head = buffer
+
+    def chain_back(self, buffer: Buffer) -> None:
+        """
+        Put a buffer, and the chain behind it, behind the packet's; they belong to the packet until they are unchained.
+
+        Raises:
+            OwnershipError: the packet is not the caller's own, or the buffer is chained already (rule 42).
+
+        NDIS: NdisChainBufferAtBack.
+        """
+        self._adopt(buffer)
+        before: Buffer | None = self._last()
+        if before is None:
+            self._head = buffer
+        else:
+            before.following = buffer
+
+    def unchain_front(self) -> Buffer | None:
+        """
+        Take the first buffer off the packet; it is the caller's again, and its link is empty. None if there is none.
+
+        NDIS: NdisUnchainBufferAtFront; BUF-10, BUF-12.
+        """
+        return self._unchain(self._first_own())
+
+    def unchain_back(self) -> Buffer | None:
+        """
+        Take the last buffer off the packet; it is the caller's again. None if there is none.
+
+        NDIS: NdisUnchainBufferAtBack; BUF-12.
+        """
+        self._first_own()
+        return self._unchain(self._last())
+
+    def share_chain(self, other: Packet) -> None:
+        """
+        Show another packet's buffers as this one's, without taking them over: they stay the other's, which must outlive this use.
+
+        NDIS: setting NDIS_PACKET_FIRST_NDIS_BUFFER and NDIS_PACKET_LAST_NDIS_BUFFER; PKT-37, IM-05.
+        """
+        self._require_owned("it is given another's chain")
+        if self._owns_buffers():
+            raise OwnershipError(rules.BUFFER_CHAINED, self.pool.name, f"{self!r} has buffers of its own", history_of(self))
+        if not other._chained and other._length:
+            other._chain_slot()
+        self._chained = True
+        self._head = other._head
+        self._valid = False
+
+    def reinitialize(self) -> None:
+        """
+        Make the packet ready for another use by the driver that allocated it: no buffers, counts to be computed anew.
+
+        Nothing else is touched: flags, reserved areas, the out-of-band block and the per-packet information stay.
+
+        Raises:
+            OwnershipError: it is not the caller's own, has buffers of its own chained (rule 32), or media-specific information (33).
+
+        NDIS: NdisReinitializePacket; PKT-26 to PKT-32.
+        """
+        self._require_owned("it is reinitialised")
+        self._require_bare(rules.REINITIALIZE_CHAINED, "reinitialised")
+        self._unlink()
+
+    def recalculate_counts(self) -> None:
+        """Compute the totals anew, after a change that the library did not see. NDIS: NdisRecalculatePacketCounts; PKT-36."""
+        self._valid = False
+
+    @property
+    def valid_counts(self) -> bool:
+        """Whether the totals are up to date. NDIS: NDIS_PACKET_VALID_COUNTS; PKT-36."""
+        return self._valid
+
+    def _chain_slot(self) -> None:
+        """Turn the frame in the slot into a chain of one buffer."""
+        if self._slot_buffer is None:
+            self._slot_buffer = Buffer(None, self.pool._slot_view(self.index))
+            slot: Buffer = self._slot_buffer
+            slot._shared = self._slot_shared
+        slot = self._slot_buffer
+        slot.length = self._length
+        slot.packet = self
+        slot.following = None
+        self._head = slot
+        self._chained = True
+        self._valid = True
+
+    def _adopt(self, buffer: Buffer) -> Buffer:
+        """Check a chain that is to be chained, and make it ours; answers its last buffer."""
+        self._require_owned("a buffer is chained to it")
+        one: Buffer = buffer
+        for one in chain_of(buffer):
+            if one.packet is not None or one._freed:
+                what = "free" if one._freed else "chained already"
+                raise OwnershipError(rules.BUFFER_CHAINED, self.pool.name, f"{one!r}, which is {what}, is chained to {self!r}", history_of(self))
+        if not self._chained and self._length:
+            self._chain_slot()
+        for one in chain_of(buffer):
+            one.packet = self
+        self._chained = True
+        self._valid = False
+        return one
+
+    def _first_own(self) -> Buffer | None:
+        self._require_owned("a buffer is unchained from it")
+        if not self._chained and self._length:
+            self._chain_slot()
+        return self._head
+
+    def _last(self) -> Buffer | None:
+        last: Buffer | None = None
+        for last in chain_of(self._head):
+            pass
+        return last
+
+    def _unchain(self, buffer: Buffer | None) -> Buffer | None:
+        if buffer is None:
+            return None
+        one: Buffer
+        if self._head is buffer:
+            self._head = buffer.following
+        else:
+            for one in chain_of(self._head):
+                if one.following is buffer:
+                    one.following = None
+        buffer.following = None
+        buffer.packet = None
+        self._chained = True
+        self._valid = False
+        return buffer
+
+    def _owns_buffers(self) -> bool:
+        """Whether buffers other than the slot's would be lost with the chain."""
+        one: Buffer
+        return any(one.packet is self and one is not self._slot_buffer for one in chain_of(self._head))
+
+    def _require_bare(self, rule: object, what: str) -> None:
+        if self._owns_buffers():
+            raise OwnershipError(rule, self.pool.name, f"{self!r} is {what} with {len(self.buffers)} buffers chained", history_of(self))
+        if self._oob is not None and self._oob.media_specific is not None:
+            detail = f"{self!r} is {what} with media-specific information attached"
+            raise OwnershipError(rules.OOB_NOT_RECLAIMED, self.pool.name, detail, history_of(self))
+
+    def _require_unchained(self) -> None:
+        if self._chained:
+            raise ValueError(f"{self!r} has a chain of buffers: adjust those, or reinitialize it")
+
+    def _counts_stale(self) -> None:
+        self._valid = False
+
+    def _recount(self) -> None:
+        one: Buffer
+        self._length = sum(one.length for one in chain_of(self._head))
+        self._valid = True
+
+    def _seal(self) -> None:
+        """Before a packet with a chain is lent: find its frame in one piece; several pieces are gathered, one is not copied."""
+        one: Buffer
+        self._retire()
+        self._recount()
+        used = [one for one in chain_of(self._head) if one.length]
+        if len(used) == 1:
+            one = used[0]
+            self._gathered = one
+            self._shared = one._shared
+            return
+        self._gathered = b"".join(one.data for one in used)
+        if cython.compiled:
+            self._shared = cython.cast(cython.p_uchar, PyBytes_AS_STRING(self._gathered))
+        else:
+            self._shared = memoryview(self._gathered)
+
+    def _retire(self) -> None:
+        """Let go of what the last frame was in; not yet, if a view of it is alive."""
+        if self.views:
+            self._retired.append(self._gathered)
+        self._gathered = None
+
+    def _unlink(self) -> None:
+        """Forget the chain; the frame is in the slot again, and empty."""
+        if self._slot_buffer is not None:
+            self._slot_buffer.packet = None
+        self._retire()
+        self._head = None
+        self._chained = False
+        self._valid = True
+        self._length = 0
+        self._shared = self._slot_shared
 
     def __repr__(self) -> str:
         return f"<Packet {self.pool.name}[{self.index}].{self.generation} {self.state.name} {self._length} bytes>"
@@ -231,14 +498,20 @@ class Packet:
     def _view(self) -> memoryview:
         if self._state == FREE or self._state == QUARANTINED:
             self._refuse_look()
-        return (self._bytes if self._state == OWNED else self._shared)[: self._length]
+        if self._state == OWNED and not self._chained:
+            return self._bytes[: self._length]
+        if self._state == OWNED:
+            self._seal()
+        return self._shared[: self._length].toreadonly()
 
     if cython.compiled:
 
         def __getbuffer__(self, buffer: cython.pointer[cython.Py_buffer], flags: cython.int):
             if self._state == FREE or self._state == QUARANTINED:
                 self._refuse_look()
-            if self._state == OWNED:
+            if self._state == OWNED and self._chained:
+                self._seal()
+            if self._state == OWNED and not self._chained:
                 PyBuffer_FillInfo(buffer, self, self._bytes, self._length, 0, flags)
             else:
                 PyBuffer_FillInfo(buffer, self, self._shared, self._length, 1, flags)
@@ -246,8 +519,10 @@ class Packet:
 
         def __releasebuffer__(self, buffer: cython.pointer[cython.Py_buffer]):
             self.views -= 1
-            if self._state == QUARANTINED and self.views == 0:
-                self.pool._release(self)
+            if self.views == 0:
+                self._retired.clear()
+                if self._state == QUARANTINED:
+                    self.pool._release(self)
 
     else:
 
@@ -259,8 +534,46 @@ class Packet:
         def __release_buffer__(self, view: memoryview, /) -> None:
             self.views -= 1
             view.release()
-            if self._state == QUARANTINED and self.views == 0:
-                self.pool._release(self)
+            if self.views == 0:
+                self._retired.clear()
+                if self._state == QUARANTINED:
+                    self.pool._release(self)
+
+
+
+def copy_packet(target: Packet, target_offset: int, length: int, source: Packet, source_offset: int) -> int:
+    """
+    Copy bytes from one packet to another, across the borders of buffers on both sides. The target must be the caller's own.
+
+    Out-of-band data, per-packet information and flags are not copied.
+
+    Args:
+        target: where to; its buffers (or its slot, up to `length`) are filled, never extended.
+        target_offset: the first byte there.
+        length: bytes to copy.
+        source: where from.
+        source_offset: the first byte there.
+
+    Returns:
+        Bytes copied: fewer than `length` if either packet ends before.
+
+    Raises:
+        OwnershipError: the target is not the caller's own.
+
+    NDIS: NdisCopyFromPacketToPacket; BUF-18, BUF-19.
+    """
+    target._require_owned("it is copied to")
+    data = source.data[source_offset : source_offset + length]
+    if not target._chained:
+        room = target._length - target_offset
+        copied = max(0, min(room, data.nbytes))
+        target.data[target_offset : target_offset + copied] = data[:copied]
+        return copied
+    copied = 0
+    for piece in pieces(target._head, target_offset, data.nbytes):
+        piece[:] = data[copied : copied + piece.nbytes]
+        copied += piece.nbytes
+    return copied
 
 
 def history_of(packet: Packet) -> str:

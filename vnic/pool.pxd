@@ -24,10 +24,19 @@ cdef class PacketPool:
     cdef object _writable
     cdef object _readable
     cdef dict _reserved
+    cdef public object lock
+    cdef public bint unloading
+    cdef readonly unsigned long long mixed
+    cdef list _spare
+    cdef dict _extra
     cdef unsigned char *_bytes
     cdef Py_buffer _write_view
     cdef Py_buffer _read_view
 
+    cdef object _allocate(self, bint unlocked)
+    cdef object _free(self, Packet packet, bint unlocked)
+    cdef Packet _overflow(self)
+    cdef object _discard(self, Packet packet)
     cdef list _census(self)
     cdef object _require_open(self)
     cdef void _fresh(self, Packet packet) noexcept

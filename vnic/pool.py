@@ -17,6 +17,8 @@ from vnic.verifier import rules
 
 if TYPE_CHECKING:
     import cython
+
+    from vnic.locks import SpinLock
 else:
     from vnic import _cython as cython
 
@@ -64,13 +66,20 @@ class PacketPool:
     sees the other, which the processor itself keeps read-only. The free stack is last in, first out, so that the next frame
     lands in a slot that is still in the cache.
 
-    NDIS: NdisAllocatePacketPool; PKT-01 to PKT-25.
+    NDIS: NdisAllocatePacketPool, NdisAllocatePacketPoolEx; PKT-01 to PKT-25.
 
     Args:
         capacity: packets, 1 to 65,535.
-        slot_size: bytes of each packet's slot; see `slot_size_for`.
-        reserved_size: bytes of `binding.reserved(packet)`.
+        slot_size: bytes of each packet's slot; see `slot_size_for`. 0: the packets are descriptors only, to chain buffers to.
+        reserved_size: bytes of `packet.protocol_reserved` and of `binding.reserved(packet)`.
         name: shown wherever the pool or a packet of it is named.
+        overflow: further packets, made one by one while all others are out; only for packets without a slot. Together with
+            `capacity` at most 65,535 count.
+        lock: the spin lock that the driver holds around `allocate_unlocked` and `free_unlocked`.
+
+    Attributes:
+        unloading: while it is True, packets may be freed by either kind of call (rule 36 is silent).
+        mixed: packets freed by the other kind of call than they were allocated by (rule 36).
 
     Raises:
         ContractViolation: capacity is out of range (rule 46).
@@ -84,20 +93,30 @@ class PacketPool:
         *,
         reserved_size: int = PROTOCOL_RESERVED_SIZE_IN_PACKET,
         name: str = "pool",
+        overflow: int = 0,
+        lock: SpinLock | None = None,
     ) -> None:
         self._open = False
         if not 0 < capacity <= MAX_PACKETS:
             raise ContractViolation(rules.POOL_LIMIT, name, f"a pool of {capacity} packets was asked for")
-        if slot_size <= HEADER_SIZE or reserved_size < 0:
+        if 0 < slot_size <= HEADER_SIZE or slot_size < 0 or reserved_size < 0:
             raise ValueError(f"a slot of {slot_size} bytes with {reserved_size} reserved cannot hold a frame")
+        if overflow < 0 or (overflow and slot_size):
+            raise ValueError(f"an overflow of {overflow} packets: only packets without a slot can overflow")
         self.name = name
         self.capacity = self.low_water = self._top = capacity
         self.slot_size = slot_size
         self.reserved_size = reserved_size
         self.allocations = self.exhausted = 0
+        self.lock = lock
+        self.unloading = False
+        self.mixed = 0
+        self._spare = list(range(capacity + min(overflow, MAX_PACKETS - capacity) - 1, capacity - 1, -1))
+        self._extra = {}
         self._unread = 0
         self._reserved = {}
-        self._map((capacity + 1) * slot_size)
+        # one slot more than packets, so that there is something to map even if packets have none
+        self._map((capacity + 1) * max(slot_size, 1))
         self._packets = [Packet(self, index) for index in range(capacity)]
         if cython.compiled:
             self._stack = cython.cast(cython.p_int, c_malloc(capacity * cython.sizeof(cython.int)))
@@ -108,9 +127,13 @@ class PacketPool:
             packet: Packet
             for packet in self._packets:
                 packet._bytes = self._bytes + packet.index * size
-                packet._shared = shared + packet.index * size
+                packet._shared = packet._slot_shared = shared + packet.index * size
         else:
             self._stack = [0] * capacity
+            for packet in self._packets:
+                start = packet.index * slot_size
+                packet._bytes = self._bytes[start : start + slot_size]
+                packet._shared = packet._slot_shared = self._shared[start : start + slot_size]
         for index in range(capacity):
             self._stack[index] = capacity - 1 - index
         self._open = True
@@ -148,11 +171,11 @@ class PacketPool:
     @property
     def usage(self) -> int:
         """Packets that are out. NDIS: NdisPacketPoolUsage; PKT-16."""
-        return self.capacity - self._top if self._open else 0
+        return self.capacity - self._top + len(self._extra) if self._open else 0
 
     def packets(self) -> tuple[Packet, ...]:
         """Every packet of the pool, to look at; nothing changes hands."""
-        return tuple(self._packets)
+        return (*self._packets, *self._extra.values())
 
     def allocate(self) -> Packet | None:
         """
@@ -166,16 +189,36 @@ class PacketPool:
 
         NDIS: NdisAllocatePacket; PKT-03, PKT-17.
         """
+        return self._allocate(False)
+
+    def allocate_unlocked(self) -> Packet | None:
+        """
+        Take a packet out of the pool; the caller synchronises every access to the pool itself, and holds `lock` if the pool has one.
+
+        Raises:
+            ContractViolation: the pool's lock is not held by this thread (rule 37), or the pool is closed (rule 40).
+
+        NDIS: NdisDprAllocatePacketNonInterlocked; PKT-21, PKT-23.
+        """
+        self._require_lock("allocated from")
+        return self._allocate(True)
+
+    def _allocate(self, unlocked: cython.bint) -> Packet | None:
+        packet: Packet
         self._require_open()
         with cython.critical_section(self):
-            if self._top == 0:
+            if self._top == 0 and not self._spare:
                 self.exhausted += 1
                 return None
-            self._top -= 1
-            if self._top < self.low_water:
-                self.low_water = self._top
-            packet: Packet = self._packets[self._stack[self._top]]
+            if self._top == 0:
+                packet = self._overflow()
+            else:
+                self._top -= 1
+                if self._top < self.low_water:
+                    self.low_water = self._top
+                packet = self._packets[self._stack[self._top]]
             self._fresh(packet)
+            packet._unlocked = unlocked
         return packet
 
     def free(self, packet: Packet) -> None:
@@ -189,9 +232,28 @@ class PacketPool:
 
         NDIS: NdisFreePacket; PKT-19, PKT-20.
         """
+        self._free(packet, False)
+
+    def free_unlocked(self, packet: Packet) -> None:
+        """
+        Give a packet back to the pool; the caller synchronises every access to the pool itself, as with `allocate_unlocked`.
+
+        Raises:
+            ContractViolation: as `free` does, and if the pool's lock is not held by this thread (rule 37).
+
+        NDIS: NdisDprFreePacketNonInterlocked; PKT-21.
+        """
+        self._require_lock("freed to")
+        self._free(packet, True)
+
+    def _free(self, packet: Packet, unlocked: cython.bint) -> None:
         self._require_open()
         if packet.pool is not self:
             raise OwnershipError(rules.FOREIGN_POOL, self.name, f"{packet!r} is freed to pool {self.name}", history_of(packet))
+        if packet._state == OWNED:
+            packet._require_bare(rules.FREE_CHAINED, "freed")
+            if packet._unlocked != unlocked and not self.unloading:
+                self.mixed += 1
         with cython.critical_section(self):
             if packet._state == OWNED:
                 self._put_back(packet)
@@ -220,7 +282,7 @@ class PacketPool:
         """
         if not self._open:
             return
-        if self._top != self.capacity:
+        if self._top != self.capacity or self._extra:
             raise ContractViolation(rules.POOL_OUTSTANDING, self.name, f"{self.usage} of {self.capacity} packets are out")
         self._open = False
         # an adapter that still reads finds no packet, and not the memory that is gone
@@ -228,14 +290,11 @@ class PacketPool:
         if cython.compiled:
             PyBuffer_Release(cython.address(self._write_view))
             PyBuffer_Release(cython.address(self._read_view))
-        else:
-            for packet in self._packets:
-                packet._bytes.release()
-                packet._shared.release()
-            self._bytes.release()
-            self._shared.release()
-        self._writable.close()
-        self._readable.close()
+        # what a buffer of a slot still shows stays mapped until that is gone
+        self._packets = []
+        self._writable = self._readable = None
+        if not cython.compiled:
+            self._bytes = self._shared = None
 
     def __repr__(self) -> str:
         return f"<PacketPool {self.name}: {self._top} of {self.capacity} free>"
@@ -245,6 +304,8 @@ class PacketPool:
         found = [0] * STATES
         packet: Packet
         for packet in self._packets:
+            found[packet._state] += 1
+        for packet in self._extra.values():
             found[packet._state] += 1
         found[FREE] = self._top
         found[OWNED] += self._unread
@@ -258,6 +319,11 @@ class PacketPool:
     def _fresh(self, packet: Packet) -> None:
         packet._change(DO_ALLOCATE)
         packet.generation += 1
+        if packet._chained:
+            packet._unlink()
+        packet._oob = None
+        packet._info = None
+        packet._reserved = None
         packet._flags = 0
         packet._status = 0
         packet._length = 0
@@ -269,19 +335,45 @@ class PacketPool:
             packet._change(DO_QUARANTINE)
             return
         packet._change(DO_FREE)
+        if packet.index >= self.capacity:
+            self._discard(packet)
+            return
         self._stack[self._top] = packet.index
         self._top += 1
 
     def _release(self, packet: Packet) -> None:
         with cython.critical_section(self):
             packet._change(DO_RELEASE)
+            if packet.index >= self.capacity:
+                self._discard(packet)
+                return
             self._stack[self._top] = packet.index
             self._top += 1
+
+    def _overflow(self) -> Packet:
+        """Make a packet more than the pool has."""
+        index = self._spare.pop()
+        self._extra[index] = Packet(self, index)
+        return self._extra[index]
+
+    def _discard(self, packet: Packet) -> None:
+        """Give an overflow packet back to the system."""
+        del self._extra[packet.index]
+        self._spare.append(packet.index)
+
+    def _slot_view(self, index: int) -> memoryview:
+        return memoryview(self._readable)[index * self.slot_size : (index + 1) * self.slot_size]
+
+    def _require_lock(self, what: str) -> None:
+        if self.lock is not None and not self.lock.held:
+            detail = f"pool {self.name} is {what} without lock by a thread that does not hold the pool's"
+            raise ContractViolation(rules.UNSYNCHRONISED, self.name, detail)
 
     def _forget_reserved(self, slot: int) -> None:
         self._reserved.pop(slot, None)
 
     def _reserved_area(self, slot: int) -> bytearray:
         if slot not in self._reserved:
-            self._reserved[slot] = bytearray(self.capacity * self.reserved_size)
+            packets = self.capacity + len(self._spare) + len(self._extra)
+            self._reserved[slot] = bytearray(packets * self.reserved_size)
         return self._reserved[slot]

@@ -171,6 +171,8 @@ class SendPath:
         sender: Binding = packet._sender
         if self.halted or sender.closing:
             return Status.CLOSING
+        if packet._chained:
+            packet._seal()
         if packet._length < HEADER_SIZE or packet._length > self._longest:
             return Status.INVALID_PACKET
         if not self.link_up:
@@ -207,13 +209,13 @@ class SendPath:
         if self.fd < 0:
             return errors.ENODEV
         if cython.compiled:
-            while c_write(self.fd, packet._bytes, packet._length) < 0:
+            while c_write(self.fd, packet._shared, packet._length) < 0:
                 if errno != EINTR:
                     return errno
             return 0
         else:
             try:
-                os.write(self.fd, packet._bytes[: packet._length])
+                os.write(self.fd, packet._shared[: packet._length])
             except OSError as error:
                 return error.errno
             return 0

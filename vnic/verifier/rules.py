@@ -46,12 +46,24 @@ INDICATED_IN_USE = Rule("17", "PacketInUseIndicated", "A0", "a packet is indicat
 POOL_STARVED = Rule("26", "PoolStarvedByHolder", "A1", "the pool is low and one binding holds most of it",
                     "return packets sooner, or give the adapter more of them")
 DOUBLE_FREE = Rule("30", "DescriptorDoubleFree", "A0", "a free packet is freed", "free a packet once")
+FREE_CHAINED = Rule("31", "FreeWithBuffersChained", "A0", "a packet is freed with its own buffers chained: they would be lost",
+                    "unchain every buffer first, and free or keep it")
+REINITIALIZE_CHAINED = Rule("32", "ReinitializeWithBuffersChained", "A0", "a packet is reinitialised with its own buffers chained",
+                            "unchain every buffer first, and free or keep it")
+OOB_NOT_RECLAIMED = Rule("33", "OobNotReclaimed", "A0", "a packet is freed or reinitialised with media-specific information attached",
+                         "take what is attached, and set oob.media_specific to None")
 FREE_WHILE_INDICATED = Rule("34", "FreeWhileIndicated", "A0", "a packet is freed while drivers hold it",
                             "free it after return_packet")
 FOREIGN_POOL = Rule("35", "ForeignPoolFree", "A0", "a packet is freed to a pool that it is not from", "free it with packet.pool.free")
+MIXED_FORMS = Rule("36", "MixedInterlockedAllocFree", "A1", "a packet is freed by the other kind of call than it was allocated by",
+                   "free with free_unlocked what allocate_unlocked gave, and with free what allocate gave")
+UNSYNCHRONISED = Rule("37", "NonInterlockedUnsynchronised", "A0", "an unlocked call on a pool without the pool's lock held",
+                      "acquire the lock that was given to the pool around every unlocked call")
 POOL_OUTSTANDING = Rule("39", "PoolFreedWithOutstanding", "A0", "a pool is closed while packets are out",
                         "free every packet first; pool.usage says how many are out")
 POOL_AFTER_CLOSE = Rule("40", "PoolHandleAfterFree", "A0", "a closed pool is used", "keep the pool open while it is needed")
+BUFFER_CHAINED = Rule("42", "BufferChainedTwice", "A0", "a buffer is chained or freed while it is chained",
+                      "unchain it first")
 POOL_LIMIT = Rule("46", "PoolLimitExceeded", "A0", "a pool of no packets, or of more than 65,535", "ask for 1 to 65,535 packets")
 COMPLETED_TWICE = Rule("50", "SendCompletedTwice", "A0", "a send is completed that is not pending", "complete each pending send once")
 SENT_WHILE_BELOW = Rule("55", "SendOfPacketOwnedBelow", "A0", "a packet is sent that the driver does not own",

@@ -1,0 +1,25 @@
+# C types of vnic/buffer.py
+cimport cython
+
+
+@cython.final
+cdef class Buffer:
+    cdef readonly object pool
+    cdef readonly object memory
+    cdef readonly Py_ssize_t size
+    cdef readonly Py_ssize_t length
+    cdef readonly Buffer following
+    cdef readonly object packet
+    cdef bint _freed
+    cdef unsigned char *_bytes
+    cdef unsigned char *_shared
+    cdef Py_buffer _view
+
+
+@cython.final
+cdef class BufferPool:
+    cdef readonly int count
+    cdef readonly object name
+    cdef readonly int usage
+    cdef bint _open
+

@@ -1,0 +1,214 @@
+"""
+A buffer: a descriptor of some bytes, to be chained to packets. It owns no memory; freeing it frees none.
+
+A packet from a pool with slots has one buffer already, its slot's, and needs none of this. Chains are for drivers that bring their
+own memory, put a header in front of somebody else's payload, or share a chain between two packets.
+
+Next: `vnic/packet.py`, which chains them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from vnic.status import ContractViolation, OwnershipError
+from vnic.verifier import rules
+
+if TYPE_CHECKING:
+    import cython
+else:
+    from vnic import _cython as cython
+
+if cython.compiled:
+    from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+
+
+class Buffer:
+    """
+    A range of memory, `length` bytes of which are in use.
+
+    NDIS: NDIS_BUFFER; BUF-05 to BUF-17.
+
+    Attributes:
+        pool: the buffer pool that it is from; None for the buffer of a packet's own slot.
+        memory: a view of the whole range ("virtual address"); writable if the memory is.
+        size: bytes of the range.
+        length: bytes in use, set by `adjust`.
+        following: the next buffer of the chain, or None.
+        packet: the packet that it is chained to, or None.
+    """
+
+    def __init__(self, pool: BufferPool | None, memory: memoryview) -> None:
+        self.pool = pool
+        self.memory = memory
+        self.size = self.length = memory.nbytes
+        self.following = None
+        self.packet = None
+        self._freed = False
+        if cython.compiled:
+            # held, so that nobody can release the memory while the address is in use
+            PyObject_GetBuffer(memory, cython.address(self._view), PyBUF_SIMPLE)
+            self._bytes = self._shared = cython.cast(cython.p_uchar, self._view.buf)
+        else:
+            self._bytes = self._shared = memory
+
+    if cython.compiled:
+
+        def __dealloc__(self):
+            PyBuffer_Release(cython.address(self._view))
+
+    def adjust(self, length: int) -> None:
+        """
+        Say how many bytes are in use. The totals of the packet that the buffer is chained to are recomputed when next asked for.
+
+        Raises:
+            ValueError: it is more than the range has.
+
+        NDIS: NdisAdjustBufferLength; BUF-16, BUF-17, AMB-13.
+        """
+        if not 0 <= length <= self.size:
+            raise ValueError(f"length {length} is outside 0..{self.size}, the range of the buffer")
+        self.length = length
+        if self.packet is not None:
+            self.packet._counts_stale()
+
+    @property
+    def data(self) -> memoryview:
+        """The bytes in use, as a view like `memory`."""
+        return self.memory[: self.length]
+
+    def __repr__(self) -> str:
+        return f"<Buffer {self.length} of {self.size} bytes{' chained' if self.packet is not None else ''}>"
+
+
+class BufferPool:
+    """
+    A limited number of buffer descriptors.
+
+    NDIS: NdisAllocateBufferPool; BUF-01 to BUF-04, AMB-11.
+
+    Args:
+        count: buffers that may be out at one time.
+        name: shown wherever the pool is named.
+    """
+
+    def __init__(self, count: int, name: str = "buffers") -> None:
+        if count < 1:
+            raise ValueError(f"a pool of {count} buffers was asked for")
+        self.count = count
+        self.name = name
+        self.usage = 0
+        self._open = True
+
+    def allocate(self, memory: bytes | bytearray | memoryview, length: int | None = None) -> Buffer | None:
+        """
+        Describe memory of the caller's; it stays the caller's.
+
+        Args:
+            memory: anything with the buffer protocol, in one piece.
+            length: bytes of it to describe; all of them by default.
+
+        Returns:
+            The buffer; None if as many as the pool allows are out.
+
+        Raises:
+            ContractViolation: the pool is closed (rule 40).
+            ValueError: there is less memory than that.
+
+        NDIS: NdisAllocateBuffer; BUF-05.
+        """
+        self._require_open()
+        view = memoryview(memory).cast("B")
+        if length is not None:
+            if not 0 <= length <= view.nbytes:
+                raise ValueError(f"length {length} is outside 0..{view.nbytes}, the memory to describe")
+            view = view[:length]
+        if self.usage >= self.count:
+            return None
+        self.usage += 1
+        return Buffer(self, view)
+
+    def copy(self, source: Buffer, offset: int, length: int) -> Buffer | None:
+        """
+        Describe a part of what a buffer, and the chain behind it, describes. No byte is copied.
+
+        Returns:
+            The first buffer of the new chain, one buffer for each that the range touches; None if the pool has not enough.
+
+        Raises:
+            ValueError: the range is not inside the source.
+
+        NDIS: NdisCopyBuffer; BUF-09.
+        """
+        parts = list(pieces(source, offset, length))
+        if sum(part.nbytes for part in parts) != length or not parts:
+            raise ValueError(f"{length} bytes at {offset} are not inside the source")
+        if self.usage + len(parts) > self.count:
+            return None
+        first: Buffer | None = None
+        made: Buffer
+        for part in reversed(parts):
+            made = self.allocate(part)
+            made.following = first
+            first = made
+        return first
+
+    def free(self, buffer: Buffer) -> None:
+        """
+        Give one descriptor back; the memory stays the caller's.
+
+        Raises:
+            OwnershipError: it is not from this pool (rule 35), free already (rule 30), or chained (rule 42).
+
+        NDIS: NdisFreeBuffer; BUF-07, BUF-08.
+        """
+        if buffer.pool is not self:
+            raise OwnershipError(rules.FOREIGN_POOL, self.name, f"{buffer!r} is freed to buffer pool {self.name}")
+        if buffer._freed:
+            raise OwnershipError(rules.DOUBLE_FREE, self.name, f"{buffer!r} is freed")
+        if buffer.packet is not None:
+            raise OwnershipError(rules.BUFFER_CHAINED, self.name, f"{buffer!r} is freed while it is chained to {buffer.packet!r}")
+        buffer._freed = True
+        buffer.following = None
+        self.usage -= 1
+
+    def close(self) -> None:
+        """
+        Give the pool up.
+
+        Raises:
+            ContractViolation: buffers are still out (rule 39); the pool stays open.
+
+        NDIS: NdisFreeBufferPool; BUF-04.
+        """
+        if self.usage:
+            raise ContractViolation(rules.POOL_OUTSTANDING, self.name, f"{self.usage} of {self.count} buffers are out")
+        self._open = False
+
+    def _require_open(self) -> None:
+        if not self._open:
+            raise ContractViolation(rules.POOL_AFTER_CLOSE, self.name, f"buffer pool {self.name} is closed")
+
+
+def chain_of(first: Buffer | None) -> list[Buffer]:
+    """List a chain, from its first buffer on. NDIS: NdisGetNextBuffer."""
+    found = []
+    while first is not None:
+        found.append(first)
+        first = first.following
+    return found
+
+
+def pieces(first: Buffer | None, offset: int, length: int) -> Iterator[memoryview]:
+    """The views, one for each buffer that is touched, of a range of a chain; less than `length` in all if the chain ends before."""
+    for buffer in chain_of(first):
+        if length <= 0:
+            return
+        if offset >= buffer.length:
+            offset -= buffer.length
+            continue
+        part = buffer.data[offset : offset + length]
+        yield part
+        offset = 0
+        length -= part.nbytes
