@@ -241,6 +241,8 @@ class Adapter:
         """
         taken = 0
         packet: Packet
+        if binding.closed:
+            return 0
         for packet in self.pool.packets():
             owed = binding.owed(packet)
             if not owed:
@@ -386,7 +388,11 @@ class Adapter:
         lent: cython.bint = packet._status != 0
         last: cython.bint
         length: cython.int = packet._length
+        if packet._promises:
+            packet._forget_promises()
         packet.references = 1
+        packet._told = packet.views
+        packet._suspect = None
         with cython.critical_section(packet):
             if lent:
                 packet._change(DO_LEND)
@@ -481,6 +487,8 @@ class Adapter:
         NDIS: NdisMIndicateReceivePacket; RX-01 to RX-19, AMB-1.
         """
         packet: Packet
+        if len(set(packets)) != len(packets):
+            raise self._ledger._violation(rules.INDICATED_IN_USE, None, None, "a packet stands twice in one indication")
         for packet in packets:
             if packet.pool is not self.pool:
                 raise ValueError(f"{packet!r} is not from the adapter's pool {self.pool.name}")

@@ -20,6 +20,9 @@ cdef class Packet:
     cdef int _length
     cdef int _slot_size
     cdef int _asked
+    cdef bint _promises
+    cdef int _told
+    cdef object _suspect
     cdef object _sender
     cdef unsigned char *_bytes
     cdef unsigned char *_shared
@@ -29,3 +32,4 @@ cdef class Packet:
     cdef bint _change(self, int event) noexcept
     cdef object _require_owned(self, str what)
     cdef object _refuse_look(self)
+    cdef void _forget_promises(self) noexcept

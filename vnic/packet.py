@@ -25,7 +25,7 @@ else:
 
 if cython.compiled:
     from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
-    from cython.cimports.libc.string import memcpy
+    from cython.cimports.libc.string import memmove, memset
 
 COMPILED = bool(cython.compiled)
 MAX_BINDINGS = 128
@@ -95,6 +95,9 @@ class Packet:
         self._length = 0
         self._slot_size = pool.slot_size
         self._asked = -1
+        self._promises = False
+        self._told = 0
+        self._suspect = None
         self._sender = None
         if not cython.compiled:
             self._bytes = pool._bytes[index * pool.slot_size : (index + 1) * pool.slot_size]
@@ -181,7 +184,7 @@ class Packet:
             return 0
         return (self._bytes[12] << 8) | self._bytes[13]
 
-    def write(self, frame: bytes) -> None:
+    def write(self, frame: object) -> None:
         """
         Copy a frame into the slot and set `length`. The packet must be the caller's own.
 
@@ -198,7 +201,8 @@ class Packet:
             PyObject_GetBuffer(frame, cython.address(view), PyBUF_SIMPLE)
             size: cython.Py_ssize_t = view.len
             if size <= self._slot_size:
-                memcpy(self._bytes, view.buf, size)
+                # the frame may be a view of this very slot
+                memmove(self._bytes, view.buf, size)
             PyBuffer_Release(cython.address(view))
         else:
             size = memoryview(frame).nbytes
@@ -218,6 +222,16 @@ class Packet:
             return False
         self._state = after
         return True
+
+    def _forget_promises(self) -> None:
+        """Before it is shown anew: who held the last frame in it no longer matters."""
+        if cython.compiled:
+            memset(self._promised, 0, cython.sizeof(self._promised))
+            memset(self._returned, 0, cython.sizeof(self._returned))
+        else:
+            self._promised = [0] * MAX_BINDINGS
+            self._returned = [0] * MAX_BINDINGS
+        self._promises = False
 
     def _require_owned(self, what: str) -> object:
         if self._state == OWNED:
@@ -246,7 +260,8 @@ class Packet:
 
         def __releasebuffer__(self, buffer: cython.pointer[cython.Py_buffer]):
             self.views -= 1
-            if self._state == QUARANTINED and self.views == 0:
+            # the collector of garbage may have taken the pool away from a packet that dies with it
+            if self._state == QUARANTINED and self.views == 0 and self.pool is not None:
                 self.pool._release(self)
 
     else:
@@ -257,6 +272,9 @@ class Packet:
             return view
 
         def __release_buffer__(self, view: memoryview, /) -> None:
+            if not self.__dict__:
+                # the collector of garbage has emptied a packet that dies with its views
+                return
             self.views -= 1
             view.release()
             if self._state == QUARANTINED and self.views == 0:
