@@ -1,5 +1,5 @@
 """
-Compile the data path, the six modules that `vnic/core.py` names; all other settings are in `pyproject.toml`.
+Compile the data path, the modules that `vnic/core.py` names; all other settings are in `pyproject.toml`.
 
 An editable install is pure, any other build compiles or fails. `VNIC_BUILD=pure` makes a wheel for every machine, which needs
 no compiler; `VNIC_BUILD=require` says aloud what is the default.
@@ -15,7 +15,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-COMPILED = [f"vnic/{name}.py" for name in ("packet", "pool", "ledger", "binding", "send", "adapter")]
+COMPILED = [f"vnic/{name}.py" for name in ("buffer", "chain", "packet", "pool", "ledger", "binding", "send", "adapter")]
 DIRECTIVES = {"binding": True, "boundscheck": False, "wraparound": False, "cdivision": True, "initializedcheck": False}
 
 

@@ -36,7 +36,7 @@ class AdapterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class PoolConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The receive pool. With fewer than `low_water` packets free, frames are lent to be copied; None leaves it to the adapter."""
+    """The receive pool. With `low_water` packets free or fewer, frames are lent to be copied; None leaves it to the adapter."""
 
     packets: Annotated[int, Meta(ge=1, le=65535)] = 1024
     low_water: Annotated[int, Meta(ge=0)] | None = None

@@ -71,7 +71,7 @@ class Daemon:
         self.log = EventLog(2, self.config.log.format)
         self.reports = Reports(self.log, self._post)
         self.bindings: list[tuple[ProtocolConfig, Binding]] = []
-        self.gone: OSError | None = None
+        self.gone: Exception | None = None
         self.signals: list[int] = []
         self.leaked = 0
 
@@ -80,8 +80,6 @@ class Daemon:
         self.loop = asyncio.get_running_loop()
         self.stopping = asyncio.Event()
         adapter = self.config.adapter
-        core = "compiled" if COMPILED else "uncompiled"
-        self.log.event("starting", version=__version__, core=core, adapter=adapter.name, mtu=adapter.mtu, pid=os.getpid())
         self._catch_strays()
         drivers = self._load(self.config.protocol)
         with contextlib.ExitStack() as undo:
@@ -92,6 +90,8 @@ class Daemon:
             for protocol, name, driver in drivers:
                 self._bind(protocol, name, driver)
             link = self._set_up_link()
+            core = "compiled" if COMPILED else "uncompiled"
+            self.log.event("starting", version=__version__, core=core, adapter=adapter.name, mtu=adapter.mtu, pid=os.getpid())
             self.thread = DataThread(self.miniport.adapter, self.config.loop.budget, self._on_gone)
             self._watch_signals()
             watching = asyncio.create_task(self._watch_link())
@@ -290,18 +290,21 @@ class Daemon:
         status = Status.MEDIA_CONNECT if up else Status.MEDIA_DISCONNECT
         self.thread.call(lambda: self.miniport.adapter.indicate_status(status))
 
-    def _on_gone(self, error: OSError) -> None:
-        """On the data thread: the interface was deleted under us."""
+    def _on_gone(self, error: Exception) -> None:
+        """On the data thread: the interface was deleted under us, or, which should not be, the library failed."""
 
         def stop() -> None:
             self.gone = error
-            self.log.event("link", "error", adapter=self.miniport.adapter.name, state="deleted", error=error.strerror)
+            if isinstance(error, OSError):
+                self.log.event("link", "error", adapter=self.miniport.adapter.name, state="deleted", error=error.strerror)
+            else:
+                self.log.event("driver_error", "error", driver="vnic", handler="receive_batch", **exception_fields(error))
             self.stopping.set()
 
         self._post(stop)
 
     def _reload(self) -> None:
-        """SIGHUP: read the configuration again; drivers and the log follow at once, the rest needs a restart and says so."""
+        """SIGHUP: read the configuration again; what cannot follow at once needs a restart, and is named."""
         try:
             fresh = self.load_config()
             keep = [pair for pair in self.bindings if pair[0] in fresh.protocol]
@@ -309,7 +312,10 @@ class Daemon:
         except Failure as failure:
             self._reload_failed(failure)
             return
-        needs_restart = [name for name in ("adapter", "pool", "loop") if getattr(fresh, name) != getattr(self.config, name)]
+        needs_restart = [name for name in ("adapter", "pool") if getattr(fresh, name) != getattr(self.config, name)]
+        if fresh.log.format != self.config.log.format:
+            needs_restart.append("log.format")
+        self.thread.budget = fresh.loop.budget
         self.thread.call(lambda: self._exchange([pair for pair in self.bindings if pair not in keep], drivers))
         self.miniport.adapter.verifier_level = fresh.verifier.level
         self.config = fresh
@@ -345,8 +351,7 @@ class Daemon:
 
     async def _stop(self) -> int:
         """Stop reading, unbind, wait for held packets, count, and say how it went."""
-        reason = "interface deleted" if self.gone else signal.Signals(self.signals[0]).name
-        self.log.event("stopping", reason=reason, adapter=self.miniport.adapter.name)
+        self.log.event("stopping", reason=self._reason(), adapter=self.miniport.adapter.name)
         notify_manager("STOPPING=1")
         deadline = time.monotonic() + self.config.loop.drain_timeout
         closed = False
@@ -372,6 +377,11 @@ class Daemon:
             # a thread that cannot be ended would keep the process
             os._exit(status)
         return status
+
+    def _reason(self) -> str:
+        if self.signals:
+            return signal.Signals(self.signals[0]).name
+        return "interface deleted" if isinstance(self.gone, OSError) else "failure"
 
     async def _wait_for(self, future: Future[T], seconds: float) -> T | None:
         """Wait for the data thread, with the loop running; None if it did not answer in time."""
@@ -403,6 +413,8 @@ class Daemon:
         """Is every frame and every packet accounted for?"""
         for broken in broken_sums(counters):
             self.log.event("violation", "error", driver="vnic", rule="48", name="PoolConservationBroken", detail=broken)
+            return Exit.VIOLATION
+        if self.gone is not None and not isinstance(self.gone, OSError):
             return Exit.VIOLATION
         if counters["violations_refused"] or self.leaked or hangs or counters["pool_free"] != counters["pool_capacity"]:
             return Exit.VIOLATION

@@ -31,10 +31,11 @@ class DataThread:
     Args:
         adapter: what to read.
         budget: frames in one batch; a job waits for one batch at most.
-        on_gone: called on this thread, once, when the interface was deleted.
+        on_gone: called on this thread when it cannot read on: with an OSError if the interface was deleted, with anything else if
+            the library itself failed.
     """
 
-    def __init__(self, adapter: Adapter, budget: int, on_gone: Callable[[OSError], None]) -> None:
+    def __init__(self, adapter: Adapter, budget: int, on_gone: Callable[[Exception], None]) -> None:
         self.adapter = adapter
         self.budget = budget
         self.on_gone = on_gone
@@ -103,7 +104,7 @@ class DataThread:
             if self._watched:
                 try:
                     self._drain()
-                except OSError as error:
+                except Exception as error:
                     self._reading = False
                     self.adapter.flush()
                     self.on_gone(error)

@@ -66,7 +66,8 @@ def ping(target: str) -> tuple[str, bool]:
     times = re.search(r"= [\d.]+/([\d.]+)/", done.stdout)
     if not found:
         return f"ping {target}: {(done.stderr or done.stdout).strip()}", False
-    return f"ping {target}: {found[2]} of {found[1]} answered, {found[3]} % lost, {times[1] if times else '?'} ms on average", found[3] == "0"
+    average = times[1] if times else "?"
+    return f"ping {target}: {found[2]} of {found[1]} answered, {found[3]} % lost, {average} ms on average", found[3] == "0"
 
 
 def traffic(kind: str, *options: str) -> dict[str, Any]:
@@ -139,7 +140,9 @@ def show(folder: Path) -> int:
         accounts.append(traffic("replay", "--file", str(folder / "frames.pcapng.1"), "--count", "10000"))
         wait_for_quiet(process)
     print_traffic(accounts)
-    faults += [f"traffic {account['kind']}: {account['unexplained']} unexplained" for account in accounts if account["status"] or account["unexplained"]]
+    for account in accounts:
+        if account["status"] or account["unexplained"]:
+            faults.append(f"traffic {account['kind']}: {account['unexplained']} unexplained")
     lines = events(folder, "counters")
     for counters in lines:
         faults += [f"counters at {counters['ts']}: not so: {wrong}" for wrong in wrong_sums(counters)]
@@ -164,7 +167,8 @@ def verdict(accounts: list[dict[str, Any]], lines: list[dict[str, Any]], faults:
     print(f"\n  read {last['rx_frames']} = delivered {last['rx_delivered']} + filtered {last['rx_filtered']} + dropped {drops}")
     print(f"  interface: handed over {last['if_tx_packets']}, dropped by its queue before {last['if_tx_dropped']}")
     print(f"  indicated {last['indicated']} = returned {last['returned']} + held {last['held']}; replies sent {last['tx_frames']}")
-    print(f"  pool {last['pool_free']} of {last['pool_capacity']} free, fewest {last['pool_low_water']}; all sums right on {len(lines)} lines of counters")
+    pool = f"pool {last['pool_free']} of {last['pool_capacity']} free, fewest {last['pool_low_water']}"
+    print(f"  {pool}; {len(lines)} lines of counters added up")
     if last["pool_free"] != last["pool_capacity"]:
         faults.append("the pool is not full")
     for fault in faults[:20]:

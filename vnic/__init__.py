@@ -14,12 +14,16 @@ from vnic.core import (
     PROTOCOL_RESERVED_SIZE_IN_PACKET,
     Adapter,
     Binding,
+    Buffer,
+    BufferPool,
     Packet,
     PacketPool,
+    copy_packet,
     slot_size_for,
 )
 from vnic.driver import MiniportDriver, ProtocolDriver
 from vnic.filters import PacketFilter
+from vnic.oob import Info, OobData
 from vnic.states import PacketState
 from vnic.status import ContractViolation, OwnershipError, Status, VnicError
 
@@ -30,8 +34,12 @@ __all__ = [
     "PROTOCOL_RESERVED_SIZE_IN_PACKET",
     "Adapter",
     "Binding",
+    "Buffer",
+    "BufferPool",
     "ContractViolation",
+    "Info",
     "MiniportDriver",
+    "OobData",
     "OwnershipError",
     "Packet",
     "PacketFilter",
@@ -41,5 +49,6 @@ __all__ = [
     "Status",
     "VnicError",
     "__version__",
+    "copy_packet",
     "slot_size_for",
 ]

@@ -1,7 +1,7 @@
 """
 A typed stand-in for the `cython` module: the uncompiled core runs without Cython.
 
-A compiled module (`vnic/core.py`, there is no other) puts these lines on top, and its C imports below them:
+A compiled module (those that `vnic/core.py` names) puts these lines on top, and its C imports below them:
 
     if TYPE_CHECKING:
         import cython
@@ -17,7 +17,7 @@ a Python run always uses this module, also where the real one is installed (impo
 
 Everything here does nothing, except `critical_section`. Add a name when the core needs it.
 
-Next: `vnic/core.py`.
+Next: `vnic/packet.py`.
 """
 
 from __future__ import annotations

@@ -241,6 +241,8 @@ class Adapter:
         """
         taken = 0
         packet: Packet
+        if binding.closed:
+            return 0
         for packet in self.pool.packets():
             owed = binding.owed(packet)
             if not owed:
@@ -385,10 +387,14 @@ class Adapter:
         outcome: cython.int = RX_FILTERED
         lent: cython.bint = packet._status != 0
         last: cython.bint
-        if packet._chained:
+        if packet._chain is not None:
             packet._seal()
         length: cython.int = packet._length
+        if packet._promises:
+            packet._forget_promises()
         packet.references = 1
+        packet._told = packet.views
+        packet._suspect = None
         with cython.critical_section(packet):
             if lent:
                 packet._change(DO_LEND)
@@ -397,7 +403,7 @@ class Adapter:
                 ledger._counts[INDICATED] += 1
         if length < HEADER_SIZE:
             outcome = RX_DROPPED_RUNT
-        elif length >= packet._slot_size and not packet._chained:
+        elif length >= packet._slot_size and packet._chain is None:
             outcome = RX_DROPPED_TRUNCATED
         elif not bindings:
             outcome = RX_DROPPED_NO_DRIVER
@@ -483,6 +489,8 @@ class Adapter:
         NDIS: NdisMIndicateReceivePacket; RX-01 to RX-19, AMB-1.
         """
         packet: Packet
+        if len(set(packets)) != len(packets):
+            raise self._ledger._violation(rules.INDICATED_IN_USE, None, None, "a packet stands twice in one indication")
         for packet in packets:
             if packet.pool is not self.pool:
                 raise ValueError(f"{packet!r} is not from the adapter's pool {self.pool.name}")

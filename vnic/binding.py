@@ -229,10 +229,9 @@ class Binding:
     def _show(self, packet: Packet) -> None:
         """Ask one driver how many references it keeps, and write its promise down."""
         count: cython.int
+        views: cython.int = packet.views
         self.delivered += 1
         self._seen = True
-        if packet._promised[self.slot]:
-            packet._promised[self.slot] = packet._returned[self.slot] = 0
         packet._asked = self.slot
         try:
             answer = self._receive_packet(packet)
@@ -240,17 +239,22 @@ class Binding:
             self._ledger._failed(self, "receive_packet", error)
             answer = 0
         if type(answer) is not int or not 0 <= answer <= MAX_REFERENCES:
-            self._ledger._violation(rules.ILLEGAL_ANSWER, self, packet, f"receive_packet answered {answer!r:.100}")
+            self._ledger._violation(rules.ILLEGAL_ANSWER, self, packet, f"receive_packet answered {shown(answer)}")
         elif answer and self.closed:
             self._ledger._violation(rules.CLOSED_BINDING, self, packet, "it closed its binding and then kept a packet")
         elif answer:
             count = answer
             with cython.critical_section(packet):
+                packet._promises = True
                 packet._promised[self.slot] = count
                 packet.references += count
                 self.promised += count
-        elif packet.views and packet.references == 1:
-            self._ledger._violation(rules.RETAIN_UNDECLARED, self, packet, f"it answered 0 and keeps {packet.views} views")
+        elif packet.views > views and packet.references == 1:
+            packet._told = packet.views
+            self._ledger._violation(rules.RETAIN_UNDECLARED, self, packet, f"it answered 0 and keeps {packet.views - views} views")
+        elif packet.views > views:
+            # it may have been a holder on another thread: wait whether the view outlives the packet's last return
+            packet._suspect = self
         packet._asked = -1
 
     def _show_and_copy(self, packet: Packet) -> None:
@@ -269,8 +273,8 @@ class Binding:
         except BaseException as error:
             self._ledger._failed(self, "receive" if self._receive is not None else "receive_packet", error)
         packet._asked = -1
-        if answer != 0:
-            self._ledger._violation(rules.RETAIN_ON_RESOURCES, self, packet, f"receive_packet answered {answer!r:.100} to status RESOURCES")
+        if type(answer) is not int or answer != 0:
+            self._ledger._violation(rules.RETAIN_ON_RESOURCES, self, packet, f"receive_packet answered {shown(answer)} to status RESOURCES")
         elif packet.views > views:
             self._ledger._violation(rules.RETAIN_ON_RESOURCES, self, packet, f"it keeps {packet.views - views} views")
 
@@ -309,6 +313,11 @@ class Binding:
             self._receive_complete()
         except BaseException as error:
             self._ledger._failed(self, "receive_complete", error)
+
+
+def shown(answer: object) -> str:
+    """An answer as it is told of: anything but a plain value might raise when asked for its looks."""
+    return repr(answer)[:100] if type(answer) in (int, bool, float, str, bytes, type(None)) else f"a {type(answer).__name__}"
 
 
 def show_lookahead(receive: Callable[..., Any], packet: Packet) -> object:

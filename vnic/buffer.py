@@ -71,7 +71,7 @@ class Buffer:
             raise ValueError(f"length {length} is outside 0..{self.size}, the range of the buffer")
         self.length = length
         if self.packet is not None:
-            self.packet._counts_stale()
+            self.packet.recalculate_counts()
 
     @property
     def data(self) -> memoryview:

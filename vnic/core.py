@@ -1,6 +1,8 @@
 """
 The data path by name, in the order in which it is read.
 
+    buffer.py    a descriptor of some bytes, and pools of them
+    chain.py     the buffers of one packet, linked
     packet.py    a descriptor, its slot of bytes, its state, who owes a return of it
     pool.py      the packets, their memory (one memfd, mapped twice: drivers see it read-only), the last-in first-out free stack
     ledger.py    the counter block, broken rules, who holds what
@@ -8,14 +10,15 @@ The data path by name, in the order in which it is read.
     send.py      the way down: the wire, or a queue, and exactly one completion
     adapter.py   the way up: read a batch, indicate it, have it back
 
-Those six are compiled; this file only names them, and `core.pyi` beside it gives their types.
+Those are compiled; this file only names them, and `core.pyi` beside it gives their types.
 
 Next: `vnic/packet.py`.
 """
 
 from vnic.adapter import MAX_BUDGET, Adapter
 from vnic.binding import Binding
-from vnic.packet import COMPILED, LOOPBACK, MAX_BINDINGS, Packet
+from vnic.buffer import Buffer, BufferPool
+from vnic.packet import COMPILED, LOOPBACK, MAX_BINDINGS, Packet, copy_packet
 from vnic.pool import MAX_PACKETS, PROTOCOL_RESERVED_SIZE_IN_PACKET, PacketPool, slot_size_for
 
 __all__ = [
@@ -27,7 +30,10 @@ __all__ = [
     "PROTOCOL_RESERVED_SIZE_IN_PACKET",
     "Adapter",
     "Binding",
+    "Buffer",
+    "BufferPool",
     "Packet",
     "PacketPool",
+    "copy_packet",
     "slot_size_for",
 ]

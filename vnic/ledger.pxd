@@ -16,8 +16,9 @@ cdef class Ledger:
     cdef unsigned long long _counts[64]
 
     cdef list _copy(self)
-    cdef object _violation(self, object rule, object binding, Packet packet, str detail)
+    cdef void _tell_of_views(self, Packet packet, object binding)
+    cdef object _violation(self, object rule, object binding, object packet, str detail)
     cdef void _failed(self, object binding, str handler, object error)
     cdef void _home(self, Packet packet, object binding)
-    cdef void _record(self, object error, object binding, Packet packet)
+    cdef void _record(self, object error, object binding, object packet)
     cdef void _tell(self, str event, dict fields)

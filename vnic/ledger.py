@@ -63,8 +63,8 @@ class Ledger:
         with cython.critical_section(packet):
             packet._change(DO_RECLAIM)
             self._counts[RETURNED] += 1
-        if packet.views:
-            self._violation(rules.RETAINED_VIEW, binding, packet, f"{packet.views} views of {packet!r} are alive at its last return")
+        if packet.views > packet._told:
+            self._tell_of_views(packet, binding)
         if self._reclaim is None:
             pool: PacketPool = packet.pool
             with cython.critical_section(pool):
@@ -75,7 +75,14 @@ class Ledger:
         except BaseException as error:
             self._failed(None, "return_packet", error)
 
-    def _violation(self, rule: object, binding: object, packet: Packet, detail: str) -> object:
+    def _tell_of_views(self, packet: Packet, binding: object) -> None:
+        """At its last return views of a packet are alive that nobody was told of: name who made one and answered 0, or else the last."""
+        if packet._suspect is not None:
+            self._violation(rules.RETAIN_UNDECLARED, packet._suspect, packet, f"it answered 0 and {packet.views} views are alive")
+        elif binding is not None:
+            self._violation(rules.RETAINED_VIEW, binding, packet, f"{packet.views} views of {packet!r} are alive at its last return")
+
+    def _violation(self, rule: object, binding: object, packet: object, detail: str) -> object:
         """Count and report a broken rule; answers the exception for the culprit."""
         culprit: str = "the miniport" if binding is None else binding.name
         error = OwnershipError(rule, culprit, detail, history_of(packet) if packet is not None and self._level else "")
@@ -92,7 +99,7 @@ class Ledger:
             self._record(error, binding, None)
         self._tell("driver_error", {"binding": binding, "handler": handler, "error": error})
 
-    def _record(self, error: object, binding: object, packet: Packet) -> None:
+    def _record(self, error: object, binding: object, packet: object) -> None:
         """Count a broken rule, once, and tell of it."""
         error.reported = True
         refused: cython.bint = error.rule.cls == "A0"
@@ -154,9 +161,13 @@ def where(driver: object, handler: str = "receive_packet") -> str:
     Returns:
         "file:line"; the line where the handler is defined, if nothing of the driver's file is on the stack.
     """
-    code = getattr(getattr(type(driver), handler, None), "__code__", None)
-    own = code.co_filename if code else getattr(sys.modules.get(type(driver).__module__), "__file__", "unknown")
-    return f"{own}:{line_on_stack(sys._getframe(0), own) or (code.co_firstlineno if code else 0)}"
+    codes = [code for value in vars(type(driver)).values() if (code := getattr(value, "__code__", None))]
+    own = codes[0].co_filename if codes else getattr(sys.modules.get(type(driver).__module__), "__file__", None) or "unknown"
+    defined = getattr(getattr(type(driver), handler, None), "__code__", None)
+    line = line_on_stack(sys._getframe(0), own)
+    if line is None and defined is not None and defined.co_filename == own:
+        line = defined.co_firstlineno
+    return f"{own}:{line or 1}"
 
 
 def line_on_stack(frame: FrameType | None, filename: str) -> int | None:

@@ -2,6 +2,7 @@
 cimport cython
 
 from vnic.buffer cimport Buffer
+from vnic.chain cimport Chain
 
 cdef int FREE, OWNED, SENDING, QUARANTINED, EVENTS, ILLEGAL
 cdef bint COUNTS_VIEWS
@@ -22,13 +23,14 @@ cdef class Packet:
     cdef int _length
     cdef int _slot_size
     cdef int _asked
+    cdef bint _promises
+    cdef int _told
+    cdef object _suspect
     cdef object _sender
     cdef bint _unlocked
-    cdef bint _chained
-    cdef bint _valid
-    cdef Buffer _head
+    cdef Chain _chain
     cdef Buffer _slot_buffer
-    cdef object _gathered
+    cdef object _frame_in
     cdef list _retired
     cdef object _oob
     cdef list _info
@@ -41,16 +43,11 @@ cdef class Packet:
 
     cdef bint _change(self, int event) noexcept
     cdef object _require_owned(self, str what)
-    cdef object _refuse_look(self)
-    cdef Buffer _adopt(self, Buffer buffer)
-    cdef Buffer _first_own(self)
-    cdef Buffer _last(self)
-    cdef Buffer _unchain(self, Buffer buffer)
-    cdef object _chain_slot(self)
-    cdef bint _owns_buffers(self)
+    cdef object _require_out(self)
+    cdef void _forget_promises(self) noexcept
     cdef object _require_bare(self, object rule, str what)
     cdef object _require_unchained(self)
-    cdef object _recount(self)
+    cdef Chain _open_chain(self)
     cdef object _seal(self)
     cdef object _retire(self)
     cdef object _unlink(self)

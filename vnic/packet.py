@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vnic.buffer import Buffer, BufferPool, chain_of, pieces
+from vnic.buffer import Buffer, chain_of, pieces
+from vnic.chain import Chain
 from vnic.oob import INFO_SLOTS, OobData, ndis_time
 from vnic.states import LEGAL, Event, PacketState
 from vnic.status import OwnershipError, Status
@@ -26,9 +27,9 @@ else:
     from vnic import _cython as cython
 
 if cython.compiled:
-    from cython.cimports.cpython.bytes import PyBytes_AS_STRING
     from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
-    from cython.cimports.libc.string import memcpy
+    from cython.cimports.cpython.bytes import PyBytes_AS_STRING
+    from cython.cimports.libc.string import memmove, memset
 
 COMPILED = bool(cython.compiled)
 MAX_BINDINGS = 128
@@ -98,13 +99,14 @@ class Packet:
         self._length = 0
         self._slot_size = pool.slot_size
         self._asked = -1
+        self._promises = False
+        self._told = 0
+        self._suspect = None
         self._sender = None
         self._unlocked = False
-        self._chained = False
-        self._head = None
-        self._valid = True
+        self._chain = None
         self._slot_buffer = None
-        self._gathered = None
+        self._frame_in = None
         self._retired = []
         self._oob = None
         self._info = None
@@ -127,8 +129,8 @@ class Packet:
             OwnershipError: the packet is set by somebody who does not own it.
             ValueError: the slot is smaller.
         """
-        if self._chained and not self._valid:
-            self._recount()
+        if self._chain is not None and not self._chain.valid:
+            self._length = self._chain.total()
         return self._length
 
     @length.setter
@@ -176,6 +178,7 @@ class Packet:
 
         NDIS: NDIS_OOB_DATA_FROM_PACKET; PKT-40, S004-20.
         """
+        self._require_out()
         if self._oob is None:
             self._oob = OobData(ndis_time(self.time_received) if self.time_received else 0)
         return self._oob
@@ -187,6 +190,7 @@ class Packet:
 
         NDIS: NDIS_PER_PACKET_INFO_FROM_PACKET; PKT-44.
         """
+        self._require_out()
         if self._info is None:
             self._info = [None] * INFO_SLOTS
         return self._info
@@ -225,15 +229,14 @@ class Packet:
         Raises:
             OwnershipError: the packet is back in its pool (rule 07).
         """
-        if self._state == FREE or self._state == QUARANTINED:
-            self._refuse_look()
-        if self._chained and self._state == OWNED:
+        self._require_out()
+        if self._chain is not None and self._state == OWNED:
             self._seal()
         if self._length < HEADER_SIZE:
             return 0
         return (self._shared[12] << 8) | self._shared[13]
 
-    def write(self, frame: bytes) -> None:
+    def write(self, frame: object) -> None:
         """
         Copy a frame into the slot and set `length`. The packet must be the caller's own.
 
@@ -251,7 +254,8 @@ class Packet:
             PyObject_GetBuffer(frame, cython.address(view), PyBUF_SIMPLE)
             size: cython.Py_ssize_t = view.len
             if size <= self._slot_size:
-                memcpy(self._bytes, view.buf, size)
+                # the frame may be a view of this very slot
+                memmove(self._bytes, view.buf, size)
             PyBuffer_Release(cython.address(view))
         else:
             size = memoryview(frame).nbytes
@@ -270,9 +274,8 @@ class Packet:
 
         NDIS: NDIS_PACKET_FIRST_NDIS_BUFFER, NdisGetNextBuffer.
         """
-        if not self._chained and self._length:
-            self._chain_slot()
-        return tuple(chain_of(self._head))
+        self._require_out()
+        return tuple(chain_of(self._open_chain().head))
 
     def chain_front(self, buffer: Buffer) -> None:
         """
@@ -283,9 +286,8 @@ class Packet:
 
         NDIS: NdisChainBufferAtFront.
         """
-        last = self._adopt(buffer)
-        last.following = self._head
-        self._head = buffer
+        self._require_owned("a buffer is chained to it")
+        self._open_chain().front(buffer)
 
     def chain_back(self, buffer: Buffer) -> None:
         """
@@ -296,12 +298,8 @@ class Packet:
 
         NDIS: NdisChainBufferAtBack.
         """
-        self._adopt(buffer)
-        before: Buffer | None = self._last()
-        if before is None:
-            self._head = buffer
-        else:
-            before.following = buffer
+        self._require_owned("a buffer is chained to it")
+        self._open_chain().back(buffer)
 
     def unchain_front(self) -> Buffer | None:
         """
@@ -309,7 +307,9 @@ class Packet:
 
         NDIS: NdisUnchainBufferAtFront; BUF-10, BUF-12.
         """
-        return self._unchain(self._first_own())
+        self._require_owned("a buffer is unchained from it")
+        chain: Chain = self._open_chain()
+        return chain.take(chain.head)
 
     def unchain_back(self) -> Buffer | None:
         """
@@ -317,8 +317,9 @@ class Packet:
 
         NDIS: NdisUnchainBufferAtBack; BUF-12.
         """
-        self._first_own()
-        return self._unchain(self._last())
+        self._require_owned("a buffer is unchained from it")
+        chain: Chain = self._open_chain()
+        return chain.take(chain.last())
 
     def share_chain(self, other: Packet) -> None:
         """
@@ -327,13 +328,10 @@ class Packet:
         NDIS: setting NDIS_PACKET_FIRST_NDIS_BUFFER and NDIS_PACKET_LAST_NDIS_BUFFER; PKT-37, IM-05.
         """
         self._require_owned("it is given another's chain")
-        if self._owns_buffers():
-            raise OwnershipError(rules.BUFFER_CHAINED, self.pool.name, f"{self!r} has buffers of its own", history_of(self))
-        if not other._chained and other._length:
-            other._chain_slot()
-        self._chained = True
-        self._head = other._head
-        self._valid = False
+        self._require_bare(rules.BUFFER_CHAINED, "given another's chain")
+        chain: Chain = self._open_chain()
+        chain.head = other._open_chain().head
+        chain.valid = False
 
     def reinitialize(self) -> None:
         """
@@ -352,126 +350,69 @@ class Packet:
 
     def recalculate_counts(self) -> None:
         """Compute the totals anew, after a change that the library did not see. NDIS: NdisRecalculatePacketCounts; PKT-36."""
-        self._valid = False
+        if self._chain is not None:
+            self._chain.valid = False
 
     @property
     def valid_counts(self) -> bool:
         """Whether the totals are up to date. NDIS: NDIS_PACKET_VALID_COUNTS; PKT-36."""
-        return self._valid
+        return self._chain is None or self._chain.valid
 
-    def _chain_slot(self) -> None:
-        """Turn the frame in the slot into a chain of one buffer."""
-        if self._slot_buffer is None:
-            self._slot_buffer = Buffer(None, self.pool._slot_view(self.index))
-            slot: Buffer = self._slot_buffer
-            slot._shared = self._slot_shared
-        slot = self._slot_buffer
-        slot.length = self._length
-        slot.packet = self
-        slot.following = None
-        self._head = slot
-        self._chained = True
-        self._valid = True
-
-    def _adopt(self, buffer: Buffer) -> Buffer:
-        """Check a chain that is to be chained, and make it ours; answers its last buffer."""
-        self._require_owned("a buffer is chained to it")
-        one: Buffer = buffer
-        for one in chain_of(buffer):
-            if one.packet is not None or one._freed:
-                what = "free" if one._freed else "chained already"
-                raise OwnershipError(rules.BUFFER_CHAINED, self.pool.name, f"{one!r}, which is {what}, is chained to {self!r}", history_of(self))
-        if not self._chained and self._length:
-            self._chain_slot()
-        for one in chain_of(buffer):
-            one.packet = self
-        self._chained = True
-        self._valid = False
-        return one
-
-    def _first_own(self) -> Buffer | None:
-        self._require_owned("a buffer is unchained from it")
-        if not self._chained and self._length:
-            self._chain_slot()
-        return self._head
-
-    def _last(self) -> Buffer | None:
-        last: Buffer | None = None
-        for last in chain_of(self._head):
-            pass
-        return last
-
-    def _unchain(self, buffer: Buffer | None) -> Buffer | None:
-        if buffer is None:
-            return None
-        one: Buffer
-        if self._head is buffer:
-            self._head = buffer.following
-        else:
-            for one in chain_of(self._head):
-                if one.following is buffer:
-                    one.following = None
-        buffer.following = None
-        buffer.packet = None
-        self._chained = True
-        self._valid = False
-        return buffer
-
-    def _owns_buffers(self) -> bool:
-        """Whether buffers other than the slot's would be lost with the chain."""
-        one: Buffer
-        return any(one.packet is self and one is not self._slot_buffer for one in chain_of(self._head))
+    def _open_chain(self) -> Chain:
+        """The chain of the packet; a frame in the slot becomes a chain of one buffer."""
+        slot: Buffer
+        if self._chain is None:
+            self._chain = Chain(self)
+            if self._length:
+                if self._slot_buffer is None:
+                    self._slot_buffer = Buffer(None, self.pool._slot_view(self.index))
+                slot = self._slot_buffer
+                slot.length = self._length
+                slot.packet = self
+                slot.following = None
+                self._chain.head = slot
+        return self._chain
 
     def _require_bare(self, rule: object, what: str) -> None:
-        if self._owns_buffers():
-            raise OwnershipError(rule, self.pool.name, f"{self!r} is {what} with {len(self.buffers)} buffers chained", history_of(self))
+        if self._chain is not None and self._chain.owns_other_than(self._slot_buffer):
+            raise OwnershipError(rule, self.pool.name, f"{self!r} is {what} with buffers of its own chained", history_of(self))
         if self._oob is not None and self._oob.media_specific is not None:
             detail = f"{self!r} is {what} with media-specific information attached"
             raise OwnershipError(rules.OOB_NOT_RECLAIMED, self.pool.name, detail, history_of(self))
 
     def _require_unchained(self) -> None:
-        if self._chained:
+        if self._chain is not None:
             raise ValueError(f"{self!r} has a chain of buffers: adjust those, or reinitialize it")
 
-    def _counts_stale(self) -> None:
-        self._valid = False
-
-    def _recount(self) -> None:
-        one: Buffer
-        self._length = sum(one.length for one in chain_of(self._head))
-        self._valid = True
-
     def _seal(self) -> None:
-        """Before a packet with a chain is lent: find its frame in one piece; several pieces are gathered, one is not copied."""
+        """Before a packet with a chain is lent: find its frame in one piece; several pieces are gathered, a single one is not copied."""
         one: Buffer
         self._retire()
-        self._recount()
-        used = [one for one in chain_of(self._head) if one.length]
+        self._length = self._chain.total()
+        used = self._chain.used()
         if len(used) == 1:
             one = used[0]
-            self._gathered = one
+            self._frame_in = one
             self._shared = one._shared
             return
-        self._gathered = b"".join(one.data for one in used)
+        self._frame_in = b"".join([one.data for one in used])
         if cython.compiled:
-            self._shared = cython.cast(cython.p_uchar, PyBytes_AS_STRING(self._gathered))
+            self._shared = cython.cast(cython.p_uchar, PyBytes_AS_STRING(self._frame_in))
         else:
-            self._shared = memoryview(self._gathered)
+            self._shared = memoryview(self._frame_in)
 
     def _retire(self) -> None:
         """Let go of what the last frame was in; not yet, if a view of it is alive."""
         if self.views:
-            self._retired.append(self._gathered)
-        self._gathered = None
+            self._retired.append(self._frame_in)
+        self._frame_in = None
 
     def _unlink(self) -> None:
         """Forget the chain; the frame is in the slot again, and empty."""
+        self._retire()
         if self._slot_buffer is not None:
             self._slot_buffer.packet = None
-        self._retire()
-        self._head = None
-        self._chained = False
-        self._valid = True
+        self._chain = None
         self._length = 0
         self._shared = self._slot_shared
 
@@ -486,19 +427,30 @@ class Packet:
         self._state = after
         return True
 
+    def _forget_promises(self) -> None:
+        """Before it is shown anew: who held the last frame in it no longer matters."""
+        if cython.compiled:
+            memset(self._promised, 0, cython.sizeof(self._promised))
+            memset(self._returned, 0, cython.sizeof(self._returned))
+        else:
+            self._promised = [0] * MAX_BINDINGS
+            self._returned = [0] * MAX_BINDINGS
+        self._promises = False
+
     def _require_owned(self, what: str) -> object:
         if self._state == OWNED:
             return None
         rule = TOUCHED.get(self.state, rules.FREE_WHILE_INDICATED)
         raise OwnershipError(rule, self.pool.name, f"{self!r} is not the caller's own, but {what}", history_of(self))
 
-    def _refuse_look(self) -> object:
-        raise OwnershipError(rules.USE_AFTER_RETURN, "the caller", f"{self!r} is looked at", history_of(self))
+    def _require_out(self) -> object:
+        if self._state == FREE or self._state == QUARANTINED:
+            raise OwnershipError(rules.USE_AFTER_RETURN, "the caller", f"{self!r} is looked at", history_of(self))
+        return None
 
     def _view(self) -> memoryview:
-        if self._state == FREE or self._state == QUARANTINED:
-            self._refuse_look()
-        if self._state == OWNED and not self._chained:
+        self._require_out()
+        if self._state == OWNED and self._chain is None:
             return self._bytes[: self._length]
         if self._state == OWNED:
             self._seal()
@@ -507,11 +459,10 @@ class Packet:
     if cython.compiled:
 
         def __getbuffer__(self, buffer: cython.pointer[cython.Py_buffer], flags: cython.int):
-            if self._state == FREE or self._state == QUARANTINED:
-                self._refuse_look()
-            if self._state == OWNED and self._chained:
+            self._require_out()
+            if self._state == OWNED and self._chain is not None:
                 self._seal()
-            if self._state == OWNED and not self._chained:
+            if self._state == OWNED and self._chain is None:
                 PyBuffer_FillInfo(buffer, self, self._bytes, self._length, 0, flags)
             else:
                 PyBuffer_FillInfo(buffer, self, self._shared, self._length, 1, flags)
@@ -519,7 +470,8 @@ class Packet:
 
         def __releasebuffer__(self, buffer: cython.pointer[cython.Py_buffer]):
             self.views -= 1
-            if self.views == 0:
+            # the collector of garbage may have taken the pool away from a packet that dies with it
+            if self.views == 0 and self.pool is not None:
                 self._retired.clear()
                 if self._state == QUARANTINED:
                     self.pool._release(self)
@@ -532,13 +484,15 @@ class Packet:
             return view
 
         def __release_buffer__(self, view: memoryview, /) -> None:
+            if not self.__dict__:
+                # the collector of garbage has emptied a packet that dies with its views
+                return
             self.views -= 1
             view.release()
             if self.views == 0:
                 self._retired.clear()
                 if self._state == QUARANTINED:
                     self.pool._release(self)
-
 
 
 def copy_packet(target: Packet, target_offset: int, length: int, source: Packet, source_offset: int) -> int:
@@ -564,13 +518,13 @@ def copy_packet(target: Packet, target_offset: int, length: int, source: Packet,
     """
     target._require_owned("it is copied to")
     data = source.data[source_offset : source_offset + length]
-    if not target._chained:
+    if target._chain is None:
         room = target._length - target_offset
         copied = max(0, min(room, data.nbytes))
         target.data[target_offset : target_offset + copied] = data[:copied]
         return copied
     copied = 0
-    for piece in pieces(target._head, target_offset, data.nbytes):
+    for piece in pieces(target._chain.head, target_offset, data.nbytes):
         piece[:] = data[copied : copied + piece.nbytes]
         copied += piece.nbytes
     return copied

@@ -319,7 +319,7 @@ class PacketPool:
     def _fresh(self, packet: Packet) -> None:
         packet._change(DO_ALLOCATE)
         packet.generation += 1
-        if packet._chained:
+        if packet._chain is not None:
             packet._unlink()
         packet._oob = None
         packet._info = None

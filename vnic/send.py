@@ -116,8 +116,9 @@ class SendPath:
 
     def complete(self, packet: Packet, status: Status) -> None:
         """What `Adapter.send_complete` does; there it is documented."""
-        if packet._state != SENDING or packet._sender is None:
-            raise self._ledger._violation(BROKEN[packet.state, Event.COMPLETE], None, packet, f"{packet!r} is completed")
+        # while it is shown to those who watch, its send is over, and the completion under way
+        if packet._state != SENDING or packet._sender is None or packet._asked >= 0:
+            raise self._ledger._violation(rules.COMPLETED_TWICE, None, packet, f"{packet!r} is completed")
         status = Status(status)
         if status is SUCCESS:
             self._loop_back(packet)
@@ -171,7 +172,7 @@ class SendPath:
         sender: Binding = packet._sender
         if self.halted or sender.closing:
             return Status.CLOSING
-        if packet._chained:
+        if packet._chain is not None:
             packet._seal()
         if packet._length < HEADER_SIZE or packet._length > self._longest:
             return Status.INVALID_PACKET
@@ -207,7 +208,7 @@ class SendPath:
     def _write(self, packet: Packet) -> cython.int:
         """Write one frame; answers 0, or the errno. The GIL is kept: the descriptor never blocks, and giving it up costs more."""
         if self.fd < 0:
-            return errors.ENODEV
+            return errors.EIO
         if cython.compiled:
             while c_write(self.fd, packet._shared, packet._length) < 0:
                 if errno != EINTR:

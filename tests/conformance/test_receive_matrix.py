@@ -80,12 +80,11 @@ def check_resources(row: Row, packet: Packet, answers: tuple[int, ...]) -> None:
     for driver in row.drivers:
         driver.kept = []
     packet.status = Status.RESOURCES
+    keeping = [f"d{index}" for index, answer in enumerate(answers) if answer]
+    expected = [("10", name) for name in keeping]
     if row.early:
-        # the kept references are forced to 0: returning them at the end of the batch is refused
-        expected = [("10", f"d{index}") for index, answer in enumerate(answers) if answer]
-        expected += [entry for index, answer in enumerate(answers) if answer for entry in (("05", f"d{index}"), ("receive_complete", f"d{index}"))]
-    else:
-        expected = [("10", f"d{index}") for index, answer in enumerate(answers) if answer]
+        # what it promised was forced to 0: its return at the end of the batch is refused
+        expected += [entry for name in keeping for entry in (("05", name), ("receive_complete", name))]
     row.bench.adapter.indicate([packet])
     assert row.shown == [(PacketState.LENT, 1)] * len(answers)
     row.bench.expect(*expected)

@@ -9,29 +9,16 @@ import json
 import os
 import struct
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from tap.daemon import DIE_WITH_PARENT, VNIC, Daemon, ip, link
-from tap.namespace import NOBODY, namespaced, replace_device
+from tap.daemon import AS_NOBODY, DIE_WITH_PARENT, VNIC, Daemon, ip, link
+from tap.namespace import namespaced, replace_device
 
 FILE = Path(__file__).with_name("bad_drivers.py")
 TUNSETIFF = 0x400454CA
 RUN = (*VNIC, "run")
-# The interpreter may be in a folder that only root can enter: everything is imported before the rights are given up.
-AS_NOBODY = (
-    sys.executable,
-    "-P",
-    "-c",
-    f"""
-import os, sys
-import miniport.cli, miniport.config, miniport.daemon, miniport.link, protocol.sink
-os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
-sys.exit(miniport.cli.main(["run", *sys.argv[1:]]))
-""",
-)
 
 
 def interfaces() -> list[tuple[str, int, str]]:
@@ -60,7 +47,7 @@ def refused(status: int, *words: str, command: tuple[str, ...] = RUN, fds: tuple
         assert len(lines) == 1, lines
         return lines[0]
     events = [json.loads(line) for line in lines]
-    assert [event["event"] for event in events if event["event"] != "starting"] == ["failed"], lines
+    assert [event["event"] for event in events] == ["failed"], lines
     assert events[-1]["status"] == status
     assert events[-1]["remedy"]
     return f"{events[-1]['error']}: {events[-1]['remedy']}"
@@ -204,14 +191,15 @@ def test_without_the_device_the_status_is_unavailable() -> None:
 def test_without_permission_the_command_that_helps_is_told() -> None:
     replace_device(0o600)
     assert "no permission to open /dev/net/tun: as root: chmod 0666 /dev/net/tun" in refused(77, "vnic0", command=AS_NOBODY)
-    os.chmod("/dev/net/tun", 0o666)
+    Path("/dev/net/tun").chmod(0o666)
     assert "no permission to create 'vnic0': as root: ip tuntap add vnic0 mode tap user" in refused(77, "vnic0", command=AS_NOBODY)
 
 
 @namespaced
 def test_an_interface_that_another_process_reads_is_busy(tmp_path: Path) -> None:
-    with Daemon(tmp_path, "--driver", "sink") as daemon:
-        assert f"'vnic0' is in use, perhaps by pid {daemon.pid} (" in refused(75, "vnic0", "--driver", "sink")
+    # a name of its own: the guess at who has it looks at all of the machine
+    with Daemon(tmp_path, "--driver", "sink", name="vnicbusy0") as daemon:
+        assert f"'vnicbusy0' is in use, perhaps by pid {daemon.pid} (" in refused(75, "vnicbusy0", "--driver", "sink")
         daemon.stop()
 
 
@@ -250,7 +238,6 @@ def test_the_ready_descriptor_of_a_failed_start_is_closed_without_a_line() -> No
 def test_for_a_person_the_line_is_plain_text() -> None:
     done = subprocess.run([*RUN, "vnic0", "--driver", "snik", "--log-format", "text"], capture_output=True, text=True, timeout=20)
     assert done.returncode == 78
-    assert [line for line in done.stderr.splitlines() if "starting" not in line] == [
-        "vnic: error: driver 'snik' is unknown: did you mean sink? known are arp, capture, hold, icmp_echo, sink, or give path/file.py:Class"
-    ]
+    [line] = done.stderr.splitlines()
+    assert line.startswith("vnic: error: driver 'snik' is unknown: did you mean sink? known are arp, ")
     assert link("vnic0") is None

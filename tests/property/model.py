@@ -31,6 +31,7 @@ class ModelPacket:
         promised: returns promised for this indication, by binding.
         returned: returns made of it, by binding.
         views: views that live.
+        before: those of them that lived when the packet was indicated: they are nobody's fault above.
         frame: what a look at it must show.
     """
 
@@ -40,6 +41,7 @@ class ModelPacket:
     promised: dict[int, int] = field(default_factory=dict)
     returned: dict[int, int] = field(default_factory=dict)
     views: int = 0
+    before: int = 0
     frame: bytes = b""
 
     @property
@@ -101,6 +103,7 @@ class Model:
         """SUCCESS: whoever answers more than 0 holds the packet; if nobody does, it comes back at once."""
         packet.step(E.INDICATE)
         self.indicated += 1
+        packet.before = packet.views
         packet.promised = {binding: answer for binding, answer in enumerate(answers) if answer}
         packet.returned = dict.fromkeys(packet.promised, 0)
         for binding, answer in enumerate(answers):
@@ -128,10 +131,10 @@ class Model:
             self.home(packet)
 
     def home(self, packet: ModelPacket) -> None:
-        """Back to the miniport, through return_packet; a view that lives then is a broken rule, told but not refused."""
+        """Back to the miniport, through return_packet; a view taken meanwhile that lives then is a broken rule, told but not refused."""
         packet.step(E.RECLAIM)
         self.returned += 1
-        self.violations += packet.views > 0
+        self.violations += packet.views > packet.before
         self.came_back.append(packet.index)
 
     def send(self, packet: ModelPacket) -> None:

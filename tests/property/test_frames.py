@@ -59,8 +59,8 @@ def test_random_frames_of_every_length_are_accounted_for(bench: Bench, kind: str
         "random bytes": b"",
         "to us": US,
         "IPv4": US + PEER + b"\x08\x00" + b"\x45",
-        "ARP": BROADCAST + PEER + b"\x08\x06" + bytes.fromhex("00010800060400 01".replace(" ", "")),
-        "ICMP": US + PEER + b"\x08\x00" + bytes.fromhex("4500003c000000004001") + bytes(2) + bytes([10, 0, 0, 1, 10, 0, 0, 2]) + b"\x08\x00",
+        "ARP": BROADCAST + PEER + b"\x08\x06" + bytes.fromhex("0001 0800 06 04 0001"),
+        "ICMP": US + PEER + bytes.fromhex("0800 4500003c 00000000 4001 0000 0a000001 0a000002 0800"),
     }[kind]
     for length in range(1, LONGEST):
         survive(bench, (head + rng.randbytes(LONGEST))[:length])

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,12 +16,22 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from property.model import Broken, Model, ModelPacket
 from unit.wire import COUNTS_VIEWS, Bench, frame
 
-from vnic import MiniportDriver, Packet, PacketFilter, PacketState, ProtocolDriver, Status
+from vnic import ContractViolation, MiniportDriver, Packet, PacketFilter, PacketState, ProtocolDriver, Status
+from vnic.verifier.rules import Rule
 
 PACKETS, BINDINGS = 4, 3
 indices = st.integers(0, PACKETS - 1)
 bindings = st.integers(0, BINDINGS - 1)
 answers = st.lists(st.integers(0, 2), min_size=BINDINGS, max_size=BINDINGS)
+
+
+def refusal(action: Callable[[], object]) -> Rule | None:
+    """Act; answers the rule that it broke, or None."""
+    try:
+        action()
+    except (Broken, ContractViolation) as broken:
+        return broken.rule
+    return None
 
 
 class Scripted(ProtocolDriver):
@@ -71,18 +82,13 @@ class Ownership(RuleBasedStateMachine):
 
     def both(self, real: Callable[[], object], model: Callable[[], object], *, reported: bool = True) -> bool:
         """Do it here and there: both do it, or both refuse it by the same rule. Answers whether it was done."""
-        try:
-            model()
-        except Broken as broken:
-            before = self.pool.audit()
-            with pytest.raises(Exception) as caught:
-                real()
-            assert getattr(caught.value, "rule", caught.value) == broken.rule
+        refused = refusal(model)
+        before = self.pool.audit()
+        assert refusal(real) == refused
+        if refused:
             assert self.pool.audit() == before
             self.model.violations += reported
-            return False
-        real()
-        return True
+        return refused is None
 
     def script(self, answers: list[int]) -> None:
         for driver, answer in zip(self.drivers, answers, strict=True):
@@ -129,25 +135,33 @@ class Ownership(RuleBasedStateMachine):
 
     @rule(binding=bindings, chosen=st.lists(indices, max_size=4))
     def give_back(self, binding: int, chosen: list[int]) -> None:
-        first: Broken | None = None
-        for index in chosen:
-            try:
-                self.model.give_back(binding, self.model.packets[index])
-            except Broken as broken:
-                first = first or broken
-                self.model.violations += 1
-        try:
-            self.bindings[binding].return_packets([self.packets[index] for index in chosen])
-        except Exception as error:
-            assert first is not None, error
-            assert getattr(error, "rule", error) == first.rule
-        else:
-            assert first is None
+        refused = [refusal(partial(self.model.give_back, binding, self.model.packets[index])) for index in chosen]
+        broken = [rule for rule in refused if rule]
+        self.model.violations += len(broken)
+        found = refusal(lambda: self.bindings[binding].return_packets([self.packets[index] for index in chosen]))
+        assert found == (broken[0] if broken else None)
+
+    @rule(data=st.data(), count=st.integers(1, 6))
+    @precondition(lambda self: any(self.owed()))
+    def give_back_what_is_owed(self, data: Any, count: int) -> None:
+        for _ in range(count):
+            if any(self.owed()):
+                binding, index = data.draw(st.sampled_from(self.owed()))
+                self.give_back(binding, [index])
+
+    def owed(self) -> list[tuple[int, int]]:
+        return [(binding, packet.index) for packet in self.model.packets for binding in range(BINDINGS) if packet.owed(binding)]
 
     @rule(index=indices, binding=bindings)
     def send(self, index: int, binding: int) -> None:
         packet, expected = self.packets[index], self.model.packets[index]
         self.both(lambda: self.bindings[binding].send(packet), lambda: self.model.send(expected))
+
+    @rule()
+    def complete_all(self) -> None:
+        for expected in self.model.packets:
+            if expected.state is PacketState.SENDING:
+                self.complete(expected.index)
 
     @rule(index=indices)
     def complete(self, index: int) -> None:
@@ -155,7 +169,7 @@ class Ownership(RuleBasedStateMachine):
         self.both(lambda: self.adapter.send_complete(packet, Status.SUCCESS), lambda: self.model.complete(expected))
 
     @rule(index=indices, slices=st.integers(0, 2))
-    @precondition(lambda self: COUNTS_VIEWS)
+    @precondition(lambda _self: COUNTS_VIEWS)
     def view(self, index: int, slices: int) -> None:
         packet, expected = self.packets[index], self.model.packets[index]
         if expected.state in (PacketState.FREE, PacketState.QUARANTINED):

@@ -8,21 +8,21 @@ Next: `tests/tap/test_daemon.py`.
 
 from __future__ import annotations
 
+import errno
+import itertools
 import json
 import os
-import select
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
-from tap.namespace import until
+from tap.namespace import NOBODY, until
 
 from vnic.counters import COUNTED, broken_sums
 
@@ -34,6 +34,18 @@ Event = dict[str, Any]
 
 VNIC = (sys.executable, "-P", "-m", "miniport")
 DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
+AS_NOBODY = (
+    sys.executable,
+    "-P",
+    "-c",
+    f"""
+import os, sys
+import miniport.cli, miniport.config, miniport.daemon, miniport.link, protocol.arp, protocol.hold, protocol.icmp_echo, protocol.sink
+os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
+sys.exit(miniport.cli.main(["run", *sys.argv[1:]]))
+""",
+)
+"""`vnic run` by a user without any right. The interpreter may be where only root can go, so everything is imported before."""
 PROMISCUOUS_SINK = ("--driver", "sink promiscuous=yes")
 OUR_MAC = bytes.fromhex("020000000002")
 IN_FLIGHT = 400
@@ -98,7 +110,8 @@ class Daemon:
         """
         *lines, _ = self.log.read_bytes().split(b"\n")
         found: list[Event] = [json.loads(line) for line in lines[after:]]
-        return [event for event in found if name in (None, event["event"]) and all(event.get(key) == value for key, value in fields.items())]
+        named = [event for event in found if name in (None, event["event"])]
+        return [event for event in named if all(event.get(key) == value for key, value in fields.items())]
 
     def mark(self) -> int:
         """How many lines the log has now, for `after`."""
@@ -173,7 +186,7 @@ class Daemon:
         lines = self.events("counters")
         for line in lines:
             check_counters(line)
-        for before, after in zip(lines, lines[1:], strict=False):
+        for before, after in itertools.pairwise(lines):
             assert [row.name for row in COUNTED if after[row.name] < before[row.name]] == []
         assert self.events("stopped", lost_log_lines=0)
         return lines[-1]
@@ -195,7 +208,7 @@ def check_counters(values: Event) -> None:
 
 
 def interface_statistics(name: str) -> tuple[int, int, int] | None:
-    """What the kernel counts on an interface: frames taken by the reader, dropped by the queue, written by the reader; None if it is gone."""
+    """The kernel's own counts: frames taken by the reader, dropped by the queue, written by the reader; None if the interface is gone."""
     for line in Path("/proc/self/net/dev").read_text().splitlines():
         label, _, columns = line.rpartition(":")
         if label.strip() == name:
@@ -251,40 +264,11 @@ class Sender:
             try:
                 send(frame)
             except OSError as error:
-                # the queue is full: the kernel has counted it as dropped
-                if error.errno != 105:
+                # the queue is full: the kernel has counted the frame as dropped
+                if error.errno != errno.ENOBUFS:
                     raise
             self.sent += 1
         until(lambda: self.waiting() <= 0, 20)
-
-
-class Load:
-    """Frames without an end, from a thread of its own, whatever happens to the interface."""
-
-    def __init__(self, frames: Sequence[bytes], name: str = "vnic0") -> None:
-        self.frames = frames
-        self.ending = threading.Event()
-        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-        self.socket.bind((name, 0))
-        self.thread = threading.Thread(target=self.run)
-
-    def __enter__(self) -> Self:
-        self.thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        self.ending.set()
-        self.thread.join()
-        self.socket.close()
-
-    def run(self) -> None:
-        # about 30,000 frames a second: the pause is the rate, nothing waits for it
-        while not self.ending.wait(0.001):
-            for frame in self.frames:
-                try:
-                    self.socket.send(frame)
-                except OSError:
-                    break
 
 
 def frame(payload: bytes = bytes(46), to: bytes = OUR_MAC, ethertype: int = 0x88B5) -> bytes:
@@ -292,9 +276,9 @@ def frame(payload: bytes = bytes(46), to: bytes = OUR_MAC, ethertype: int = 0x88
     return to + bytes.fromhex("020000000064") + ethertype.to_bytes(2) + payload
 
 
-def run(*words: str, input: str | None = None) -> str:
+def run(*words: str) -> str:
     """Run a program that must succeed; what it printed."""
-    done = subprocess.run(words, input=input, capture_output=True, text=True, timeout=50)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=50)
     assert done.returncode == 0, f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
     return done.stdout
 
@@ -314,12 +298,6 @@ def allow_ipv6() -> None:
     """Let the kernel speak IPv6 on interfaces that are made from now on."""
     for which in ("all", "default"):
         Path(f"/proc/sys/net/ipv6/conf/{which}/disable_ipv6").write_text("0")
-
-
-def readable(fd: int, seconds: float = 10.0) -> bytes:
-    """Wait until a descriptor has something to read, and read it."""
-    assert select.select([fd], [], [], seconds)[0], "nothing came"
-    return os.read(fd, 4096)
 
 
 def needs(program: str, package: str) -> Callable[[Any], Any]:

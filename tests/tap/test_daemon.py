@@ -132,7 +132,8 @@ def test_a_bulk_transfer_into_the_interface_is_counted_to_the_frame(tmp_path: Pa
 @namespaced
 def test_every_budget_gives_the_same_counts(tmp_path: Path, budget: int) -> None:
     config = tmp_path / "vnic.toml"
-    config.write_text(f'loop.budget = {budget}\n[[protocol]]\ndriver = "sink"\npromiscuous = true\n[[protocol]]\ndriver = "hold"\nhold_ms = 1\n')
+    drivers = '[[protocol]]\ndriver = "sink"\npromiscuous = true\n[[protocol]]\ndriver = "hold"\nhold_ms = 1\n'
+    config.write_text(f"loop.budget = {budget}\n{drivers}")
     with Daemon(tmp_path, "--config", str(config), *OFTEN) as daemon, Sender() as sender:
         sender.send([frame()] * 2000)
         counters, bindings = daemon.quiet()

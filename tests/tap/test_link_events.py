@@ -8,16 +8,22 @@ import fcntl
 import os
 import re
 import signal
+import socket
 import struct
 import subprocess
-import sys
+import threading
 from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 import pytest
-from tap.daemon import PROMISCUOUS_SINK, Daemon, Load, Sender, frame, ip, link, needs, run
+from tap.daemon import AS_NOBODY, PROMISCUOUS_SINK, Daemon, Sender, frame, ip, link, needs, run
 from tap.namespace import NOBODY, namespaced, replace_device, until
 
 from vnic.counters import broken_sums
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
 
 BEACON = f"{Path(__file__).with_name('beacon.py')}"
 BAD = Path(__file__).parents[1] / "faults" / "bad_drivers.py"
@@ -25,6 +31,35 @@ TUNSETIFF, TUNSETPERSIST = 0x400454CA, 0x400454CB
 TAP, NO_PI = 0x0002, 0x1000
 ANSWERING = ("--address", "10.0.0.2/24", "--driver", "arp", "--driver", "icmp_echo")
 SETTINGS = ("ifindex", "ifname", "mtu", "address", "flags", "txqlen")
+
+
+class Load:
+    """Frames without an end, from a thread of its own, whatever happens to the interface."""
+
+    def __init__(self, frames: Sequence[bytes], name: str = "vnic0") -> None:
+        self.frames = frames
+        self.ending = threading.Event()
+        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        self.socket.bind((name, 0))
+        self.thread = threading.Thread(target=self.run)
+
+    def __enter__(self) -> Self:
+        self.thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.ending.set()
+        self.thread.join()
+        self.socket.close()
+
+    def run(self) -> None:
+        # about 30,000 frames a second: the pause is the rate, nothing waits for it
+        while not self.ending.wait(0.001):
+            for one in self.frames:
+                try:
+                    self.socket.send(one)
+                except OSError:
+                    break
 
 
 def settings(name: str) -> dict[str, object]:
@@ -48,7 +83,8 @@ def test_down_and_up_under_traffic_is_told_and_traffic_flows_again(tmp_path: Pat
         ip("addr", "add", "10.0.0.1/24", "dev", "vnic0")
         with Load([frame()] * 20):
             for turn in range(1, 4):
-                until(lambda before=daemon.dump()[0]["rx_frames"]: daemon.dump()[0]["rx_frames"] > before)
+                seen = daemon.dump()[0]["rx_frames"]
+                until(lambda seen=seen: daemon.dump()[0]["rx_frames"] > seen)
                 ip("link", "set", "vnic0", "down")
                 daemon.wait_for("link", state="down", count=turn)
                 refused = daemon.dump()[0]["tx_dropped_link_down"]
@@ -130,8 +166,7 @@ def test_a_renamed_interface_is_told_and_counted_on(tmp_path: Path) -> None:
 @namespaced
 def test_an_interface_that_moves_away_is_told_as_gone_and_the_daemon_lives(tmp_path: Path) -> None:
     with Daemon(tmp_path, *PROMISCUOUS_SINK) as daemon, subprocess.Popen(["unshare", "--net", "cat"], stdin=subprocess.PIPE) as keeper:
-        ours = os.stat("/proc/self/ns/net").st_ino
-        until(lambda: os.stat(f"/proc/{keeper.pid}/ns/net").st_ino != ours)
+        until(lambda: not Path(f"/proc/{keeper.pid}/ns/net").samefile("/proc/self/ns/net"))
         ip("link", "set", "vnic0", "netns", str(keeper.pid))
         assert daemon.wait_for("link", state="gone")["level"] == "warning"
         # its counters are out of sight, its descriptor works
@@ -157,19 +192,6 @@ def test_a_larger_mtu_is_told_and_longer_frames_are_counted_as_cut(tmp_path: Pat
         daemon.stop()
 
 
-AS_NOBODY = (
-    sys.executable,
-    "-P",
-    "-c",
-    f"""
-import os, sys
-import miniport.cli, miniport.config, miniport.daemon, miniport.link, protocol.arp, protocol.hold, protocol.icmp_echo, protocol.sink
-os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
-sys.exit(miniport.cli.main(["run", *sys.argv[1:]]))
-""",
-)
-
-
 @pytest.mark.parametrize("mtu", ["1500", "1400"])
 @needs("ping", "iputils-ping")
 @namespaced
@@ -179,7 +201,6 @@ def test_an_unprivileged_owner_needs_no_capability_and_changes_nothing(tmp_path:
     ip("link", "set", "vnic0", "mtu", mtu, "address", "02:00:00:00:00:33", "up")
     ip("addr", "add", "10.0.0.1/24", "dev", "vnic0")
     before = settings("vnic0")
-    # the interpreter may be in a folder that only root can enter: everything is imported before the rights are given up
     with Daemon(tmp_path, *PROMISCUOUS_SINK, *ANSWERING, "--driver", "hold", command=AS_NOBODY) as daemon:
         status = Path(f"/proc/{daemon.pid}/status").read_text()
         assert re.search(rf"^Uid:(\t{NOBODY}){{4}}$", status, re.MULTILINE)

@@ -5,18 +5,25 @@ Signals and the descriptors of a supervisor: stop, stop at once, show, rotate, r
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import time
 from pathlib import Path
 
 import pytest
-from tap.daemon import PROMISCUOUS_SINK, Daemon, Sender, frame, link, readable
+from tap.daemon import PROMISCUOUS_SINK, Daemon, Sender, frame, link
 from tap.namespace import namespaced, until
 
 SINK = '[[protocol]]\ndriver = "sink"\npromiscuous = true\n'
 HOLD = '[[protocol]]\ndriver = "hold"\nhold_ms = 50\n'
 ARP = '[[protocol]]\ndriver = "arp"\n'
+
+
+def readable(fd: int, seconds: float = 10.0) -> bytes:
+    """Wait until a descriptor has something to read, and read it."""
+    assert select.select([fd], [], [], seconds)[0], "nothing came"
+    return os.read(fd, 4096)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

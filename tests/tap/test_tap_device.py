@@ -188,7 +188,7 @@ def test_a_missing_device_is_unavailable() -> None:
 
 @namespaced
 def test_a_second_opener_is_told_who_has_the_tap() -> None:
-    with open_tap("vnic0") as tap:
+    with open_tap("vnicheld0") as tap:
         os.set_inheritable(tap.fd, True)
         process = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, close_fds=False)
     with process:
@@ -197,16 +197,16 @@ def test_a_second_opener_is_told_who_has_the_tap() -> None:
         process.stdin.write("are you there?\n")
         process.stdin.flush()
         assert process.stdout.readline() == "are you there?\n"
-        status, text = failure_of(open_tap, "vnic0")
+        status, text = failure_of(open_tap, "vnicheld0")
         assert status is Exit.BUSY
-        assert f"'vnic0' is in use, perhaps by pid {process.pid} (cat): " in text
+        assert f"'vnicheld0' is in use, perhaps by pid {process.pid} (cat): " in text
 
 
 @namespaced
 def test_the_holders_command_is_escaped() -> None:
     ctypes.CDLL(None).prctl(PR_SET_NAME, b"a\x1b[31m\n\xff)", 0, 0, 0)
-    with open_tap("vnic0"):
-        status, text = failure_of(open_tap, "vnic0")
+    with open_tap("vnicheld0"):
+        status, text = failure_of(open_tap, "vnicheld0")
     assert status is Exit.BUSY
     assert rf"pid {os.getpid()} (a\x1b[31m\n\udcff))" in text
 

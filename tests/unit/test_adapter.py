@@ -39,7 +39,7 @@ def test_a_report_that_raises_disturbs_nobody(caplog: pytest.LogCaptureFixture) 
 
     with Deaf() as bench, caplog.at_level(logging.ERROR, "vnic"):
         last = Driver()
-        bench.bind(Driver(lambda packet: None))
+        bench.bind(Driver(lambda _packet: None))
         bench.bind(last, "last")
         bench.give(frame(1))
         assert last.frames == [frame(1)]
@@ -50,7 +50,7 @@ def test_a_report_that_raises_disturbs_nobody(caplog: pytest.LogCaptureFixture) 
 def test_without_a_report_violations_and_errors_go_to_logging(caplog: pytest.LogCaptureFixture) -> None:
     pool = PacketPool(2, slot_size_for(1500))
     adapter = Adapter(pool, MiniportDriver())
-    binding = adapter.open(Driver(lambda packet: None), "silent")
+    binding = adapter.open(Driver(lambda _packet: None), "silent")
     packet = pool.allocate()
     assert packet is not None
     packet.write(frame())

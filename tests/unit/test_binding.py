@@ -207,9 +207,10 @@ def test_reclaiming_a_closed_binding_takes_nothing() -> None:
 
 def test_a_binding_may_close_another_inside_a_handler() -> None:
     with Bench() as bench:
-        first, last = Driver(lambda packet: int(bench.adapter.close(last.binding))), Driver(1)
+        first, last = Driver(), Driver(1)
         bench.bind(first, "first")
-        bench.bind(last, "last")
+        victim = bench.bind(last, "last")
+        first.look = lambda _packet: bench.adapter.close(victim)
         bench.give(frame(1), frame(2))
         assert (len(first.frames), last.frames) == (2, [])
         assert len(bench.adapter.bindings) == 1
@@ -217,8 +218,9 @@ def test_a_binding_may_close_another_inside_a_handler() -> None:
 
 def test_a_binding_may_close_itself_inside_a_handler_if_it_keeps_nothing() -> None:
     with Bench() as bench:
-        driver, last = Batched(lambda packet: int(bench.adapter.close(driver.binding))), Driver()
-        bench.bind(driver, "leaving")
+        driver, last = Batched(), Driver()
+        leaving = bench.bind(driver, "leaving")
+        driver.look = lambda _packet: bench.adapter.close(leaving)
         bench.bind(last, "last")
         bench.give(frame(1), frame(2))
         assert (driver.frames, driver.batches, last.frames) == ([frame(1)], 0, [frame(1), frame(2)])

@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -38,18 +39,14 @@ def elsewhere(action: Callable[[], object]) -> None:
         raise raised[0]
 
 
-# answers and returns
-
-
 @pytest.mark.parametrize("answer", [0, 1, 3, 65_535])
 def test_a_packet_goes_home_after_exactly_as_many_returns_as_were_promised(answer: int) -> None:
     miniport = Miniport()
     with Bench(miniport=miniport) as bench:
-        packets: list[Packet] = []
-        driver = Driver(lambda packet: packets.append(packet) or answer)
+        driver = Driver(answer, look=lambda packet: packet)
         binding = bench.bind(driver)
         bench.give(frame(1))
-        packet = packets[0]
+        packet = driver.seen[0]
         for returned in range(answer):
             assert (packet.references, binding.held, binding.owed(packet)) == (answer - returned,) * 3
             assert packet.state is PacketState.INDICATED
@@ -271,7 +268,7 @@ def test_many_threads_return_and_every_packet_comes_home_once() -> None:
 def test_an_answer_that_is_no_count_is_rule_11_and_taken_for_0(answer: Any) -> None:
     with Bench() as bench:
         last = Driver(1)
-        binding = bench.bind(Driver(lambda packet: answer), "liar")
+        binding = bench.bind(Driver(lambda _packet: answer), "liar")
         bench.bind(last, "last")
         bench.give(frame())
         bench.expect(("11", "liar"))
@@ -285,7 +282,7 @@ def test_an_answer_that_cannot_even_be_printed_is_rule_11() -> None:
             raise ValueError("no")
 
     with Bench() as bench:
-        bench.bind(Driver(lambda packet: Unprintable()), "liar")
+        bench.bind(Driver(lambda _packet: Unprintable()), "liar")
         with suppress(ValueError):
             bench.give(frame())
         assert bench.pool.usage == 0
@@ -415,13 +412,12 @@ def test_indicating_nothing_does_nothing() -> None:
 def test_a_resources_packet_is_the_miniports_again_at_once_and_never_comes_back() -> None:
     miniport = Miniport()
     with Bench(miniport=miniport) as bench:
-        driver = Driver(lambda packet: seen.append((packet.state, packet.status)) or 0)
-        seen: list[tuple[PacketState, Status]] = []
+        driver = Driver(look=lambda packet: (packet.state, packet.status))
         binding = bench.bind(driver)
         packet = bench.owned(frame(1))
         packet.status = Status.RESOURCES
         bench.adapter.indicate([packet])
-        assert seen == [(PacketState.LENT, Status.RESOURCES)]
+        assert driver.seen == [(PacketState.LENT, Status.RESOURCES)]
         assert (packet.state, miniport.returned, binding.resources) == (PacketState.OWNED, [], 1)
         bench.pool.free(packet)
 
@@ -429,7 +425,7 @@ def test_a_resources_packet_is_the_miniports_again_at_once_and_never_comes_back(
 @pytest.mark.parametrize("answer", [1, 3, -1, "1", None], ids=repr)
 def test_an_answer_other_than_0_to_resources_is_rule_10_and_forced_to_0(answer: Any) -> None:
     with Bench(miniport=Miniport()) as bench:
-        binding = bench.bind(Driver(lambda packet: answer))
+        binding = bench.bind(Driver(lambda _packet: answer))
         packet = bench.owned()
         packet.status = Status.RESOURCES
         bench.adapter.indicate([packet])
@@ -446,7 +442,7 @@ def test_an_answer_to_resources_that_cannot_be_compared_is_rule_10() -> None:
             raise ValueError("no")
 
     with Bench() as bench:
-        bench.bind(Driver(lambda packet: Incomparable()))
+        bench.bind(Driver(lambda _packet: Incomparable()))
         packet = bench.owned()
         packet.status = Status.RESOURCES
         with suppress(ValueError):
@@ -459,13 +455,12 @@ def test_an_answer_to_resources_that_cannot_be_compared_is_rule_10() -> None:
 def test_a_success_packet_behind_a_resources_one_is_copied_and_comes_back_at_once() -> None:
     miniport = Miniport()
     with Bench(miniport=miniport) as bench:
-        statuses: list[Status] = []
-        driver = Driver(lambda packet: statuses.append(packet.status) or 0)
+        driver = Driver(look=lambda packet: packet.status)
         bench.bind(driver)
         packets = [bench.owned(frame(mark)) for mark in range(4)]
         packets[1].status = Status.RESOURCES
         bench.adapter.indicate(packets)
-        assert statuses == [Status.SUCCESS, *[Status.RESOURCES] * 3]
+        assert driver.seen == [Status.SUCCESS, *[Status.RESOURCES] * 3]
         assert driver.frames == [frame(mark) for mark in range(4)]
         assert miniport.returned == [packets[0], packets[2], packets[3]]
         assert packets[1].state is PacketState.OWNED
@@ -509,16 +504,15 @@ def test_receive_sees_read_only_views_and_may_raise() -> None:
 
 def test_the_rest_of_a_batch_is_shown_like_the_frame_at_which_packets_ran_low() -> None:
     with Bench(packets=8, low_water=5) as bench:
-        statuses: list[Status] = []
-        driver = Driver(lambda packet: statuses.append(packet.status) or int(packet.status == Status.SUCCESS))
+        driver = Driver(lambda packet: int(packet.status == Status.SUCCESS), look=lambda packet: packet.status)
         binding = bench.bind(driver)
         bench.give(*(frame(mark) for mark in range(6)))
-        assert statuses == [Status.SUCCESS] * 3 + [Status.RESOURCES] * 3
+        assert driver.seen == [Status.SUCCESS] * 3 + [Status.RESOURCES] * 3
         assert driver.frames == [frame(mark) for mark in range(6)]
         assert (binding.held, bench.pool.available) == (3, 5)
         driver.give_back()
         bench.give(frame(9))
-        assert statuses[-1] is Status.SUCCESS
+        assert driver.seen[-1] is Status.SUCCESS
         driver.give_back()
 
 
@@ -691,7 +685,7 @@ def test_receive_complete_comes_once_for_each_binding_and_batch() -> None:
 def test_receive_complete_comes_after_the_last_frame_also_with_low_packets() -> None:
     order: list[object] = []
     with Bench(packets=4, low_water=4) as bench:
-        driver = Batched(lambda packet: order.append(bytes(packet.data)) or 0, at_end=lambda: order.append("end"))
+        driver = Batched(look=lambda packet: order.append(bytes(packet.data)), at_end=lambda: order.append("end"))
         bench.bind(driver)
         bench.give(frame(1), frame(2))
         assert order == [frame(1), frame(2), "end"]
@@ -699,7 +693,8 @@ def test_receive_complete_comes_after_the_last_frame_also_with_low_packets() -> 
 
 def test_packets_are_returned_and_frames_sent_in_receive_complete() -> None:
     with Bench() as bench:
-        driver = Batched(1, at_end=lambda: driver.give_back())
+        driver = Batched(1)
+        driver.at_end = driver.give_back
         bench.bind(driver)
         bench.give(frame(1), frame(2))
         assert bench.pool.usage == 0
@@ -791,16 +786,16 @@ def test_each_binding_has_its_own_area_of_each_packet() -> None:
 
 @pytest.mark.parametrize("status", [Status.SUCCESS, Status.RESOURCES], ids=lambda status: status.name)
 def test_an_area_may_be_used_while_the_packet_is_shown(status: Status) -> None:
-    sizes: list[int] = []
     with Bench() as bench:
-        driver = Driver(lambda packet: sizes.append(len(driver.binding.reserved(packet))) or 0)
-        bench.bind(driver)
+        driver = Driver()
+        binding = bench.bind(driver)
+        driver.look = lambda packet: len(binding.reserved(packet))
         packet = bench.owned()
         packet.status = status
         bench.adapter.indicate([packet])
         if status is Status.RESOURCES:
             bench.pool.free(packet)
-    assert sizes == [32]
+    assert driver.seen == [32]
 
 
 def test_the_area_of_a_packet_that_is_not_held_is_refused() -> None:
@@ -816,17 +811,15 @@ def test_the_area_of_a_packet_that_is_not_held_is_refused() -> None:
         bench.expect(("15", "stranger"), ("15", "holder"))
 
 
-def test_time_received_is_the_batchs(monkeypatch: pytest.MonkeyPatch) -> None:
-    import time
-
-    times: list[int] = []
+def test_time_received_is_the_batchs() -> None:
     with Bench() as bench:
-        bench.bind(Driver(lambda packet: times.append(packet.time_received) or 0))
+        driver = Driver(look=lambda packet: packet.time_received)
+        bench.bind(driver)
         before = time.time_ns()
         bench.give(frame(1), frame(2))
         after = time.time_ns()
-    assert times[0] == times[1]
-    assert before <= times[0] <= after
+    assert driver.seen[0] == driver.seen[1]
+    assert before <= driver.seen[0] <= after
 
 
 def test_a_frame_from_the_peer_is_shown_as_it_was_sent() -> None:

@@ -12,7 +12,8 @@ from contextlib import suppress
 import pytest
 from unit.wire import Bench, Copier, Driver, Sender, frame, violation
 
-from vnic import LOOPBACK, MiniportDriver, Packet, PacketFilter, PacketState, Status
+from vnic import LOOPBACK, MiniportDriver, OwnershipError, Packet, PacketFilter, PacketState, Status
+from vnic.verifier import rules
 
 MTU = 1500
 
@@ -155,11 +156,12 @@ def test_a_descriptor_that_is_gone_ends_a_send_with_an_error() -> None:
         os.close(read)
         os.close(write)
         packet = bench.owned(frame(), bench.own)
-        for fd, status in ((-1, Status.ADAPTER_REMOVED), (read, Status.FAILURE)):
+        for fd, status in ((-1, Status.NO_CABLE), (read, Status.FAILURE)):
             bench.adapter.attach(fd)
             assert binding.send(packet) is status
         bench.own.free(packet)
-        assert bench.adapter.counters()["tx_dropped_error"] == 2
+        counters = bench.adapter.counters()
+        assert (counters["tx_dropped_link_down"], counters["tx_dropped_error"]) == (1, 1)
 
 
 def test_an_error_below_ends_waiting_sends_too() -> None:
@@ -169,7 +171,7 @@ def test_an_error_below_ends_waiting_sends_too() -> None:
         bench.fill_cable(binding)
         bench.adapter.attach(-1)
         assert bench.adapter.flush() == 0
-        assert [status for _, status in driver.completed] == [Status.ADAPTER_REMOVED]
+        assert [status for _, status in driver.completed] == [Status.NO_CABLE]
 
 
 def test_a_halted_adapter_answers_closing_and_aborts_what_waits() -> None:
@@ -332,7 +334,7 @@ def test_a_received_packet_is_not_sent() -> None:
 
 
 def test_several_threads_send_and_each_ones_frames_keep_their_order() -> None:
-    threads, each = 4, 500
+    threads, each = 4, 200
     with Bench() as bench:
         driver = Sender()
         binding = bench.bind(driver)
@@ -381,7 +383,7 @@ def test_several_threads_send_and_each_ones_frames_keep_their_order() -> None:
 
 @pytest.mark.parametrize("answer", [Status.SUCCESS, Status.FAILURE, Status.RESOURCES, Status.NO_CABLE], ids=lambda status: status.name)
 def test_what_the_miniport_answers_is_what_send_answers(answer: Status) -> None:
-    with Bench(miniport=Below(lambda packet: answer)) as bench:
+    with Bench(miniport=Below(lambda _packet: answer)) as bench:
         driver = Sender()
         binding = bench.bind(driver)
         packet = bench.owned(frame(), bench.own)
@@ -391,7 +393,7 @@ def test_what_the_miniport_answers_is_what_send_answers(answer: Status) -> None:
 
 
 def test_a_pending_send_is_completed_once_by_the_miniport() -> None:
-    miniport = Below(lambda packet: Status.PENDING)
+    miniport = Below(lambda _packet: Status.PENDING)
     with Bench(miniport=miniport) as bench:
         driver = Sender()
         binding = bench.bind(driver)
@@ -555,6 +557,28 @@ def test_a_frame_is_looped_when_it_goes_on_the_wire_and_before_its_completion() 
         bench.taken()
         bench.adapter.flush()
         assert log == [("watcher", frame(sent)), ("complete", frame(sent))]
+
+
+def test_a_watcher_cannot_complete_the_send_that_it_is_shown() -> None:
+    class Completer(Watcher):
+        def receive_packet(self, packet: Packet) -> int:
+            with pytest.raises(OwnershipError) as caught:
+                self.binding.adapter.send_complete(packet, Status.SUCCESS)
+            assert caught.value.rule is rules.COMPLETED_TWICE
+            self.shown = bytes(packet.data)
+            return 0
+
+    with Bench() as bench:
+        watcher = Completer()
+        bench.bind(watcher, "watcher")
+        binding = bench.bind(Sender(), "sender")
+        packet = bench.owned(frame(1), bench.own)
+        assert binding.send(packet) is Status.SUCCESS
+        assert (packet.state, watcher.shown) == (PacketState.OWNED, frame(1))
+        assert bench.adapter.counters()["tx_pending"] == 0
+        bench.own.free(packet)
+        bench.taken()
+        bench.expect(("50", "miniport"))
 
 
 def test_a_refused_send_is_not_looped() -> None:

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -52,20 +52,26 @@ class Driver(ProtocolDriver):
 
     Attributes:
         answer: the answer to every packet, or a function of the packet that gives it.
+        look: what to note of each packet, beside its frame.
         frames: what was shown.
+        seen: what `look` found.
         kept: the packets kept, once for each reference.
     """
 
     packet_filter = PacketFilter.PROMISCUOUS
 
-    def __init__(self, answer: Any = 0) -> None:
+    def __init__(self, answer: Any = 0, look: Callable[[Packet], object] | None = None) -> None:
         self.answer = answer
+        self.look = look
         self.frames: list[bytes] = []
+        self.seen: list[Any] = []
         self.kept: list[Packet] = []
 
     def receive_packet(self, packet: Packet) -> int:
         """Remember, and answer."""
         self.frames.append(bytes(packet.data))
+        if self.look is not None:
+            self.seen.append(self.look(packet))
         answer = self.answer(packet) if callable(self.answer) else self.answer
         if type(answer) is int and 0 < answer < 10:
             self.kept += [packet] * answer
@@ -80,15 +86,16 @@ class Driver(ProtocolDriver):
 class Batched(Driver):
     """Count batches, and do something at the end of each."""
 
-    def __init__(self, answer: Any = 0, at_end: Callable[[], object] = int) -> None:
-        super().__init__(answer)
+    def __init__(self, answer: Any = 0, look: Callable[[Packet], object] | None = None, at_end: Callable[[], object] | None = None) -> None:
+        super().__init__(answer, look)
         self.at_end = at_end
         self.batches = 0
 
     def receive_complete(self) -> None:
         """A batch is over."""
         self.batches += 1
-        self.at_end()
+        if self.at_end is not None:
+            self.at_end()
 
 
 class Copier(Driver):
@@ -210,7 +217,7 @@ class Bench:
             self.own.free(packet)
         raise AssertionError("the cable never fills")
 
-    def __enter__(self) -> Bench:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -37,6 +37,8 @@ RETAIN_UNDECLARED = Rule("09", "RetainWithoutDeclaring", "A1", "receive_packet a
                          "copy with bytes(), or keep the packet by answering 1")
 RETAIN_ON_RESOURCES = Rule("10", "RetainOnResourcesStatus", "A0", "a packet that must be copied during the call was kept",
                            "when packet.status is RESOURCES: copy and answer 0, or define receive()")
+DPR_AT_WRONG_LEVEL = Rule("100", "DprAtWrongLevel", "A0", "a Dpr form is called at another level than DISPATCH; checked from verifier level 2",
+                          "call the plain form unless the code always runs at DISPATCH")
 ILLEGAL_ANSWER = Rule("11", "IllegalReceiveReturnValue", "A0", "receive_packet answered something that is no count",
                       "answer the number of references kept, an int from 0 to 65535")
 RESERVED_TRESPASS = Rule("15", "ProtocolReservedTrespass", "A0", "the reserved area of a packet that the binding does not hold",
@@ -49,7 +51,7 @@ DOUBLE_FREE = Rule("30", "DescriptorDoubleFree", "A0", "a free packet is freed",
 FREE_CHAINED = Rule("31", "FreeWithBuffersChained", "A0", "a packet is freed with its own buffers chained: they would be lost",
                     "unchain every buffer first, and free or keep it")
 REINITIALIZE_CHAINED = Rule("32", "ReinitializeWithBuffersChained", "A0", "a packet is reinitialised with its own buffers chained",
-                            "unchain every buffer first, and free or keep it")
+                            "unchain every buffer and save it before reinitialize()")
 OOB_NOT_RECLAIMED = Rule("33", "OobNotReclaimed", "A0", "a packet is freed or reinitialised with media-specific information attached",
                          "take what is attached, and set oob.media_specific to None")
 FREE_WHILE_INDICATED = Rule("34", "FreeWhileIndicated", "A0", "a packet is freed while drivers hold it",
@@ -70,11 +72,47 @@ SENT_WHILE_BELOW = Rule("55", "SendOfPacketOwnedBelow", "A0", "a packet is sent 
                         "wait for send's status or send_complete before sending it again")
 PENDING_TOUCHED = Rule("56", "PendingSendTouched", "A0", "a packet is freed or changed while its send is pending",
                        "wait for send_complete")
-SEND_ON_CLOSED = Rule("57", "SendOnClosedBinding", "A0", "a send on a binding that is closing or closed", "stop sending in unbind_adapter")
+SEND_ON_CLOSED = Rule("57", "SendOnClosedBinding", "A0", "a send on a closed binding", "stop sending in unbind_adapter")
 RECEIVED_SENT = Rule("58", "ReceivedPacketSentUncopied", "A0", "a received packet is sent as it is",
                      "copy it into a packet of the driver's own pool")
 LEAKED_AT_UNBIND = Rule("60", "PacketLeakedAtUnbind", "A1", "a binding closes while it still owes returns",
                         "return every held packet in unbind_adapter")
+DEAD_INTERRUPT = Rule("66", "CallIntoDeadDriver", "A0", "an interrupt is used after it was deregistered",
+                      "deregister it last, and forget it then")
+REQUEST_COMPLETED_TWICE = Rule("68a", "RequestDoubleComplete", "A0", "a request is completed that is over already",
+                               "complete each request once: by the handler's status, or, if that was PENDING, by one completion")
+REQUEST_NOT_PENDING = Rule("68b", "RequestNotPending", "A0", "a query or set is completed while none is at the miniport",
+                           "complete a query with query_complete, a set with set_complete, and only after PENDING")
+REQUEST_TIMED_OUT = Rule("68c", "RequestTimedOut", "A1", "a request has been at the miniport for more than 12 seconds",
+                         "complete every request, with FAILURE if need be")
+REQUEST_EXCEEDS_BUFFER = Rule("68d", "RequestBytesExceedBuffer", "A0", "a request is completed with more bytes than its buffer has",
+                              "count the bytes that were written or read, at most the length of the buffer")
+IRQL_TOO_HIGH = Rule("70", "IrqlTooHigh", "A0", "a call above the highest level that it allows; checked from verifier level 2",
+                     "put it off to a work item, or call it after the lock is released")
+IRQL_NOT_RESTORED = Rule("71", "IrqlNotRestored", "A1", "a handler ends at another level than it began at, a raise lowers, or a lower raises",
+                         "lower the level to what raise_irql answered, before the handler ends")
+LOCK_RECURSION = Rule("73", "SpinLockRecursion", "A0", "a thread acquires a lock that it already holds",
+                      "acquire it once, in the outermost function that needs it")
+LOCK_NOT_OWNED = Rule("74", "SpinLockReleaseByNonOwner", "A0", "a lock is released that the thread does not hold",
+                      "release a lock once, on the thread that acquired it")
+LOCK_FORMS_CROSSED = Rule("74b", "SpinLockFormsCrossed", "A0", "a lock acquired with one form is released with the other",
+                          "pair acquire with release, and dpr_acquire with dpr_release")
+LOCK_HELD_AT_EXIT = Rule("75", "SpinLockHeldAtHandlerReturn", "A1", "a handler ends and still holds a lock that it acquired",
+                         "release every lock before the handler ends, also when it raises")
+LOCK_LIFE = Rule("76", "SpinLockNotInitialised", "A0", "a lock is used before it is initialised or after it is freed, initialised twice, or freed while held",
+                 "initialise a lock once, and free it when nobody uses it any more")
+LOCK_ORDER = Rule("78", "LockOrderInversion", "A0", "two locks are acquired in both orders; checked from verifier level 2",
+                  "acquire them in one order everywhere")
+LOCK_RELEASE_ORDER = Rule("79b", "SpinLockReleaseOrder", "A0", "a lock is released before one that was acquired later: the level drops too early; checked from verifier level 2",
+                          "release locks in the reverse order")
+LOCK_ACROSS_CALL = Rule("80", "LockHeldAcrossCallOut", "A0", "the library is called with a driver's lock held; checked from verifier level 2",
+                        "release every lock before the call")
+STALL_TOO_LONG = Rule("83", "StallTooLong", "A0", "a stall of more than 50 microseconds; checked from verifier level 2",
+                      "set a timer, or wait in a work item")
+SERIALIZED_WORK_ITEM = Rule("86b", "WorkItemOfSerializedMiniport", "A0", "a serialized miniport schedules a work item",
+                            "use a timer: a serialized miniport cannot synchronise with a work item")
+ISR_IN_LOW_POWER = Rule("93b", "IsrClaimsInLowPower", "A1", "an interrupt is claimed while the adapter is in low power; the claim is ignored",
+                        "answer that the interrupt is not recognised, and do not touch the card")
 CLOSED_BINDING = Rule("98", "HandleUseAfterClose", "A0", "a closed binding is used", "forget the binding when unbind_adapter has returned")
 
 RULES: tuple[Rule, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Rule))

@@ -1,0 +1,293 @@
+"""
+The documents: their links lead somewhere, their code runs, and their tables are those of the code.
+
+A table that differs is printed as it should be. That of the rules is made anew by `PYTHONPATH=. python tests/unit/test_docs.py`.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shlex
+import subprocess
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+
+import msgspec
+import pytest
+
+from miniport import cli, config
+from miniport.errors import Exit
+from vnic import ProtocolDriver
+from vnic.counters import COUNTED, GAUGES, INTERFACE
+from vnic.verifier.rules import RULES
+
+if TYPE_CHECKING:
+    from tests.unit.conftest import Wire
+
+TREE = Path(__file__).parents[2]
+DOCS = TREE / "docs"
+PAGES = sorted([TREE / "README.md", TREE / "CONTRIBUTING.md", *DOCS.rglob("*.md")])
+DRIVERS, OPERATING, MAN, TOUR = (DOCS / name for name in ("drivers.md", "operating.md", "vnic.1.md", "tour.md"))
+BASH, ZSH = TREE / "packaging/completions/vnic.bash", TREE / "packaging/completions/_vnic"
+US = bytes.fromhex("020000000002")
+FRAMES = [to + bytes.fromhex("020000000001") + kind for to in (US, b"\xff" * 6) for kind in (b"\x88\xb5" + bytes(46), b"\x08\x00")]
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(TREE))
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of a language."""
+    return [text for kind, text in re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE) if kind == language]
+
+
+def numbered(language: str) -> list[Any]:
+    """Every block of a language in all pages, with the page's name and its number there."""
+    return [
+        pytest.param(text, id=f"{name_of(page)}-{number}") for page in PAGES for number, text in enumerate(blocks(page, language), start=1)
+    ]
+
+
+def table(page: Path, heading: str) -> list[list[str]]:
+    """The cells of the one table whose header begins with `heading`, without the header."""
+    lines = iter(page.read_text().splitlines())
+    rows: list[list[str]] = []
+    for line in lines:
+        if line.startswith(f"| {heading} |"):
+            assert not rows, f"{name_of(page)} has two tables of {heading}"
+            assert set(next(lines)) <= set("|- ")
+            for row in lines:
+                if not row.startswith("|"):
+                    break
+                rows.append([cell.strip() for cell in row.strip("|").split(" | ")])
+    assert rows, f"{name_of(page)} has no table of {heading}"
+    return rows
+
+
+def options() -> dict[str, dict[str, Any]]:
+    """The long options of each command, with what stands for their value."""
+    parsers = {"run": subparser("run"), "check": subparser("check"), "": cli.build_parser()}
+    return {
+        command: {text: action.metavar for action in parser._actions for text in action.option_strings if text.startswith("--")}
+        for command, parser in parsers.items()
+    }
+
+
+def subparser(name: str) -> cli.Parser:
+    commands: Any = next(action for action in cli.build_parser()._actions if action.nargs == "A...")
+    parser: cli.Parser = commands.choices[name]
+    return parser
+
+
+# links
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_relative_link_resolves(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    targets = [target for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
+    assert [target for target in targets if not (page.parent / target.partition("#")[0]).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_file_that_is_named_exists(page: Path) -> None:
+    named = re.findall(r"`((?:vnic|miniport|protocol|scripts|tests|docs|packaging)/[\w./@-]*)`", page.read_text())
+    assert [path for path in named if not (TREE / path).exists()] == []
+
+
+def test_the_tour_names_only_functions_that_are_there() -> None:
+    sources = [path for package in ("vnic", "miniport", "protocol", "scripts") for path in (TREE / package).rglob("*.py")]
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    defined = {node.name for path in sources for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, functions)}
+    named = re.findall(r"`(?:\w+\.)*(\w+)\(\)`", TOUR.read_text())
+    assert len(named) > 40
+    assert sorted({name for name in named if name not in defined}) == []
+
+
+def test_the_tour_ends_with_what_to_read_next() -> None:
+    assert re.findall(r"^## (.*)$", TOUR.read_text(), re.MULTILINE)[-1] == "What to read next"
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "adr").glob("*.md")), ids=name_of)
+def test_a_decision_is_short_and_has_its_four_parts(page: Path) -> None:
+    text = page.read_text()
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == ["Context", "Choice", "Numbers", "Consequences"]
+    assert len(text.splitlines()) <= 60
+
+
+# code
+
+
+@pytest.mark.parametrize("low", [False, True], ids=["plenty", "low"])
+@pytest.mark.parametrize("text", numbered("python"))
+def test_every_block_of_python_runs_and_its_drivers_break_no_rule(text: str, low: bool, make_wire: Callable[..., Wire]) -> None:
+    # a module of its own, as the daemon makes one of a driver's file
+    module = types.ModuleType("block")
+    exec(compile(text, "block", "exec", dont_inherit=True), module.__dict__)
+    drivers = [found for found in vars(module).values() if isinstance(found, type) and found.__module__ == "block"]
+    assert drivers
+    wire = make_wire(packets=64, low_water=64 if low else 0)
+    for driver in drivers:
+        assert issubclass(driver, ProtocolDriver)
+        wire.open(driver())
+    wire.give(*FRAMES * 5)
+    counters = wire.adapter.counters()
+    assert counters["rx_delivered"] + counters["rx_filtered"] == len(FRAMES) * 5
+    assert counters["rx_delivered"] > 0
+    assert (counters["rx_resources"] > 0) == low
+
+
+def test_the_mirror_of_the_guide_sends_frames_back(wire: Wire) -> None:
+    text = next(block for block in blocks(DRIVERS, "python") if "class Mirror" in block)
+    space: dict[str, Any] = {"__name__": "block"}
+    exec(text, space)
+    wire.open(space["Mirror"]())
+    peer = bytes.fromhex("020000000001")
+    assert wire.ask(US + peer + b"\x88\xb5" + bytes(46)) == [peer + US + b"\x88\xb5" + bytes(46)]
+
+
+@pytest.mark.parametrize("text", numbered("toml"))
+def test_every_block_of_toml_is_a_configuration(text: str) -> None:
+    config.parse(text, "block")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_command_of_vnic_is_understood(page: Path) -> None:
+    for line in re.findall(r"^(?: *|ExecStart=)(?:sudo )?(?:/usr/bin/)?(vnic (?:run|check) .*)$", page.read_text(), re.MULTILINE):
+        for command in line.partition("   #")[0].split(" && "):
+            if "[" not in command:  # a synopsis
+                assert callable(cli.build_parser().parse_args(shlex.split(command)[1:]).command)
+
+
+# the rules
+
+
+def with_rules(text: str) -> str:
+    """The drivers' guide with the table of rules as it should be."""
+    rows = [f"| {rule.id} | {rule.name} | {rule.cls} | {rule.catches} | {rule.remedy} |" for rule in RULES]
+    wanted = "\n".join(["| rule | name | class | what it catches | what to do |", "| --- | --- | --- | --- | --- |", *rows])
+    before, _, rest = text.partition("<!-- rules: ")
+    comment, _, after = rest.partition("-->\n")
+    return f"{before}<!-- rules: {comment}-->\n\n{wanted}\n\n<!-- end -->{after.partition('<!-- end -->')[2]}"
+
+
+def test_the_table_of_rules_is_that_of_the_code() -> None:
+    assert DRIVERS.read_text().splitlines() == with_rules(DRIVERS.read_text()).splitlines()
+
+
+# operating
+
+
+def config_rows() -> Iterator[list[str]]:
+    """Key, what it takes, default and option of each key of the configuration."""
+    spelled = {(section, field): option for section, field, option in config.OPTIONS.values()}
+    for section, hint in get_type_hints(config.Config, include_extras=True).items():
+        struct = get_args(hint)[0] if get_args(hint) else hint
+        hints = get_type_hints(struct, include_extras=True)
+        for field in msgspec.structs.fields(struct):
+            if (section, field.name) == ("protocol", "options"):
+                continue  # every other key of the table; they are the driver's
+            default = field.default
+            shown = "required" if default is msgspec.NODEFAULT else "none" if default in (None, ()) else f"`{default}`"
+            option = f"`{spelled[section, field.name]}`" if (section, field.name) in spelled else ""
+            yield [f"`{section}.{field.name}`", config._allowed(hints[field.name]), shown, option]
+
+
+def test_the_table_of_keys_is_that_of_the_configuration() -> None:
+    wanted = list(config_rows())
+    found = [row[:4] for row in table(OPERATING, "key") if row[0] != "`protocol.*`"]
+    assert found == wanted, "the table should be:\n" + "\n".join(f"| {' | '.join(row)} |" for row in wanted)
+
+
+def test_every_event_has_an_example_and_every_example_is_an_event() -> None:
+    source = "".join(path.read_text() for path in (TREE / "miniport").glob("*.py"))
+    events = set(re.findall(r"\.event\(\s*\"(\w+)\"", source)) | {"violation", "driver_error"}
+    examples = [json.loads(line) for block in blocks(OPERATING, "json") for line in block.splitlines()]
+    assert {example["event"] for example in examples} == events
+    for example in examples:
+        assert list(example)[:3] == ["ts", "event", "level"]
+    counters = [list(example)[3:] for example in examples if example["event"] == "counters"]
+    assert counters == [[row.name for row in (*COUNTED, *GAUGES, *INTERFACE)]]
+
+
+def test_every_signal_is_described() -> None:
+    watched = set(re.findall(r"signal\.(SIG\w+)", (TREE / "miniport/daemon.py").read_text()))
+    for page in (OPERATING, MAN):
+        assert {name for name in watched if name not in page.read_text()} == set()
+
+
+@pytest.mark.parametrize("page", [OPERATING, MAN], ids=name_of)
+def test_the_exit_statuses_are_those_of_the_code(page: Path) -> None:
+    assert [int(row[0]) for row in table(page, "status")] == [int(status) for status in Exit]
+
+
+# the manual page
+
+
+def test_the_manual_page_has_every_option_and_no_other() -> None:
+    text = MAN.read_text()
+    given = [options()["run"], options()["check"], options()[""]]
+    wanted = {f"**{option}** *{metavar}*" if metavar else f"**{option}**" for command in given for option, metavar in command.items()}
+    found = set(re.findall(r"^(\*\*--[\w-]+\*\*(?: \*.*?\*)?)$", text, re.MULTILINE))
+    assert found == wanted
+
+
+def test_the_manual_page_has_its_sections_in_order() -> None:
+    sections = re.findall(r"^## (.*)$", MAN.read_text(), re.MULTILINE)
+    assert sections == ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "FILES", "SIGNALS", "EXIT STATUS", "EXAMPLES", "SEE ALSO"]
+
+
+# completions
+
+
+@pytest.mark.parametrize("file", [BASH, ZSH], ids=name_of)
+def test_every_option_is_completed_and_no_other(file: Path) -> None:
+    found = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", file.read_text()))
+    assert found == {option for command in options().values() for option in command}
+
+
+def test_bash_accepts_the_completion() -> None:
+    assert subprocess.run(["bash", "-n", str(BASH)], capture_output=True, text=True, timeout=20).stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["vnic", ""], "check run"),
+        (["vnic", "run", "--m"], "--mac --mtu"),
+        (["vnic", "run", "--log-format", ""], "auto json text"),
+        (["vnic", "run", "vnic0", "--driver", "a"], "arp"),
+        (["vnic", "check", "--"], "--help"),
+    ],
+)
+def test_bash_completes(words: list[str], found: str) -> None:
+    assert complete(*words) == found.split()
+
+
+@pytest.mark.parametrize(("command", "words"), [("", ["vnic"]), ("run", ["vnic", "run"]), ("check", ["vnic", "check"])])
+def test_bash_completes_every_option_of_a_command(command: str, words: list[str]) -> None:
+    assert set(complete(*words, "--")) == set(options()[command])
+
+
+def complete(*words: str) -> list[str]:
+    """What bash offers for the last word."""
+    program = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _vnic; printf "%s\\n" "${COMPREPLY[@]}" | sort'
+    done = subprocess.run(["bash", "-c", program, "bash", str(BASH), *words], capture_output=True, text=True, timeout=20)
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def test_the_completions_name_the_drivers_that_ship() -> None:
+    from miniport.drivers import BUNDLED
+
+    for file in (BASH, ZSH):
+        assert " ".join(sorted(BUNDLED)) in file.read_text()
+
+
+if __name__ == "__main__":
+    DRIVERS.write_text(with_rules(DRIVERS.read_text()))

@@ -1,0 +1,318 @@
+"""
+Requests: what drivers ask of the adapter and tell it, by OID; one at a time for the miniport.
+
+    request = Request(RequestKind.QUERY, Oid.GEN_LINK_SPEED, bytearray(4))
+    status = queue.request(binding, request)  # PENDING: the driver's request_complete(request, status) is called, once
+
+What belongs to one binding is answered by `vnic.settings`. Everything else goes to the miniport's `query_information(oid, buffer)` or
+`set_information(oid, data)`, which answers (status, bytes written or read, bytes needed); if the status is PENDING, it calls
+`query_complete` or `set_complete` later. A miniport without these handlers is a virtual 802.3 NIC, which nothing can be told.
+
+Next: `vnic/settings.py`, what is answered for one binding.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from vnic.driver import MiniportDriver, ProtocolDriver
+from vnic.ledger import report_to_logging
+from vnic.oids import ROW, VIRTUAL_NIC, NicValues, answer_query, fill
+from vnic.request import Entry, Request, RequestKind
+from vnic.settings import Settings
+from vnic.status import ContractViolation, Status
+from vnic.verifier import rules
+
+if TYPE_CHECKING:
+    from vnic.core import Adapter, Binding
+
+LIMIT_NS = 12_000_000_000
+
+
+class RequestQueue:
+    """
+    The requests of one adapter. Any thread may ask; no lock is held while a driver or the miniport is called.
+
+    NDIS: OID-04 to OID-09.
+
+    Args:
+        adapter: whose bindings ask, and whose miniport answers.
+        values: what the adapter does not know of itself.
+        report: called with "violation" or "driver_error" and its facts, as an adapter's `report` is.
+    """
+
+    def __init__(
+        self, adapter: Adapter, values: NicValues = VIRTUAL_NIC, report: Callable[[str, dict[str, Any]], None] = report_to_logging
+    ) -> None:
+        self._adapter = adapter
+        self._values = values
+        self._settings = Settings(adapter, values)
+        self._report = report
+        self._query = own_handler(adapter.miniport, MiniportDriver, "query_information") or self._answer_query
+        self._set = own_handler(adapter.miniport, MiniportDriver, "set_information") or self._answer_set
+        self._lock = Lock()
+        self._waiting: deque[Entry] = deque()
+        self._below: Entry | None = None
+        self._running = self._resetting = self._completed = False
+
+    def request(self, binding: Binding, request: Request) -> Status:
+        """
+        Lend a request downward, until it is answered.
+
+        Returns:
+            PENDING: the driver's `request_complete(request, status)` is called once, perhaps before this returns. Anything else is
+            the answer, and that was all. CLOSING and RESET_IN_PROGRESS: it was not looked at.
+
+        Raises:
+            ContractViolation: the binding is closed (rule 98).
+            TypeError: the request is a query, and its buffer cannot be written to.
+            ValueError: the request is of no kind.
+
+        NDIS: NdisRequest; OID-02, OID-04, OID-05.
+        """
+        if binding.closed:
+            binding.violations += 1
+            raise self._violation(rules.CLOSED_BINDING, binding, f"it makes a {request} after close")
+        lent = memoryview(request.information_buffer).cast("B")
+        if RequestKind(request.kind) is not RequestKind.SET and lent.readonly:
+            raise TypeError(f"the buffer of a {request} is read-only: give a bytearray")
+        with self._lock:
+            if binding.closing or self._adapter.halted:
+                return Status.CLOSING
+            if self._resetting:
+                return Status.RESET_IN_PROGRESS
+            request.bytes_written = request.bytes_read = request.bytes_needed = 0
+            entry = Entry(binding, request, lent)
+            if request.oid in ROW and ROW[request.oid].by == "ndis":
+                return self._answer(entry)
+            if self._running or self._below is not None:
+                self._waiting.append(entry)
+                return Status.PENDING
+            self._running = True
+            self._below = entry
+        status = self._ask(entry)
+        self._run()
+        return status
+
+    # for the miniport
+
+    def query_complete(self, status: Status, bytes_written: int = 0, bytes_needed: int = 0) -> None:
+        """
+        End the query that the miniport answered with PENDING, or is about to; its buffer is not the miniport's any more.
+
+        Raises:
+            ContractViolation: the request is over (rule 68a), no query is pending (68b), or more bytes were written than the buffer
+                has (68d). Nothing has changed then.
+
+        NDIS: NdisMQueryInformationComplete; OID-08, OID-09.
+        """
+        self._complete(False, Status(status), bytes_written, bytes_needed)
+
+    def set_complete(self, status: Status, bytes_read: int = 0, bytes_needed: int = 0) -> None:
+        """
+        End the set that the miniport answered with PENDING, or is about to.
+
+        Raises:
+            ContractViolation: as for `query_complete`.
+
+        NDIS: NdisMSetInformationComplete; OID-08, OID-09.
+        """
+        self._complete(True, Status(status), bytes_read, bytes_needed)
+
+    # for the adapter
+
+    def close(self, binding: Binding) -> None:
+        """
+        Abort a closing binding's requests: each is completed with REQUEST_ABORTED. One that is at the miniport ends there unheard.
+
+        NDIS: NdisCloseAdapter; LC-30.
+        """
+        with self._lock:
+            mine = [entry for entry in (self._below, *self._waiting) if entry is not None and entry.binding is binding]
+            self._waiting = deque(entry for entry in self._waiting if entry.binding is not binding)
+            self._settings.forget(binding)
+        self._fail(mine, Status.REQUEST_ABORTED)
+
+    def begin_reset(self) -> None:
+        """
+        Refuse requests from now on, and complete those that wait with RESET_IN_PROGRESS.
+
+        NDIS: LC-13, LC-15.
+        """
+        with self._lock:
+            self._resetting = True
+            waiting, self._waiting = self._waiting, deque()
+        self._fail(waiting, Status.RESET_IN_PROGRESS)
+
+    def end_reset(self) -> None:
+        """
+        Take requests again. One that is still at the miniport ends with RESET_IN_PROGRESS; the miniport must not complete it later.
+
+        NDIS: LC-15.
+        """
+        with self._lock:
+            self._resetting = False
+            left = [] if self._below is None else [self._below]
+            self._below = None
+            self._completed = self._completed or bool(left)
+        self._fail(left, Status.RESET_IN_PROGRESS)
+
+    def scan(self, now_ns: int) -> None:
+        """
+        Report, once, a request that has been at the miniport for more than 12 seconds (rule 68c); it stays there.
+
+        Args:
+            now_ns: the time, by `time.monotonic_ns`.
+        """
+        with self._lock:
+            entry = self._below
+            if entry is None or entry.overdue or now_ns - entry.since_ns <= LIMIT_NS:
+                return
+            entry.overdue = True
+        seconds = (now_ns - entry.since_ns) / 1e9
+        self._violation(rules.REQUEST_TIMED_OUT, None, f"a {entry.request} by {entry.binding.name} is there for {seconds:.1f} s")
+
+    def protocol_options(self, binding: Binding) -> int:
+        """The flags that a binding has set of itself. NDIS: OID_GEN_PROTOCOL_OPTIONS; RX-65."""
+        return self._settings.options(binding)
+
+    # one at a time
+
+    def _run(self) -> None:
+        """Ask for what waits, until one is pending below or nothing waits. Only the thread that has set `_running` does this."""
+        while True:
+            with self._lock:
+                if self._below is not None or not self._waiting:
+                    self._running = False
+                    return
+                entry = self._below = self._waiting.popleft()
+            status = self._ask(entry)
+            if status is not Status.PENDING:
+                self._tell(entry, status)
+
+    def _ask(self, entry: Entry) -> Status:
+        """Ask the miniport. Answers PENDING if the requester is told by `request_complete`: later, or already."""
+        with self._lock:
+            self._completed = False
+            entry.since_ns = time.monotonic_ns()
+        handler = "set_information" if entry.request.kind == RequestKind.SET else "query_information"
+        raised, broken = False, None
+        try:
+            status, moved, needed = self._call(entry)
+        except BaseException as error:
+            self._tell_of("driver_error", {"binding": None, "handler": handler, "error": error})
+            raised, status, moved, needed = True, Status.FAILURE, 0, 0
+        if status is Status.PENDING:
+            return status
+        answered = f"{handler} answers {status.name}, {moved} bytes of {len(entry.work)}"
+        if not 0 <= moved <= len(entry.work):
+            broken = rules.REQUEST_EXCEEDS_BUFFER
+            status, needed = Status.FAILURE, 0
+        with self._lock:
+            if self._below is entry:
+                self._below = None
+            elif not raised:
+                broken = rules.REQUEST_COMPLETED_TWICE
+            untold = entry.finish(status, moved, needed)
+        if broken is not None:
+            self._violation(broken, None, f"{answered}, for the {entry.request}")
+        return status if untold else Status.PENDING
+
+    def _call(self, entry: Entry) -> tuple[Status, int, int]:
+        is_set = entry.request.kind == RequestKind.SET
+        status, moved, needed = self._set(entry.request.oid, bytes(entry.work)) if is_set else self._query(entry.request.oid, entry.work)
+        return Status(status), int(moved), int(needed)
+
+    def _complete(self, is_set: bool, status: Status, moved: int, needed: int) -> None:
+        status = Status.FAILURE if status is Status.PENDING else status
+        untold = idle = False
+        with self._lock:
+            found = self._completable(is_set, moved)
+            if isinstance(found, Entry):
+                self._below = None
+                self._completed = True
+                untold = found.finish(status, moved, needed)
+                idle = not self._running
+                self._running = True
+        if isinstance(found, rules.Rule):
+            raise self._violation(found, None, f"{'set' if is_set else 'query'}_complete with {status.name}, {moved} bytes")
+        if untold:
+            self._tell(found, status)
+        if idle:
+            self._run()
+
+    def _completable(self, is_set: bool, moved: int) -> Entry | rules.Rule:
+        """The request that a completion ends, or the rule that it breaks; the caller holds the lock."""
+        entry = self._below
+        if entry is None:
+            return rules.REQUEST_COMPLETED_TWICE if self._completed else rules.REQUEST_NOT_PENDING
+        if is_set != (entry.request.kind == RequestKind.SET):
+            return rules.REQUEST_NOT_PENDING
+        return entry if 0 <= moved <= len(entry.work) else rules.REQUEST_EXCEEDS_BUFFER
+
+    # answers of the library itself
+
+    def _answer(self, entry: Entry) -> Status:
+        """Answer for the binding; the caller holds the lock, under which no driver is called."""
+        oid = entry.request.oid
+        if entry.request.kind == RequestKind.SET:
+            status, moved, needed = self._settings.change(entry.binding, oid, bytes(entry.work))
+        else:
+            answer = self._settings.query(entry.binding, oid)
+            status, moved, needed = (Status.NOT_SUPPORTED, 0, 0) if answer is None else fill(oid, answer, entry.work)
+        entry.finish(status, moved, needed)
+        return status
+
+    def _answer_query(self, oid: int, buffer: memoryview) -> tuple[Status, int, int]:
+        """What a miniport without `query_information` answers."""
+        answer = answer_query(self._adapter, oid, self._values)
+        return (Status.NOT_SUPPORTED, 0, 0) if answer is None else fill(oid, answer, buffer)
+
+    def _answer_set(self, oid: int, data: bytes) -> tuple[Status, int, int]:
+        """What a miniport without `set_information` answers."""
+        return Status.NOT_SUPPORTED, 0, 0
+
+    # telling
+
+    def _fail(self, entries: Iterable[Entry], status: Status) -> None:
+        for entry in entries:
+            with self._lock:
+                untold = entry.finish(status)
+            if untold:
+                self._tell(entry, status)
+
+    def _tell(self, entry: Entry, status: Status) -> None:
+        """Tell the requester, who was answered PENDING, how it ended."""
+        complete = own_handler(entry.binding.driver, ProtocolDriver, "request_complete")
+        if complete is None:
+            return
+        try:
+            complete(entry.request, status)
+        except BaseException as error:
+            entry.binding.errors += 1
+            self._tell_of("driver_error", {"binding": entry.binding, "handler": "request_complete", "error": error})
+
+    def _violation(self, rule: rules.Rule, binding: Binding | None, detail: str) -> ContractViolation:
+        """Report a broken rule; answers the exception for the culprit."""
+        error = ContractViolation(rule, "the miniport" if binding is None else binding.name, detail)
+        error.reported = True
+        self._tell_of("violation", {"binding": binding, "error": error, "packet": None})
+        return error
+
+    def _tell_of(self, event: str, fields: dict[str, Any]) -> None:
+        try:
+            self._report(event, fields)
+        except Exception as error:
+            report_to_logging("report_failed", {"event": event, "error": error})
+
+
+def own_handler(driver: object, base: type, name: str) -> Callable[..., Any] | None:
+    """A handler that a driver defines itself, whether or not its base has an empty one; None if it leaves it alone."""
+    found: Callable[..., Any] | None = getattr(driver, name, None)
+    if not callable(found) or getattr(found, "__func__", found) is getattr(base, name, None):
+        return None
+    return found
