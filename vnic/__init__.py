@@ -9,7 +9,9 @@ Next: `vnic/driver.py`, the two driver contracts on one page.
 from vnic._version import __version__
 from vnic.core import (
     COMPILED,
+    DONT_LOOPBACK,
     LOOPBACK,
+    LOOPBACK_ONLY,
     MAX_BINDINGS,
     PROTOCOL_RESERVED_SIZE_IN_PACKET,
     Adapter,
@@ -24,12 +26,15 @@ from vnic.core import (
 from vnic.driver import MiniportDriver, ProtocolDriver
 from vnic.filters import PacketFilter
 from vnic.oob import Info, OobData
+from vnic.request import Request, RequestKind
 from vnic.states import PacketState
 from vnic.status import ContractViolation, OwnershipError, Status, VnicError
 
 __all__ = [
     "COMPILED",
+    "DONT_LOOPBACK",
     "LOOPBACK",
+    "LOOPBACK_ONLY",
     "MAX_BINDINGS",
     "PROTOCOL_RESERVED_SIZE_IN_PACKET",
     "Adapter",
@@ -46,6 +51,8 @@ __all__ = [
     "PacketPool",
     "PacketState",
     "ProtocolDriver",
+    "Request",
+    "RequestKind",
     "Status",
     "VnicError",
     "__version__",

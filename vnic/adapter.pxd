@@ -8,8 +8,7 @@ from vnic.pool cimport PacketPool
 from vnic.send cimport SendPath
 
 cdef int OWNED, DO_INDICATE, DO_LEND, DO_RECLAIM
-cdef int DIRECTED, ALL_MULTICAST, BROADCAST, ALL_LOCAL
-cdef unsigned long long BROADCAST_ADDRESS, GROUP_BIT
+cdef int ALL_LOCAL
 cdef int RX_FRAMES, RX_BYTES, RX_DELIVERED, RX_FILTERED, RX_RESOURCES, RX_BATCHES, INDICATED
 cdef int RX_DROPPED_RUNT, RX_DROPPED_TRUNCATED, RX_DROPPED_NO_PACKET, RX_DROPPED_NO_DRIVER
 
@@ -23,9 +22,9 @@ cdef class Adapter:
     cdef readonly int mtu
     cdef readonly int low_water
     cdef readonly tuple network_addresses
+    cdef readonly object requests
     cdef Ledger _ledger
     cdef SendPath _sends
-    cdef unsigned long long _station
     cdef list _opened
     cdef list _bindings
     cdef bint _reading
@@ -36,8 +35,6 @@ cdef class Adapter:
     cdef int _read_and_indicate(self, int budget) except? -1
     cdef void _indicate_batch(self, int count)
     cdef void _receive(self, Packet packet)
-    cdef unsigned long long _destination(self, Packet packet) noexcept
-    cdef int _kind(self, unsigned long long destination) noexcept
     cdef void _end_batch(self)
     cdef int _discard(self, int budget) except? -1
     cdef void _receive_copied(self, Packet packet)

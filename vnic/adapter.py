@@ -17,8 +17,10 @@ from vnic.binding import Binding
 from vnic.counters import COLUMN, COUNTED
 from vnic.filters import PacketFilter
 from vnic.ledger import Ledger, report_to_logging
+from vnic.oids import VIRTUAL_NIC, NicValues
 from vnic.packet import BINDING_NAMES, HEADER_SIZE, MAX_BINDINGS, Packet
 from vnic.pool import PacketPool, slot_size_for
+from vnic.requests import RequestQueue
 from vnic.send import SendPath
 from vnic.states import BROKEN, Event, PacketState
 from vnic.status import Status, VnicError
@@ -44,11 +46,6 @@ OWNED = int(PacketState.OWNED)
 DO_INDICATE = int(Event.INDICATE)
 DO_LEND = int(Event.LEND)
 DO_RECLAIM = int(Event.RECLAIM)
-DIRECTED = int(PacketFilter.DIRECTED)
-ALL_MULTICAST = int(PacketFilter.ALL_MULTICAST)
-BROADCAST = int(PacketFilter.BROADCAST)
-BROADCAST_ADDRESS = 0xFFFFFFFFFFFF
-GROUP_BIT = 1 << 40
 ALL_LOCAL = int(PacketFilter.ALL_LOCAL)
 RX_FRAMES = COLUMN["rx_frames"]
 RX_BYTES = COLUMN["rx_bytes"]
@@ -83,6 +80,7 @@ class Adapter:
         send_queue: sends that may wait for room below, in order.
         network_addresses: what `binding.network_addresses` answers.
         verifier_level: 0 refuses and counts broken rules, 1 also reports them, with the packet's history; it may be changed later.
+        nic: what the adapter answers to queries and does not know of itself, as its link speed.
         report: called, on the thread where it happened, with "violation" or "driver_error" and its facts: `binding` (None: the
             miniport), `error` (the exception), and `packet` or `handler`.
     """
@@ -99,6 +97,7 @@ class Adapter:
         send_queue: int = 1024,
         network_addresses: Sequence[str] = (),
         verifier_level: int = 1,
+        nic: NicValues = VIRTUAL_NIC,
         report: Callable[[str, dict[str, Any]], None] | None = None,
     ) -> None:
         if 0 < pool.slot_size < slot_size_for(mtu):
@@ -115,7 +114,8 @@ class Adapter:
         self._ledger = Ledger(report or report_to_logging, contract.handler(miniport, contract.MiniportDriver, "return_packet"))
         self._ledger._level = verifier_level
         self._sends = SendPath(self._ledger, miniport, mtu, send_queue)
-        self._station = int.from_bytes(address, "big")
+        self.requests = RequestQueue(self, self._ledger, nic)
+        self._sends.station = int.from_bytes(address, "big")
         self._opened: list[Binding] = []
         self._bindings: list[Binding] = []
         self._reading = self._low = False
@@ -223,6 +223,7 @@ class Adapter:
             binding._filter = 0
             self._reorder()
             self._sends.abort(binding)
+            self.requests.close(binding)
             try:
                 binding.driver.unbind_adapter()
             except BaseException as error:
@@ -408,8 +409,8 @@ class Adapter:
         elif not bindings:
             outcome = RX_DROPPED_NO_DRIVER
         else:
-            destination: cython.ulonglong = self._destination(packet)
-            kind: cython.int = self._kind(destination)
+            destination: cython.ulonglong = packet._destination()
+            kind: cython.int = self._sends._kind(destination)
             for binding in bindings:
                 if not binding._accepts(kind, destination):
                     continue
@@ -430,21 +431,6 @@ class Adapter:
                 ledger._counts[RX_RESOURCES] += 1
         elif last:
             ledger._home(packet, None)
-
-    def _destination(self, packet: Packet) -> cython.ulonglong:
-        if cython.compiled:
-            p: cython.p_uchar = packet._shared
-            high: cython.ulonglong = (p[0] << 8) | p[1]
-            low: cython.ulonglong = (cython.cast(cython.ulonglong, p[2]) << 24) | (p[3] << 16) | (p[4] << 8) | p[5]
-            return (high << 32) | low
-        else:
-            return int.from_bytes(packet._shared[:6], "big")
-
-    def _kind(self, destination: cython.ulonglong) -> cython.int:
-        """The filter bit that a destination needs; 0 for another station's."""
-        if destination & GROUP_BIT:
-            return BROADCAST if destination == BROADCAST_ADDRESS else ALL_MULTICAST
-        return DIRECTED if destination == self._station else 0
 
     def _end_batch(self) -> None:
         binding: Binding
@@ -531,6 +517,17 @@ class Adapter:
         NDIS: NdisMSendComplete; TX-21, TX-22.
         """
         self._sends.complete(packet, status)
+
+    def cancel_sends(self, binding: Binding, cancel_id: object) -> int:
+        """
+        Abort the sends of a binding that carry a cancel id and wait for room below; a miniport's own `cancel_sends` is called too.
+
+        Returns:
+            How many were aborted here.
+
+        NDIS: NdisCancelSendPackets; TX-28 to TX-30.
+        """
+        return self._sends.cancel(binding, cancel_id)
 
     def flush(self) -> int:
         """

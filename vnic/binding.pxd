@@ -23,6 +23,7 @@ cdef class Binding:
     cdef readonly int sends_pending
     cdef readonly bint closing
     cdef readonly bint closed
+    cdef public bint no_loopback
     cdef Ledger _ledger
     cdef object _sends
     cdef int _filter

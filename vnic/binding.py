@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from vnic.adapter import Adapter
     from vnic.driver import ProtocolDriver
+    from vnic.request import Request
     from vnic.send import SendPath
 else:
     from vnic import _cython as cython
@@ -55,6 +56,7 @@ class Binding:
         sends_pending: sends it still owes a completion for.
         closing: nothing is indicated to it any more, sends answer CLOSING.
         closed: it is gone; any use raises (rule 98).
+        no_loopback: its own sends are not shown to it. NDIS: OID_GEN_PROTOCOL_OPTIONS, bit 2; RX-65.
     """
 
     def __init__(self, adapter: Adapter, driver: ProtocolDriver, name: str, slot: int, ledger: Ledger, sends: SendPath) -> None:
@@ -64,7 +66,7 @@ class Binding:
         self.slot = slot
         self.delivered = self.resources = self.promised = self.returned = self.errors = self.violations = 0
         self.sends_pending = 0
-        self.closing = self.closed = False
+        self.closing = self.closed = self.no_loopback = False
         self._ledger = ledger
         self._sends = sends
         self._filter = 0
@@ -212,6 +214,32 @@ class Binding:
         if self.closed:
             raise self._ledger._violation(rules.SEND_ON_CLOSED, self, None, "packets are sent after close")
         self._sends.send_packets(self, list(packets))
+
+    def cancel_sends(self, cancel_id: object) -> int:
+        """
+        Abort the binding's sends whose `packet.info[Info.CANCEL_ID]` is this one and that still wait; each completes, aborted.
+
+        Returns:
+            How many were aborted.
+
+        NDIS: NdisCancelSendPackets; TX-28 to TX-31.
+        """
+        self._require_open("it cancels sends")
+        return self._sends.cancel(self, cancel_id)
+
+    def request(self, request: Request) -> Status:
+        """
+        Ask the adapter something, or tell it; the request is lent until it is answered.
+
+        Returns:
+            PENDING: `request_complete` follows, once. Anything else is the answer, and that was all.
+
+        Raises:
+            ContractViolation: the binding is closed (rule 98).
+
+        NDIS: NdisRequest; OID-01 to OID-05.
+        """
+        return self.adapter.requests.request(self, request)
 
     def __repr__(self) -> str:
         return f"<Binding {self.name} of {self.adapter.name}: holds {self.held}>"

@@ -18,12 +18,14 @@ Next: `vnic/packet.py`.
 from vnic.adapter import MAX_BUDGET, Adapter
 from vnic.binding import Binding
 from vnic.buffer import Buffer, BufferPool
-from vnic.packet import COMPILED, LOOPBACK, MAX_BINDINGS, Packet, copy_packet
+from vnic.packet import COMPILED, DONT_LOOPBACK, LOOPBACK, LOOPBACK_ONLY, MAX_BINDINGS, Packet, copy_packet
 from vnic.pool import MAX_PACKETS, PROTOCOL_RESERVED_SIZE_IN_PACKET, PacketPool, slot_size_for
 
 __all__ = [
     "COMPILED",
+    "DONT_LOOPBACK",
     "LOOPBACK",
+    "LOOPBACK_ONLY",
     "MAX_BINDINGS",
     "MAX_BUDGET",
     "MAX_PACKETS",

@@ -8,7 +8,10 @@ from typing_extensions import Buffer as _Buffer
 from vnic.driver import MiniportDriver, ProtocolDriver
 from vnic.filters import PacketFilter
 from vnic.locks import SpinLock
+from vnic.oids import NicValues
 from vnic.oob import OobData
+from vnic.request import Request
+from vnic.requests import RequestQueue
 from vnic.states import PacketState
 from vnic.status import Status
 
@@ -17,7 +20,9 @@ MAX_PACKETS: Final[int]
 MAX_BINDINGS: Final[int]
 MAX_BUDGET: Final[int]
 COMPILED: Final[bool]
+DONT_LOOPBACK: Final[int]
 LOOPBACK: Final[int]
+LOOPBACK_ONLY: Final[int]
 
 def slot_size_for(mtu: int) -> int: ...
 
@@ -132,6 +137,7 @@ class Binding:
     sends_pending: int
     closing: bool
     closed: bool
+    no_loopback: bool
     slot: int
     packet_filter: PacketFilter
     multicast_list: tuple[bytes, ...]
@@ -145,8 +151,10 @@ class Binding:
     def network_addresses(self) -> tuple[str, ...]: ...
     def owed(self, packet: Packet) -> int: ...
     def reserved(self, packet: Packet) -> memoryview: ...
+    def request(self, request: Request) -> Status: ...
     def return_packets(self, packets: Iterable[Packet]) -> None: ...
     def send(self, packet: Packet) -> Status: ...
+    def cancel_sends(self, cancel_id: object) -> int: ...
     def send_packets(self, packets: Iterable[Packet]) -> None: ...
 
 @final
@@ -159,6 +167,7 @@ class Adapter:
     low_water: int
     verifier_level: int
     network_addresses: tuple[str, ...]
+    requests: RequestQueue
     def __init__(
         self,
         pool: PacketPool,
@@ -171,6 +180,7 @@ class Adapter:
         send_queue: int = ...,
         network_addresses: Sequence[str] = ...,
         verifier_level: int = ...,
+        nic: NicValues = ...,
         report: Callable[[str, dict[str, Any]], None] | None = ...,
     ) -> None: ...
     @property
@@ -190,6 +200,7 @@ class Adapter:
     def receive_batch(self, budget: int = ...) -> int: ...
     def indicate(self, packets: Sequence[Packet]) -> None: ...
     def send_complete(self, packet: Packet, status: Status) -> None: ...
+    def cancel_sends(self, binding: Binding, cancel_id: object) -> int: ...
     def flush(self) -> int: ...
     def indicate_status(self, status: Status) -> None: ...
     def halt(self) -> None: ...

@@ -6,7 +6,7 @@ things stand now. Always true, in any snapshot:
 
     rx_frames == rx_delivered + rx_filtered + the sum of rx_dropped_*
     indicated == returned + held
-    tx_submitted == tx_frames + tx_pending + the sum of tx_dropped_*
+    tx_submitted == tx_frames + tx_looped_only + tx_pending + the sum of tx_dropped_*
     pool_free + pool_owned + pool_indicated + pool_sending + pool_quarantined == pool_capacity
 
 Next: `vnic/core.py`, where they are counted.
@@ -44,7 +44,8 @@ COUNTED: tuple[Counter, ...] = (
     Counter("tx_frames", "frames", "counter", "sends that the interface accepted"),
     Counter("tx_bytes", "bytes", "counter", "bytes of those sends"),
     Counter("tx_queued", "frames", "counter", "sends that had to wait for room below"),
-    Counter("tx_looped", "frames", "counter", "sends shown to bindings with the ALL_LOCAL filter"),
+    Counter("tx_looped", "frames", "counter", "sends shown to bindings with the ALL_LOCAL filter, once for each"),
+    Counter("tx_looped_only", "frames", "counter", "sends with the flag LOOPBACK_ONLY: shown, and not put on the wire"),
     Counter("tx_dropped_length", "frames", "counter", "sends shorter than 14 bytes or longer than MTU + 18"),
     Counter("tx_dropped_link_down", "frames", "counter", "sends refused because the link is down"),
     Counter("tx_dropped_queue_full", "frames", "counter", "sends refused because the send queue was full"),
@@ -96,7 +97,7 @@ def broken_sums(values: Mapping[str, int]) -> Iterator[str]:
     sums: tuple[tuple[str, tuple[str, ...]], ...] = (
         ("rx_frames", ("rx_delivered", "rx_filtered", *RX_DROPS)),
         ("indicated", ("returned", "held")),
-        ("tx_submitted", ("tx_frames", "tx_pending", *TX_DROPS)),
+        ("tx_submitted", ("tx_frames", "tx_looped_only", "tx_pending", *TX_DROPS)),
         ("pool_capacity", ("pool_free", "pool_owned", "pool_indicated", "pool_sending", "pool_quarantined")),
     )
     for total, parts in sums:

@@ -19,6 +19,7 @@ from vnic.status import Status
 
 if TYPE_CHECKING:
     from vnic.core import Binding, Packet
+    from vnic.request import Request
 
 
 class ProtocolDriver:
@@ -104,6 +105,13 @@ class ProtocolDriver:
         NDIS: ProtocolSendComplete; TX-02, TX-06, TX-26.
         """
 
+    def request_complete(self, request: Request, status: Status) -> None:
+        """
+        Take a request back that `binding.request` had answered with PENDING: its buffer and its byte counts are the driver's again.
+
+        NDIS: ProtocolRequestComplete; OID-02.
+        """
+
     def status(self, status: Status) -> None:
         """
         Learn of MEDIA_CONNECT or MEDIA_DISCONNECT: the link came up or went down.
@@ -122,7 +130,7 @@ class MiniportDriver:
     Base of every miniport: the owner of the packets that an adapter indicates.
 
     Each handler left alone is done by the library itself, compiled: a returned packet is freed to its pool, a send is written
-    to the adapter's file descriptor.
+    to the adapter's file descriptor, a query is answered for a virtual 802.3 NIC.
 
     NDIS: NDIS_MINIPORT_CHARACTERISTICS.
     """
@@ -144,6 +152,36 @@ class MiniportDriver:
         NDIS: MiniportSend; TX-18 to TX-21, the deserialized column.
         """
         return Status.FAILURE
+
+
+    def cancel_sends(self, cancel_id: object) -> None:
+        """
+        Complete every packet that waits here and carries this cancel id, aborted.
+
+        NDIS: MiniportCancelSendPackets; TX-29, TX-31.
+        """
+
+    def query_information(self, oid: int, buffer: memoryview) -> tuple[Status, int, int]:
+        """
+        Answer a query: fill the buffer, which is lent until the request is over.
+
+        Returns:
+            The status, the bytes written, the bytes needed; with PENDING, `adapter.requests.query_complete` follows later.
+
+        NDIS: MiniportQueryInformation; OID-07, OID-08.
+        """
+        return Status.NOT_SUPPORTED, 0, 0
+
+    def set_information(self, oid: int, data: bytes) -> tuple[Status, int, int]:
+        """
+        Take what is set, after checking it.
+
+        Returns:
+            The status, the bytes read, the bytes needed; with PENDING, `adapter.requests.set_complete` follows later.
+
+        NDIS: MiniportSetInformation; OID-06 to OID-08.
+        """
+        return Status.NOT_SUPPORTED, 0, 0
 
 
 def handler(driver: object, base: type, name: str) -> Callable[..., Any] | None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import cython
 
     from vnic.core import Adapter, Binding
+    from vnic.verifier.rules import Rule
 else:
     from vnic import _cython as cython
 
@@ -110,6 +111,14 @@ class Ledger:
             binding.violations += 1
         if self._level:
             self._tell("violation", {"binding": binding, "error": error, "packet": packet})
+
+    def violation(self, rule: Rule, binding: Binding | None, detail: str) -> ContractViolation:
+        """Count and report a broken rule that concerns no packet; answers the exception for the culprit."""
+        return self._violation(rule, binding, None, detail)
+
+    def failed(self, binding: object, handler: str, error: object) -> None:
+        """Count and report an exception that came out of a driver."""
+        self._failed(binding, handler, error)
 
     def _tell(self, event: str, fields: dict) -> None:
         try:

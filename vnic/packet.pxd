@@ -45,6 +45,7 @@ cdef class Packet:
     cdef object _require_owned(self, str what)
     cdef object _require_out(self)
     cdef void _forget_promises(self) noexcept
+    cdef unsigned long long _destination(self) noexcept
     cdef object _require_bare(self, object rule, str what)
     cdef object _require_unchained(self)
     cdef Chain _open_chain(self)

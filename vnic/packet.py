@@ -34,8 +34,12 @@ if cython.compiled:
 COMPILED = bool(cython.compiled)
 MAX_BINDINGS = 128
 """Bindings open at one time in a process; each packet has one promised/returned pair for each."""
+DONT_LOOPBACK = 0x80
+"""Flag of a packet to send: do not show it to the bindings of the adapter. NDIS: NDIS_FLAGS_DONT_LOOPBACK; PKT-35, RX-65."""
 LOOPBACK = 0x100
-"""Flag of a frame that is one of the adapter's own sends, shown to an ALL_LOCAL binding. NDIS: HDR flag 0x100; PKT-35."""
+"""Flag of a frame that is one of the adapter's own sends, looped back. NDIS: NDIS_FLAGS_IS_LOOPBACK_PACKET; PKT-35, RX-66."""
+LOOPBACK_ONLY = 0x200
+"""Flag of a packet to send: show it to the bindings, and do not put it on the wire. NDIS: NDIS_FLAGS_LOOPBACK_ONLY; RX-65."""
 HEADER_SIZE = 14
 
 BINDING_NAMES: list[str | None] = [None] * MAX_BINDINGS
@@ -426,6 +430,16 @@ class Packet:
             return False
         self._state = after
         return True
+
+    def _destination(self) -> cython.ulonglong:
+        """The first six bytes of a frame in one piece, as a number."""
+        if cython.compiled:
+            p: cython.p_uchar = self._shared
+            high: cython.ulonglong = (p[0] << 8) | p[1]
+            low: cython.ulonglong = (cython.cast(cython.ulonglong, p[2]) << 24) | (p[3] << 16) | (p[4] << 8) | p[5]
+            return (high << 32) | low
+        else:
+            return int.from_bytes(self._shared[:6], "big")
 
     def _forget_promises(self) -> None:
         """Before it is shown anew: who held the last frame in it no longer matters."""

@@ -15,20 +15,20 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vnic.driver import MiniportDriver, ProtocolDriver
-from vnic.ledger import report_to_logging
+from vnic.driver import MiniportDriver, ProtocolDriver, handler
 from vnic.oids import ROW, VIRTUAL_NIC, NicValues, answer_query, fill
 from vnic.request import Entry, Request, RequestKind
 from vnic.settings import Settings
-from vnic.status import ContractViolation, Status
+from vnic.status import Status
 from vnic.verifier import rules
 
 if TYPE_CHECKING:
     from vnic.core import Adapter, Binding
+    from vnic.ledger import Ledger
 
 LIMIT_NS = 12_000_000_000
 
@@ -41,19 +41,17 @@ class RequestQueue:
 
     Args:
         adapter: whose bindings ask, and whose miniport answers.
+        ledger: where broken rules and failing drivers are counted and reported.
         values: what the adapter does not know of itself.
-        report: called with "violation" or "driver_error" and its facts, as an adapter's `report` is.
     """
 
-    def __init__(
-        self, adapter: Adapter, values: NicValues = VIRTUAL_NIC, report: Callable[[str, dict[str, Any]], None] = report_to_logging
-    ) -> None:
+    def __init__(self, adapter: Adapter, ledger: Ledger, values: NicValues = VIRTUAL_NIC) -> None:
         self._adapter = adapter
+        self.ledger = ledger
         self._values = values
         self._settings = Settings(adapter, values)
-        self._report = report
-        self._query = own_handler(adapter.miniport, MiniportDriver, "query_information") or self._answer_query
-        self._set = own_handler(adapter.miniport, MiniportDriver, "set_information") or self._answer_set
+        self._query = handler(adapter.miniport, MiniportDriver, "query_information") or self._answer_query
+        self._set = handler(adapter.miniport, MiniportDriver, "set_information") or self._answer_set
         self._lock = Lock()
         self._waiting: deque[Entry] = deque()
         self._below: Entry | None = None
@@ -75,8 +73,7 @@ class RequestQueue:
         NDIS: NdisRequest; OID-02, OID-04, OID-05.
         """
         if binding.closed:
-            binding.violations += 1
-            raise self._violation(rules.CLOSED_BINDING, binding, f"it makes a {request} after close")
+            raise self.ledger.violation(rules.CLOSED_BINDING, binding, f"it makes a {request} after close")
         lent = memoryview(request.information_buffer).cast("B")
         if RequestKind(request.kind) is not RequestKind.SET and lent.readonly:
             raise TypeError(f"the buffer of a {request} is read-only: give a bytearray")
@@ -174,7 +171,7 @@ class RequestQueue:
                 return
             entry.overdue = True
         seconds = (now_ns - entry.since_ns) / 1e9
-        self._violation(rules.REQUEST_TIMED_OUT, None, f"a {entry.request} by {entry.binding.name} is there for {seconds:.1f} s")
+        self.ledger.violation(rules.REQUEST_TIMED_OUT, None, f"a {entry.request} by {entry.binding.name} is there for {seconds:.1f} s")
 
     def protocol_options(self, binding: Binding) -> int:
         """The flags that a binding has set of itself. NDIS: OID_GEN_PROTOCOL_OPTIONS; RX-65."""
@@ -199,16 +196,16 @@ class RequestQueue:
         with self._lock:
             self._completed = False
             entry.since_ns = time.monotonic_ns()
-        handler = "set_information" if entry.request.kind == RequestKind.SET else "query_information"
+        called = "set_information" if entry.request.kind == RequestKind.SET else "query_information"
         raised, broken = False, None
         try:
             status, moved, needed = self._call(entry)
         except BaseException as error:
-            self._tell_of("driver_error", {"binding": None, "handler": handler, "error": error})
+            self.ledger.failed(None, called, error)
             raised, status, moved, needed = True, Status.FAILURE, 0, 0
         if status is Status.PENDING:
             return status
-        answered = f"{handler} answers {status.name}, {moved} bytes of {len(entry.work)}"
+        answered = f"{called} answers {status.name}, {moved} bytes of {len(entry.work)}"
         if not 0 <= moved <= len(entry.work):
             broken = rules.REQUEST_EXCEEDS_BUFFER
             status, needed = Status.FAILURE, 0
@@ -219,7 +216,7 @@ class RequestQueue:
                 broken = rules.REQUEST_COMPLETED_TWICE
             untold = entry.finish(status, moved, needed)
         if broken is not None:
-            self._violation(broken, None, f"{answered}, for the {entry.request}")
+            self.ledger.violation(broken, None, f"{answered}, for the {entry.request}")
         return status if untold else Status.PENDING
 
     def _call(self, entry: Entry) -> tuple[Status, int, int]:
@@ -239,7 +236,7 @@ class RequestQueue:
                 idle = not self._running
                 self._running = True
         if isinstance(found, rules.Rule):
-            raise self._violation(found, None, f"{'set' if is_set else 'query'}_complete with {status.name}, {moved} bytes")
+            raise self.ledger.violation(found, None, f"{'set' if is_set else 'query'}_complete with {status.name}, {moved} bytes")
         if untold:
             self._tell(found, status)
         if idle:
@@ -287,32 +284,10 @@ class RequestQueue:
 
     def _tell(self, entry: Entry, status: Status) -> None:
         """Tell the requester, who was answered PENDING, how it ended."""
-        complete = own_handler(entry.binding.driver, ProtocolDriver, "request_complete")
+        complete = handler(entry.binding.driver, ProtocolDriver, "request_complete")
         if complete is None:
             return
         try:
             complete(entry.request, status)
         except BaseException as error:
-            entry.binding.errors += 1
-            self._tell_of("driver_error", {"binding": entry.binding, "handler": "request_complete", "error": error})
-
-    def _violation(self, rule: rules.Rule, binding: Binding | None, detail: str) -> ContractViolation:
-        """Report a broken rule; answers the exception for the culprit."""
-        error = ContractViolation(rule, "the miniport" if binding is None else binding.name, detail)
-        error.reported = True
-        self._tell_of("violation", {"binding": binding, "error": error, "packet": None})
-        return error
-
-    def _tell_of(self, event: str, fields: dict[str, Any]) -> None:
-        try:
-            self._report(event, fields)
-        except Exception as error:
-            report_to_logging("report_failed", {"event": event, "error": error})
-
-
-def own_handler(driver: object, base: type, name: str) -> Callable[..., Any] | None:
-    """A handler that a driver defines itself, whether or not its base has an empty one; None if it leaves it alone."""
-    found: Callable[..., Any] | None = getattr(driver, name, None)
-    if not callable(found) or getattr(found, "__func__", found) is getattr(base, name, None):
-        return None
-    return found
+            self.ledger.failed(entry.binding, "request_complete", error)

@@ -6,7 +6,10 @@ from vnic.ledger cimport Ledger
 from vnic.packet cimport Packet
 
 cdef int SENDING, DO_SEND, DO_COMPLETE
-cdef int TX_SUBMITTED, TX_FRAMES, TX_BYTES, TX_QUEUED, TX_LOOPED, TX_DROPPED_ERROR
+cdef int TX_SUBMITTED, TX_FRAMES, TX_BYTES, TX_QUEUED, TX_LOOPED, TX_LOOPED_ONLY, TX_DROPPED_ERROR
+cdef int DIRECTED, ALL_MULTICAST, BROADCAST
+cdef unsigned int NOT_LOOPED, ONLY_LOOPED
+cdef unsigned long long BROADCAST_ADDRESS, GROUP_BIT
 
 
 @cython.final
@@ -15,6 +18,7 @@ cdef class SendPath:
     cdef public bint link_up
     cdef public bint halted
     cdef readonly long long pending
+    cdef public unsigned long long station
     cdef public list watchers
     cdef public object on_blocked
     cdef Ledger _ledger
@@ -22,6 +26,9 @@ cdef class SendPath:
     cdef int _limit
     cdef object _queue
     cdef object _below
+    cdef object _cancel_below
+
+    cdef int _kind(self, unsigned long long destination) noexcept
 
     cdef object _lend_down(self, Binding binding, Packet packet)
     cdef object _put(self, Packet packet)

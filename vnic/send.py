@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 from vnic import driver as contract
 from vnic.binding import Binding
 from vnic.counters import COLUMN
+from vnic.filters import PacketFilter
 from vnic.ledger import Ledger
-from vnic.packet import HEADER_SIZE, LOOPBACK, Packet
+from vnic.oob import Info
+from vnic.packet import DONT_LOOPBACK, HEADER_SIZE, LOOPBACK, LOOPBACK_ONLY, Packet
 from vnic.states import BROKEN, Event, PacketState
 from vnic.status import Status
 from vnic.verifier import rules
@@ -35,6 +37,13 @@ if cython.compiled:
 
 SUCCESS, PENDING = Status.SUCCESS, Status.PENDING
 VLAN_SIZE = 4
+DIRECTED = int(PacketFilter.DIRECTED)
+ALL_MULTICAST = int(PacketFilter.ALL_MULTICAST)
+BROADCAST = int(PacketFilter.BROADCAST)
+BROADCAST_ADDRESS = 0xFFFFFFFFFFFF
+GROUP_BIT = 1 << 40
+NOT_LOOPED = DONT_LOOPBACK
+ONLY_LOOPED = LOOPBACK_ONLY
 SENDING = int(PacketState.SENDING)
 DO_SEND = int(Event.SEND)
 DO_COMPLETE = int(Event.COMPLETE)
@@ -43,6 +52,7 @@ TX_FRAMES = COLUMN["tx_frames"]
 TX_BYTES = COLUMN["tx_bytes"]
 TX_QUEUED = COLUMN["tx_queued"]
 TX_LOOPED = COLUMN["tx_looped"]
+TX_LOOPED_ONLY = COLUMN["tx_looped_only"]
 TX_DROPPED_ERROR = COLUMN["tx_dropped_error"]
 
 DROP_OF: dict[Status, int] = {
@@ -72,6 +82,7 @@ class SendPath:
         link_up: while it is False, sends answer NO_CABLE.
         halted: once it is True, sends answer CLOSING.
         pending: sends that are not over.
+        station: the adapter's address, as a number.
         watchers: bindings that are shown every send.
         on_blocked: called when a send has to wait.
     """
@@ -81,6 +92,7 @@ class SendPath:
         self.link_up = True
         self.halted = False
         self.pending = 0
+        self.station = 0
         self.watchers: list[Binding] = []
         self.on_blocked: Callable[[], None] | None = None
         self._ledger = ledger
@@ -88,6 +100,7 @@ class SendPath:
         self._limit = limit
         self._queue: deque[Packet] = deque()
         self._below = contract.handler(miniport, contract.MiniportDriver, "send")
+        self._cancel_below = contract.handler(miniport, contract.MiniportDriver, "cancel_sends")
 
     def send(self, binding: Binding, packet: Packet) -> Status:
         """What `Binding.send` does; there it is documented."""
@@ -153,6 +166,29 @@ class SendPath:
         for packet in aborted:
             self._give_back(packet, Status.REQUEST_ABORTED)
 
+    def cancel(self, binding: Binding, cancel_id: object) -> int:
+        """What `Adapter.cancel_sends` does; there it is documented."""
+        packet: Packet
+        mine, kept = [], []
+        for packet in self._queue:
+            chosen = packet._sender is binding and packet._info is not None and packet._info[Info.CANCEL_ID] == cancel_id
+            (mine if chosen else kept).append(packet)
+        self._queue = deque(kept)
+        for packet in mine:
+            self._give_back(packet, Status.REQUEST_ABORTED)
+        if self._cancel_below is not None:
+            try:
+                self._cancel_below(cancel_id)
+            except BaseException as error:
+                self._ledger._failed(None, "cancel_sends", error)
+        return len(mine)
+
+    def _kind(self, destination: cython.ulonglong) -> cython.int:
+        """The filter bit that a destination needs; 0 for another station's."""
+        if destination & GROUP_BIT:
+            return BROADCAST if destination == BROADCAST_ADDRESS else ALL_MULTICAST
+        return DIRECTED if destination == self.station else 0
+
     def _lend_down(self, binding: Binding, packet: Packet) -> object:
         """Take a packet from its driver for a send; answers the violation if it is not the driver's to give."""
         legal: cython.bint
@@ -176,6 +212,9 @@ class SendPath:
             packet._seal()
         if packet._length < HEADER_SIZE or packet._length > self._longest:
             return Status.INVALID_PACKET
+        if packet._flags & ONLY_LOOPED:
+            self._loop_back(packet)
+            return SUCCESS
         if not self.link_up:
             return Status.NO_CABLE
         if self._below is not None:
@@ -234,6 +273,8 @@ class SendPath:
         """A send is over: count how it ended, and let the driver have its packet again."""
         sender: Binding = packet._sender
         column: cython.int = TX_FRAMES if status is SUCCESS else DROP_OF.get(status, TX_DROPPED_ERROR)
+        if column == TX_FRAMES and packet._flags & ONLY_LOOPED:
+            column = TX_LOOPED_ONLY
         with cython.critical_section(packet):
             if column == TX_FRAMES:
                 self._ledger._counts[TX_BYTES] += packet._length
@@ -259,7 +300,11 @@ class SendPath:
         """Show a sent frame to the bindings that watch everything; they copy, the packet stays the sender's."""
         binding: Binding
         watchers: list = self.watchers
+        if packet._flags & NOT_LOOPED:
+            return
         for binding in watchers:
+            if binding is packet._sender and binding.no_loopback:
+                continue
             packet._flags |= LOOPBACK
             packet._status = 1
             binding._show_and_copy(packet)

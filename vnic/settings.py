@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 FILTERS = sum(PacketFilter)
 OPTIONS = 0x7
 ADDRESS_SIZE = 6
+NO_LOOPBACK = 2
 
 
 class Settings:
@@ -88,6 +89,7 @@ class Settings:
             if value & ~OPTIONS:
                 return Status.INVALID_DATA
             self._options[binding] = value
+            binding.no_loopback = bool(value & NO_LOOPBACK)
         return Status.SUCCESS
 
     def _set_multicast_list(self, binding: Binding, data: bytes) -> Status:

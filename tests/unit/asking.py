@@ -67,7 +67,7 @@ class Desk(Bench):
 
     def __init__(self, miniport: MiniportDriver | None = None, values: NicValues = VIRTUAL_NIC, packets: int = 8) -> None:
         super().__init__(packets=packets, miniport=miniport)
-        self.queue = RequestQueue(self.adapter, values, self.report)
+        self.queue = RequestQueue(self.adapter, self.adapter.requests.ledger, values)
 
     def query(self, binding: Binding, oid: int, size: int = 4) -> tuple[Request, Status]:
         """Ask, with a buffer of so many bytes, each 0xEE."""

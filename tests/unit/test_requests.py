@@ -343,18 +343,6 @@ def test_a_request_below_for_more_than_twelve_seconds_is_reported_once() -> None
         assert [status for _, status in asker.completed] == [SUCCESS, SUCCESS]
 
 
-def test_a_report_that_raises_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    def fails(*_: object) -> None:
-        raise ValueError("no room in the log")
-
-    with Desk(Scripted((SUCCESS, 99, 0), (SUCCESS, 4, 0))) as desk:
-        desk.queue = RequestQueue(desk.adapter, report=fails)
-        binding = desk.bind(Asker())
-        assert desk.query(binding, SPEED)[1] is Status.FAILURE
-        assert desk.query(binding, SPEED)[1] is SUCCESS
-        assert "report_failed" in caplog.text
-
-
 class Busy(MiniportDriver):
     """Answer at once, or inside the handler, or from another thread; notice when it is asked twice at once."""
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 import pytest
 from unit.wire import Bench, Copier, Driver, Sender, frame, violation
 
-from vnic import LOOPBACK, MiniportDriver, OwnershipError, Packet, PacketFilter, PacketState, Status
+from vnic import DONT_LOOPBACK, LOOPBACK, LOOPBACK_ONLY, Info, MiniportDriver, OwnershipError, Packet, PacketFilter, PacketState, Status
 from vnic.verifier import rules
 
 MTU = 1500
@@ -623,3 +623,89 @@ def test_a_looped_frame_reaches_watchers_also_through_the_miniports_own_send() -
         bench.adapter.send_complete(failed, Status.FAILURE)
         bench.own.free(direct)
         assert watcher.frames == [frame(0), frame(1)]
+
+
+def test_a_packet_flagged_so_is_not_looped() -> None:
+    with Bench() as bench:
+        watcher = Watcher()
+        bench.bind(watcher, "watcher")
+        binding = bench.bind(Sender(), "sender")
+        packet = bench.owned(frame(1), bench.own)
+        packet.flags = DONT_LOOPBACK
+        assert binding.send(packet) is Status.SUCCESS
+        assert (watcher.frames, packet.flags) == ([], DONT_LOOPBACK)
+        bench.own.free(packet)
+        assert bench.taken() == [frame(1)]
+
+
+def test_a_packet_that_is_only_looped_does_not_reach_the_wire_even_without_a_cable() -> None:
+    with Bench() as bench:
+        watcher = Watcher()
+        bench.bind(watcher, "watcher")
+        binding = bench.bind(Sender(), "sender")
+        bench.adapter.indicate_status(Status.MEDIA_DISCONNECT)
+        packet = bench.owned(frame(1), bench.own)
+        packet.flags = LOOPBACK_ONLY
+        assert binding.send(packet) is Status.SUCCESS
+        bench.own.free(packet)
+        assert (watcher.frames, bench.taken()) == ([frame(1)], [])
+        counters = bench.adapter.counters()
+        assert (counters["tx_frames"], counters["tx_looped_only"]) == (0, 1)
+
+
+def test_a_binding_that_opted_out_does_not_watch_its_own_sends() -> None:
+    with Bench() as bench:
+        one, other = Watcher(), Watcher()
+        binding = bench.bind(one, "one")
+        bench.bind(other, "other")
+        binding.no_loopback = True
+        packet = bench.owned(frame(1), bench.own)
+        assert binding.send(packet) is Status.SUCCESS
+        bench.own.free(packet)
+        assert (one.frames, other.frames, bench.taken()) == ([], [frame(1)], [frame(1)])
+
+
+# cancel
+
+
+def test_cancelled_sends_complete_aborted_and_the_others_go_out_in_order() -> None:
+    with Bench() as bench:
+        driver = Sender()
+        binding = bench.bind(driver)
+        sent = bench.fill_cable(binding)
+        for mark in range(4):
+            packet = bench.owned(frame(1000 + mark), bench.own)
+            packet.info[Info.CANCEL_ID] = mark % 2
+            assert binding.send(packet) is Status.PENDING
+        assert binding.cancel_sends(1) == 2
+        assert [status for _, status in driver.completed] == [Status.REQUEST_ABORTED] * 2
+        bench.taken()
+        assert bench.adapter.flush() == 0
+        assert bench.taken() == [frame(sent), frame(1000), frame(1002)]
+        assert bench.adapter.counters()["tx_dropped_halted"] == 2
+
+
+def test_a_binding_cancels_only_its_own_sends() -> None:
+    with Bench() as bench:
+        mine, theirs = bench.bind(Sender(), "mine"), bench.bind(Sender(), "theirs")
+        bench.fill_cable(mine)
+        packet = bench.owned(frame(), bench.own)
+        packet.info[Info.CANCEL_ID] = 7
+        assert theirs.send(packet) is Status.PENDING
+        assert mine.cancel_sends(7) == 0
+        assert theirs.cancel_sends(7) == 1
+
+
+def test_a_miniport_is_told_to_cancel_and_may_fail() -> None:
+    class Cancelling(MiniportDriver):
+        told: object = None
+
+        def cancel_sends(self, cancel_id: object) -> None:
+            self.told = cancel_id
+            raise ValueError("no")
+
+    miniport = Cancelling()
+    with Bench(miniport=miniport) as bench:
+        assert bench.bind(Sender()).cancel_sends(9) == 0
+        assert miniport.told == 9
+        bench.expect(("cancel_sends", "miniport"))
