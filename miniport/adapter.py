@@ -61,7 +61,16 @@ class TapMiniport(MiniportDriver):
             verifier_level=config.verifier.level,
             report=report,
         )
+        self.here = True
         self._at_start = interface_counters(tap.name) or _NOTHING
+
+    def attached(self) -> bool:
+        """Whether the descriptor still has its interface, wherever that is."""
+        try:
+            self.tap.refresh_name()
+        except Failure:
+            return False
+        return True
 
     def rename(self) -> None:
         """Take over the name that the interface has now."""
@@ -74,7 +83,7 @@ class TapMiniport(MiniportDriver):
         Between two batches, on the data thread, the two agree exactly: nobody else reads the TAP.
         """
         values = self.adapter.counters()
-        now = interface_counters(self.tap.name)
+        now = interface_counters(self.tap.name) if self.here else None
         if now is not None:
             then = self._at_start
             own = (now.tx_packets - then.tx_packets, now.tx_dropped - then.tx_dropped, now.rx_packets - then.rx_packets)

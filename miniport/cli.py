@@ -53,6 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         The exit status. A usage error and `--help` leave by SystemExit.
     """
+    open_standard_streams()
     arguments, unknown = build_parser().parse_known_args(argv)
     if unknown:
         arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -66,6 +67,23 @@ def main(argv: list[str] | None = None) -> int:
         return report(failure, arguments)
     except KeyboardInterrupt:
         return Exit.KILLED_INT
+    except Exception as error:
+        from miniport.log import exception_fields
+
+        told = exception_fields(error)
+        what = f"vnic itself failed: {told['type']}: {told['message']} ({told['where']})"
+        return report(Failure(Exit.VIOLATION, what, "please report this"), arguments)
+
+
+def open_standard_streams() -> None:
+    """Give a process that was started without them descriptors 0 to 2, before the log's number becomes something else's."""
+    import os
+
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open("/dev/null", os.O_RDWR)
 
 
 def build_parser() -> Parser:
@@ -111,6 +129,8 @@ def run_command(arguments: argparse.Namespace) -> int:
     """Start the daemon; the configuration is made by a function, since a reload makes it again."""
     for option, fd in (("--tap-fd", arguments.tap_fd), ("--ready-fd", arguments.ready_fd)):
         check_descriptor(arguments.parser, option, fd)
+    if arguments.ready_fd is not None and arguments.ready_fd == arguments.tap_fd:
+        arguments.parser.error("--ready-fd and --tap-fd are the same descriptor")
     if arguments.name is None and arguments.config is None:
         arguments.parser.error("NAME is missing")
     from miniport import config

@@ -27,8 +27,8 @@ from miniport.adapter import TapMiniport, station_address
 from miniport.data_thread import DataThread
 from miniport.drivers import binding_names, file_of, load_driver
 from miniport.errors import Exit, Failure
-from miniport.log import EventLog, exception_fields
-from miniport.reports import Reports
+from miniport.log import EventLog, escape, exception_fields
+from miniport.reports import Output, Reports
 from miniport.tap import adopt_tap, open_tap
 from vnic import COMPILED, Binding, ProtocolDriver, Status, VnicError, __version__
 from vnic.counters import broken_sums
@@ -42,6 +42,8 @@ T = TypeVar("T")
 ANSWER_TIMEOUT = 0.2
 """Seconds that the control plane waits for the data thread, which may be stuck in a driver."""
 MAX_HOLDERS_SHOWN = 20
+OUT_OF_SIGHT = 0.2
+"""Seconds between two looks for an interface that has left the network namespace."""
 
 
 def run(load_config: Callable[[], Config], *, tap_fd: int | None = None, ready_fd: int | None = None) -> int:
@@ -71,9 +73,12 @@ class Daemon:
         self.log = EventLog(2, self.config.log.format)
         self.reports = Reports(self.log, self._post)
         self.bindings: list[tuple[ProtocolConfig, Binding]] = []
-        self.gone: Exception | None = None
+        self.gone: BaseException | None = None
         self.signals: list[int] = []
         self.leaked = 0
+        self.ended = False
+        self.reloading: Future[None] | None = None
+        self.reload_again = False
 
     async def run(self, tap_fd: int | None, ready_fd: int | None) -> int:
         """Start, serve until told to stop, stop."""
@@ -94,7 +99,9 @@ class Daemon:
             self.log.event("starting", version=__version__, core=core, adapter=adapter.name, mtu=adapter.mtu, pid=os.getpid())
             self.thread = DataThread(self.miniport.adapter, self.config.loop.budget, self._on_gone)
             self._watch_signals()
+            os.register_at_fork(after_in_child=self._in_child)
             watching = asyncio.create_task(self._watch_link())
+            watching.add_done_callback(self._on_task_done)
             await asyncio.sleep(0)
             gc.collect()
             # what is alive now lives to the end: the collector need not look at it again
@@ -103,6 +110,7 @@ class Daemon:
             undo.pop_all()
         self._ready(link, ready_fd)
         counting = asyncio.create_task(self._count())
+        counting.add_done_callback(self._on_task_done)
         try:
             await self.stopping.wait()
         finally:
@@ -166,8 +174,11 @@ class Daemon:
         )
         if ready_fd is not None:
             with contextlib.suppress(OSError):
+                os.set_blocking(ready_fd, False)
                 os.write(ready_fd, b"READY=1\n")
-            os.close(ready_fd)
+            if ready_fd > 2:
+                # a standard stream stays: its number would become the next file's that is opened
+                os.close(ready_fd)
         notify_manager(f"READY=1\nMAINPID={os.getpid()}")
 
     def _watch_signals(self) -> None:
@@ -178,20 +189,39 @@ class Daemon:
             signal.SIGUSR1: self._dump,
             signal.SIGUSR2: self._rotate,
         }
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, actions)
         for number, action in actions.items():
             self.loop.add_signal_handler(number, action)
+
+    def _in_child(self) -> None:
+        """A driver has forked: the child is no daemon. The parent's signals, its log and its interface are none of the child's."""
+        if self.ended:
+            return
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_DFL)
+        self.thread.abandon()
+        self.miniport.tap.close()
 
     def _catch_strays(self) -> None:
         """An exception that nobody caught, in a driver's thread or finaliser, is a line in the log and not a traceback on it."""
 
-        def stray(handler: str, error: BaseException | None) -> None:
-            if error is not None:
-                self._post(lambda: self.log.event("driver_error", "error", driver="unknown", handler=handler, **exception_fields(error)))
+        threading.excepthook = lambda args: self._stray(f"thread {args.thread.name if args.thread else 'unknown'}", args.exc_value)
+        sys.unraisablehook = lambda args: self._stray("finaliser", args.exc_value)
+        self.loop.set_exception_handler(lambda _, context: self._stray("control", context.get("exception")))
+        if self.log.form == "json":
+            sys.stderr = Output(self.log, self._post)
 
-        threading.excepthook = lambda args: stray(f"thread {args.thread.name if args.thread else 'unknown'}", args.exc_value)
-        sys.unraisablehook = lambda args: stray("finaliser", args.exc_value)
+    def _stray(self, handler: str, error: BaseException | None) -> None:
+        if error is not None:
+            self.reports("driver_error", {"driver": "unknown", "handler": handler, "error": error})
 
     # serve
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        """Neither the counting nor the watching may end silently."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._stray("control", error)
 
     def _post(self, job: Callable[[], None]) -> None:
         """Run a job on the main thread soon, or at once when its loop is over."""
@@ -268,15 +298,22 @@ class Daemon:
     async def _watch_link(self) -> None:
         from miniport import link
 
-        await link.watch(self.miniport.tap.index, self._on_link)
+        while True:
+            await link.watch(self.miniport.tap.index, self._on_link)
+            if not self.miniport.attached():
+                return
+            await asyncio.sleep(OUT_OF_SIGHT)
 
     def _on_link(self, state: LinkState | None) -> None:
         adapter = self.miniport.adapter
+        was_here, self.miniport.here = self.miniport.here, state is not None
         if state is None:
-            # an interface that moved to another namespace looks deleted from here, but its descriptor lives
-            self.log.event("link", "warning", adapter=adapter.name, state="gone")
-            self._tell_link(False)
+            # a deleted interface is the data thread's to notice; one in another namespace goes on as it is, only out of sight
+            if was_here and self.miniport.attached():
+                self.log.event("link", "warning", adapter=adapter.name, state="moved")
             return
+        if not was_here:
+            self.log.event("link", adapter=adapter.name, state="back")
         if state.name != adapter.name:
             self.log.event("link", adapter=state.name, state="renamed", before=adapter.name)
             self.miniport.rename()
@@ -290,7 +327,7 @@ class Daemon:
         status = Status.MEDIA_CONNECT if up else Status.MEDIA_DISCONNECT
         self.thread.call(lambda: self.miniport.adapter.indicate_status(status))
 
-    def _on_gone(self, error: Exception) -> None:
+    def _on_gone(self, error: BaseException) -> None:
         """On the data thread: the interface was deleted under us, or, which should not be, the library failed."""
 
         def stop() -> None:
@@ -305,10 +342,19 @@ class Daemon:
 
     def _reload(self) -> None:
         """SIGHUP: read the configuration again; what cannot follow at once needs a restart, and is named."""
+        if self.reloading is not None:
+            self.reload_again = True
+            return
+        missing, surplus = [], []
         try:
             fresh = self.load_config()
-            keep = [pair for pair in self.bindings if pair[0] in fresh.protocol]
-            drivers = self._load(tuple(protocol for protocol in fresh.protocol if protocol not in self.config.protocol))
+            missing = list(fresh.protocol)
+            for pair in self.bindings:
+                if pair[0] in missing:
+                    missing.remove(pair[0])
+                else:
+                    surplus.append(pair)
+            drivers = self._load(tuple(missing))
         except Failure as failure:
             self._reload_failed(failure)
             return
@@ -316,10 +362,18 @@ class Daemon:
         if fresh.log.format != self.config.log.format:
             needs_restart.append("log.format")
         self.thread.budget = fresh.loop.budget
-        self.thread.call(lambda: self._exchange([pair for pair in self.bindings if pair not in keep], drivers))
         self.miniport.adapter.verifier_level = fresh.verifier.level
         self.config = fresh
-        self.log.event("reload", drivers=[protocol.driver for protocol in fresh.protocol], needs_restart=needs_restart)
+        self.reloading = self.thread.call(lambda: self._exchange(surplus, drivers))
+        self.reloading.add_done_callback(lambda _: self._post(partial(self._reloaded, needs_restart)))
+
+    def _reloaded(self, needs_restart: list[str]) -> None:
+        """The drivers have been exchanged: say which are bound now; a signal that came meanwhile is obeyed now."""
+        self.reloading = None
+        self.log.event("reload", drivers=[binding.name for _, binding in self.bindings], needs_restart=needs_restart)
+        if self.reload_again:
+            self.reload_again = False
+            self._reload()
 
     def _reload_failed(self, failure: Failure) -> None:
         self.log.event("reload", "error", status=int(failure.status), error=failure.what, remedy=failure.remedy)
@@ -372,11 +426,24 @@ class Daemon:
         self._log_bindings()
         self.log.event("counters", **counters)
         status = self._verdict(counters, hangs)
+        # the interpreter would wait for a thread or a child of a driver that does not end
+        at_once = self._kept_by_strangers() or hangs
         self.log.event("stopped", "info" if status is Exit.OK else "error", status=int(status), lost_log_lines=self.log.lost)
-        if hangs:
-            # a thread that cannot be ended would keep the process
+        self.ended = True
+        if at_once:
             os._exit(status)
         return status
+
+    def _kept_by_strangers(self) -> bool:
+        """Whether a driver has left a thread or a child behind that the interpreter would wait for."""
+        mine = (threading.main_thread(), threading.current_thread())
+        left = [thread.name for thread in threading.enumerate() if thread not in mine and not thread.daemon]
+        children = sys.modules.get("multiprocessing.process")
+        left += [child.name for child in children.active_children()] if children is not None else []
+        for name in left:
+            told = {"handler": "unbind_adapter", "type": "LeftBehind", "message": escape(name)}
+            self.log.event("driver_error", "error", driver="unknown", **told)
+        return bool(left)
 
     def _reason(self) -> str:
         if self.signals:

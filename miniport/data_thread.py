@@ -9,6 +9,7 @@ Next: `miniport/daemon.py`, which starts it and gives it jobs.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import sys
@@ -35,7 +36,7 @@ class DataThread:
             the library itself failed.
     """
 
-    def __init__(self, adapter: Adapter, budget: int, on_gone: Callable[[Exception], None]) -> None:
+    def __init__(self, adapter: Adapter, budget: int, on_gone: Callable[[BaseException], None]) -> None:
         self.adapter = adapter
         self.budget = budget
         self.on_gone = on_gone
@@ -87,6 +88,11 @@ class DataThread:
         os.close(self._wake)
         return True
 
+    def abandon(self) -> None:
+        """In a forked child, which has this thread and no other: read nothing, and end. The parent's poller is left alone."""
+        self._ending = True
+        self._reading = False
+
     def stack(self) -> FrameType | None:
         """Where the thread is now, for whoever has to name a driver that does not return."""
         return sys._current_frames().get(self._thread.ident or 0)
@@ -96,18 +102,30 @@ class DataThread:
 
     def _run(self) -> None:
         while not self._ending:
-            self._watch()
-            for descriptor, _ in self._poll.poll():
-                if descriptor == self._wake:
-                    os.eventfd_read(self._wake)
-            self._do_jobs()
-            if self._watched:
-                try:
-                    self._drain()
-                except Exception as error:
-                    self._reading = False
-                    self.adapter.flush()
-                    self.on_gone(error)
+            try:
+                self._serve()
+            except BaseException as error:
+                # a driver can break what is under us: the descriptor, or this thread by a trace function; jobs must still be done
+                self._reading = False
+                self._watched = 0
+                with contextlib.suppress(OSError):
+                    # or it would be reported for ever
+                    self._poll.unregister(self._fd)
+                self.on_gone(error)
+
+    def _serve(self) -> None:
+        """Wait once, and do what there is to do."""
+        self._watch()
+        for descriptor, _ in self._poll.poll():
+            if descriptor == self._wake:
+                os.eventfd_read(self._wake)
+        self._do_jobs()
+        if self._watched and not self._ending:
+            try:
+                self._drain()
+            except OSError:
+                self.adapter.flush()
+                raise
 
     def _drain(self) -> None:
         """Read until nothing is left, or a job waits; what was blocked may fit again."""

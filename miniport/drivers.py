@@ -151,7 +151,10 @@ def _installed(name: str) -> type[ProtocolDriver]:
 
 def _load_file(path: str) -> ModuleType:
     """Run a driver's file as it is now: no cached bytecode, and nothing written beside it."""
-    path = str(Path(path).absolute())
+    try:
+        path = str(Path(path).absolute())
+    except OSError as error:
+        raise Failure(Exit.CONFIG, f"driver file {escape(path)}: {error.strerror}", "give its path from the root") from None
     content = read_file(path)
     # The path is a name that no other module has; a decorator such as `dataclass` looks its class's module up.
     module = sys.modules[path] = ModuleType(path)

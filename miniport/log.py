@@ -42,7 +42,7 @@ def shown(value: object, limit: int = 60) -> str:
     """Show a value in a message: escaped, quoted if it is text, cut to `limit` characters. Survives a broken `__repr__`."""
     try:
         text = escape(repr(value))
-    except Exception:
+    except BaseException:
         text = f"<{escape(type(value).__name__)}>"
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
@@ -173,7 +173,7 @@ def exception_fields(error: BaseException, driver_file: str | None = None) -> di
     """
     try:
         message = str(error)[:200]
-    except Exception:
+    except BaseException:
         message = "<message not readable>"
     where = own = ""
     stack: deque[str] = deque(maxlen=8)

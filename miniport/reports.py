@@ -6,13 +6,17 @@ Next: `miniport/log.py`.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from miniport.drivers import file_of
-from miniport.log import EventLog, Throttle, exception_fields
+from miniport.log import EventLog, Throttle, escape, exception_fields
 from vnic import Binding, ContractViolation
 from vnic.ledger import where
+
+LONGEST_OUTPUT = 65536
 
 
 class Reports:
@@ -34,7 +38,7 @@ class Reports:
 
     def __call__(self, event: str, fields: dict[str, Any]) -> None:
         binding, error = fields.get("binding"), fields["error"]
-        driver = binding.name if binding is not None else "miniport"
+        driver = binding.name if binding is not None else fields.get("driver", "miniport")
         key = (event, driver, error.rule.id if event == "violation" else (fields.get("handler"), type(error).__name__))
         suppressed = self._throttle.allow(key)
         if suppressed is None:
@@ -49,6 +53,36 @@ class Reports:
         """Tell what was suppressed and not yet told."""
         for (event, driver, what), suppressed in self._throttle.drain():
             self.log.event(event, "warning", driver=driver, rule_or_error=str(what), suppressed=suppressed)
+
+
+class Output(io.TextIOBase):
+    """
+    What drivers print on the standard error stream: each line an `output` event, so that the log stays one JSON object per line.
+
+    Args:
+        log: where to.
+        post: as for `Reports`.
+    """
+
+    def __init__(self, log: EventLog, post: Callable[[Callable[[], None]], None]) -> None:
+        self.log = log
+        self.post = post
+        self._begun = ""
+        self._throttle = Throttle()
+
+    def writable(self) -> bool:
+        """It is there to be written to."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Take text; lines are told of when they are complete, at most 10 a second."""
+        *lines, self._begun = (self._begun + text)[-LONGEST_OUTPUT:].split("\n")
+        for line in lines:
+            suppressed = self._throttle.allow("output")
+            if suppressed is not None:
+                more = {"suppressed": suppressed} if suppressed else {}
+                self.post(partial(self.log.event, "output", "warning", text=escape(line[:200]), **more))
+        return len(text)
 
 
 def describe_violation(binding: Binding | None, error: ContractViolation, packet: object) -> dict[str, Any]:

@@ -9,6 +9,7 @@ Next: `miniport/link.py`, for what needs netlink: MTU, address, up, and the chan
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -102,7 +103,9 @@ class Tap:
         """
         fd, self.fd = self.fd, -1
         if fd >= 0:
-            os.close(fd)
+            # a driver may have closed it
+            with contextlib.suppress(OSError):
+                os.close(fd)
 
     def __enter__(self) -> Self:
         return self
@@ -184,10 +187,14 @@ def interface_counters(name: str) -> InterfaceCounters | None:
         name: the interface's name now.
 
     Returns:
-        The counters, or None if there is no such interface.
+        The counters, or None if there is no such interface, or they cannot be read.
     """
     label = os.fsencode(name) + b":"
-    for line in Path("/proc/self/net/dev").read_bytes().splitlines():
+    try:
+        table = Path("/proc/self/net/dev").read_bytes()
+    except OSError:
+        return None
+    for line in table.splitlines():
         if line.lstrip().startswith(label):
             columns = line.lstrip().removeprefix(label).split()
             return InterfaceCounters(*(int(columns[column]) for column in (9, 11, 1, 3)))

@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -38,7 +39,7 @@ def daemon(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """Run the daemon, with its log in a file; it is ready when this yields, and gone when it is left."""
     ready, tell = os.pipe()
     command = [str(BIN / "vnic"), "run", "vnic0", "--address", f"{TARGET}/24", "--address", f"{TARGET6}/64"]
-    for driver in ("sink", "arp", "icmp_echo", f"capture file={folder}/frames.pcapng", "hold hold_ms=5 random=yes"):
+    for driver in ("sink", "arp", "icmp_echo", f"capture file={shlex.quote(str(folder))}/frames.pcapng", "hold hold_ms=5 random=yes"):
         command += ["--driver", driver]
     command += ["--stats-interval", "0.5", "--log-format", "json", "--ready-fd", str(tell)]
     with (folder / "log").open("w") as log:

@@ -164,7 +164,12 @@ class Adapter:
         Args:
             fd: a TAP, or a packet socket.
             on_blocked: called, from the sending thread, when a send has to wait.
+
+        Raises:
+            VnicError: a batch is being read; no driver can exchange the wire under its adapter.
         """
+        if self._reading:
+            raise VnicError("the adapter is reading: attach from outside a handler")
         self._sends.fd = fd
         self._sends.on_blocked = on_blocked
 

@@ -27,7 +27,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from kinds import KINDS, BadFile, Setup, solicit, who_has
+try:
+    from kinds import KINDS, BadFile, Setup, solicit, who_has
+except ModuleNotFoundError as error:
+    sys.exit(f"traffic: no module {error.name!r} in {sys.executable}: use .venv/bin/python, or install vnic with the extra 'traffic'")
 from replies import Hosts
 from wire import Unusable, Wire
 

@@ -63,6 +63,14 @@ class Tally:
         return self.accepted + self.dropped_at_once
 
 
+def enlarge(sock: socket.socket, force: int, ask: int) -> None:
+    """Make a socket's buffer large: beyond the limit where that is allowed, up to it in a user namespace, where it is not."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, force, SOCKET_BUFFER)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, ask, SOCKET_BUFFER)
+
+
 class Wire:
     """
     One interface: a socket to send, a socket to listen, and the interface's counters since `start`.
@@ -79,8 +87,8 @@ class Wire:
             self._tx = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
             self._rx = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
             self._rx.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
-            self._rx.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, SOCKET_BUFFER)
-            self._tx.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SOCKET_BUFFER)
+            enlarge(self._rx, SO_RCVBUFFORCE, socket.SO_RCVBUF)
+            enlarge(self._tx, SO_SNDBUFFORCE, socket.SO_SNDBUF)
             self._tx.bind((name, 0))
             self._rx.bind((name, ETH_P_ALL))
             self.mtu: int = struct.unpack("16xi12x", fcntl.ioctl(self._tx, SIOCGIFMTU, struct.pack("16s16x", name.encode())))[0]

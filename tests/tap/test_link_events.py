@@ -164,14 +164,20 @@ def test_a_renamed_interface_is_told_and_counted_on(tmp_path: Path) -> None:
 
 
 @namespaced
-def test_an_interface_that_moves_away_is_told_as_gone_and_the_daemon_lives(tmp_path: Path) -> None:
+def test_an_interface_that_moves_away_and_back_is_told_and_goes_on(tmp_path: Path) -> None:
     with Daemon(tmp_path, *PROMISCUOUS_SINK) as daemon, subprocess.Popen(["unshare", "--net", "cat"], stdin=subprocess.PIPE) as keeper:
         until(lambda: not Path(f"/proc/{keeper.pid}/ns/net").samefile("/proc/self/ns/net"))
         ip("link", "set", "vnic0", "netns", str(keeper.pid))
-        assert daemon.wait_for("link", state="gone")["level"] == "warning"
+        assert daemon.wait_for("link", state="moved")["level"] == "warning"
         # its counters are out of sight, its descriptor works
         run("nsenter", f"--net=/proc/{keeper.pid}/ns/net", "ip", "link", "set", "vnic0", "up")
         assert "if_tx_packets" not in daemon.dump()[0]
+        run("nsenter", f"--net=/proc/{keeper.pid}/ns/net", "ip", "link", "set", "vnic0", "netns", str(os.getpid()))
+        daemon.wait_for("link", state="back")
+        ip("link", "set", "vnic0", "up")
+        with Sender() as sender:
+            sender.send([frame()] * 100)
+            assert daemon.quiet()[0]["rx_frames"] >= 100
         daemon.signal(signal.SIGTERM)
         assert daemon.wait() == 0
         assert list(broken_sums(daemon.events("counters")[-1])) == []

@@ -206,7 +206,7 @@ def test_the_table_of_keys_is_that_of_the_configuration() -> None:
 
 def test_every_event_has_an_example_and_every_example_is_an_event() -> None:
     source = "".join(path.read_text() for path in (TREE / "miniport").glob("*.py"))
-    events = set(re.findall(r"\.event\(\s*\"(\w+)\"", source)) | {"violation", "driver_error"}
+    events = set(re.findall(r"\.event[(,]\s*\"(\w+)\"", source)) | {"violation", "driver_error"}
     examples = [json.loads(line) for block in blocks(OPERATING, "json") for line in block.splitlines()]
     assert {example["event"] for example in examples} == events
     for example in examples:
@@ -216,7 +216,7 @@ def test_every_event_has_an_example_and_every_example_is_an_event() -> None:
 
 
 def test_every_signal_is_described() -> None:
-    watched = set(re.findall(r"signal\.(SIG\w+)", (TREE / "miniport/daemon.py").read_text()))
+    watched = set(re.findall(r"signal\.(SIG[A-Z0-9]+)", (TREE / "miniport/daemon.py").read_text()))
     for page in (OPERATING, MAN):
         assert {name for name in watched if name not in page.read_text()} == set()
 
