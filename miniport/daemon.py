@@ -131,7 +131,7 @@ class Daemon:
             self.bindings.append((protocol, self.miniport.adapter.open(driver, name)))
         except VnicError as error:
             raise Failure(Exit.CONFIG, f"driver {name} could not be bound: {error}", "change its options, or leave it out") from None
-        except Exception as error:
+        except BaseException as error:
             told = exception_fields(error, file_of(type(driver)))
             what = f"driver {name} could not be bound: {told['type']}: {told['message']} ({told['where']})"
             raise Failure(Exit.CONFIG, what, "change its options, or mend it") from None
@@ -222,6 +222,8 @@ class Daemon:
         """Neither the counting nor the watching may end silently."""
         if not task.cancelled() and (error := task.exception()) is not None:
             self._stray("control", error)
+            # without it the daemon would run on half blind
+            self._on_gone(error)
 
     def _post(self, job: Callable[[], None]) -> None:
         """Run a job on the main thread soon, or at once when its loop is over."""
@@ -229,6 +231,14 @@ class Daemon:
             self.loop.call_soon_threadsafe(job)
         except (RuntimeError, AttributeError):
             job()
+
+    def _do(self, job: Callable[[], None]) -> None:
+        """Have the data thread do something; nobody waits for it, but a failure is told."""
+        self.thread.call(job).add_done_callback(self._on_done)
+
+    def _on_done(self, future: Future[None]) -> None:
+        if not future.cancelled() and (error := future.exception()) is not None:
+            self._stray("control", error)
 
     def _ask(self, job: Callable[[], T], timeout: float = ANSWER_TIMEOUT) -> T | None:
         """Have the data thread do something between two batches; None if it does not come to it in time."""
@@ -290,10 +300,10 @@ class Daemon:
             for _, binding in self.bindings:
                 try:
                     binding.driver.rotate()
-                except Exception as error:
+                except BaseException as error:
                     self.reports("driver_error", {"binding": binding, "handler": "rotate", "error": error})
 
-        self.thread.call(rotate)
+        self._do(rotate)
 
     async def _watch_link(self) -> None:
         from miniport import link
@@ -325,7 +335,7 @@ class Daemon:
 
     def _tell_link(self, up: bool) -> None:
         status = Status.MEDIA_CONNECT if up else Status.MEDIA_DISCONNECT
-        self.thread.call(lambda: self.miniport.adapter.indicate_status(status))
+        self._do(lambda: self.miniport.adapter.indicate_status(status))
 
     def _on_gone(self, error: BaseException) -> None:
         """On the data thread: the interface was deleted under us, or, which should not be, the library failed."""
@@ -342,6 +352,8 @@ class Daemon:
 
     def _reload(self) -> None:
         """SIGHUP: read the configuration again; what cannot follow at once needs a restart, and is named."""
+        if self.stopping.is_set():
+            return
         if self.reloading is not None:
             self.reload_again = True
             return
@@ -365,6 +377,7 @@ class Daemon:
         self.miniport.adapter.verifier_level = fresh.verifier.level
         self.config = fresh
         self.reloading = self.thread.call(lambda: self._exchange(surplus, drivers))
+        self.reloading.add_done_callback(self._on_done)
         self.reloading.add_done_callback(lambda _: self._post(partial(self._reloaded, needs_restart)))
 
     def _reloaded(self, needs_restart: list[str]) -> None:

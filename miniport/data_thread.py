@@ -46,7 +46,8 @@ class DataThread:
         self._poll.register(self._wake, select.EPOLLIN)
         self._watched = 0
         self._reading = False
-        self._ending = False
+        self._ending = self._ended = False
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="vnic-data", daemon=True)
 
     def start(self, fd: int) -> None:
@@ -61,11 +62,15 @@ class DataThread:
         Run a function on the data thread, between two batches.
 
         Returns:
-            Its result to come; never, while a driver does not return.
+            Its result to come; never, while a driver does not return; cancelled, if the thread has ended.
         """
         future: Future[T] = Future()
-        self._jobs.append((job, future))
-        self._nudge()
+        with self._lock:
+            if self._ended:
+                future.cancel()
+                return future
+            self._jobs.append((job, future))
+            os.eventfd_write(self._wake, 1)
         return future
 
     def stop_reading(self) -> None:
@@ -84,8 +89,11 @@ class DataThread:
         self._thread.join(timeout)
         if self._thread.is_alive():
             return False
-        self._poll.close()
-        os.close(self._wake)
+        with self._lock:
+            # the number of a closed descriptor is soon somebody else's
+            self._ended = True
+            self._poll.close()
+            os.close(self._wake)
         return True
 
     def abandon(self) -> None:
@@ -98,7 +106,9 @@ class DataThread:
         return sys._current_frames().get(self._thread.ident or 0)
 
     def _nudge(self) -> None:
-        os.eventfd_write(self._wake, 1)
+        with self._lock:
+            if not self._ended:
+                os.eventfd_write(self._wake, 1)
 
     def _run(self) -> None:
         while not self._ending:

@@ -26,7 +26,6 @@ from vnic.core import (
 from vnic.driver import MiniportDriver, ProtocolDriver
 from vnic.filters import PacketFilter
 from vnic.oob import Info, OobData
-from vnic.request import Request, RequestKind
 from vnic.states import PacketState
 from vnic.status import ContractViolation, OwnershipError, Status, VnicError
 
@@ -51,8 +50,6 @@ __all__ = [
     "PacketPool",
     "PacketState",
     "ProtocolDriver",
-    "Request",
-    "RequestKind",
     "Status",
     "VnicError",
     "__version__",

@@ -10,7 +10,7 @@ from vnic.send cimport SendPath
 cdef int OWNED, DO_INDICATE, DO_LEND, DO_RECLAIM
 cdef int ALL_LOCAL
 cdef int RX_FRAMES, RX_BYTES, RX_DELIVERED, RX_FILTERED, RX_RESOURCES, RX_BATCHES, INDICATED
-cdef int RX_DROPPED_RUNT, RX_DROPPED_TRUNCATED, RX_DROPPED_NO_PACKET, RX_DROPPED_NO_DRIVER
+cdef int RX_DROPPED_RUNT, RX_DROPPED_TRUNCATED, RX_DROPPED_NO_PACKET, RX_DROPPED_NO_DRIVER, RX_DROPPED_FAULT
 
 
 @cython.final
@@ -22,7 +22,8 @@ cdef class Adapter:
     cdef readonly int mtu
     cdef readonly int low_water
     cdef readonly tuple network_addresses
-    cdef readonly object requests
+    cdef object _nic
+    cdef object _requests
     cdef Ledger _ledger
     cdef SendPath _sends
     cdef list _opened
@@ -34,6 +35,7 @@ cdef class Adapter:
 
     cdef int _read_and_indicate(self, int budget) except? -1
     cdef void _indicate_batch(self, int count)
+    cdef void _give_up(self, Packet packet, int done, int count)
     cdef void _receive(self, Packet packet)
     cdef void _end_batch(self)
     cdef int _discard(self, int budget) except? -1

@@ -17,10 +17,8 @@ from vnic.binding import Binding
 from vnic.counters import COLUMN, COUNTED
 from vnic.filters import PacketFilter
 from vnic.ledger import Ledger, report_to_logging
-from vnic.oids import VIRTUAL_NIC, NicValues
 from vnic.packet import BINDING_NAMES, HEADER_SIZE, MAX_BINDINGS, Packet
 from vnic.pool import PacketPool, slot_size_for
-from vnic.requests import RequestQueue
 from vnic.send import SendPath
 from vnic.states import BROKEN, Event, PacketState
 from vnic.status import Status, VnicError
@@ -33,6 +31,8 @@ if TYPE_CHECKING:
     import cython
 
     from vnic.driver import MiniportDriver, ProtocolDriver
+    from vnic.oids import NicValues
+    from vnic.requests import RequestQueue
 else:
     from vnic import _cython as cython
 
@@ -55,6 +55,7 @@ RX_DROPPED_RUNT = COLUMN["rx_dropped_runt"]
 RX_DROPPED_TRUNCATED = COLUMN["rx_dropped_truncated"]
 RX_DROPPED_NO_PACKET = COLUMN["rx_dropped_no_packet"]
 RX_DROPPED_NO_DRIVER = COLUMN["rx_dropped_no_driver"]
+RX_DROPPED_FAULT = COLUMN["rx_dropped_fault"]
 RX_RESOURCES = COLUMN["rx_resources"]
 RX_BATCHES = COLUMN["rx_batches"]
 INDICATED = COLUMN["indicated"]
@@ -97,13 +98,18 @@ class Adapter:
         send_queue: int = 1024,
         network_addresses: Sequence[str] = (),
         verifier_level: int = 1,
-        nic: NicValues = VIRTUAL_NIC,
+        nic: NicValues | None = None,
         report: Callable[[str, dict[str, Any]], None] | None = None,
     ) -> None:
+        if getattr(self, "pool", None) is not None:
+            raise TypeError("an adapter is made once")
         if 0 < pool.slot_size < slot_size_for(mtu):
             raise ValueError(f"slots of {pool.slot_size} bytes are too small for MTU {mtu}: {slot_size_for(mtu)} are needed")
         if len(address) != 6 or address[0] & 1:
             raise ValueError(f"{address.hex(':')} is no 6-byte station address")
+        if pool._claimed:
+            raise ValueError(f"pool {pool.name} is another adapter's: an adapter needs a pool of its own")
+        pool._claimed = True
         self.name = name
         self.pool = pool
         self.miniport = miniport
@@ -114,7 +120,8 @@ class Adapter:
         self._ledger = Ledger(report or report_to_logging, contract.handler(miniport, contract.MiniportDriver, "return_packet"))
         self._ledger._level = verifier_level
         self._sends = SendPath(self._ledger, miniport, mtu, send_queue)
-        self.requests = RequestQueue(self, self._ledger, nic)
+        self._nic = nic
+        self._requests = None
         self._sends.station = int.from_bytes(address, "big")
         self._opened: list[Binding] = []
         self._bindings: list[Binding] = []
@@ -147,6 +154,17 @@ class Adapter:
     def halted(self) -> bool:
         """Whether the adapter has stopped."""
         return self._sends.halted
+
+    @property
+    def requests(self) -> RequestQueue:
+        """The requests that drivers make by OID, and the miniport's end of them."""
+        if self._requests is None:
+            # most adapters are never asked
+            from vnic.oids import VIRTUAL_NIC
+            from vnic.requests import RequestQueue
+
+            self._requests = RequestQueue(self, self._ledger, self._nic or VIRTUAL_NIC)
+        return self._requests
 
     @property
     def verifier_level(self) -> int:
@@ -193,20 +211,23 @@ class Adapter:
         if None not in BINDING_NAMES:
             raise VnicError(f"{MAX_BINDINGS} bindings are open, no more fit")
         slot = BINDING_NAMES.index(None)
-        binding = Binding(self, driver, name, slot, self._ledger, self._sends)
+        name = str(name)
         BINDING_NAMES[slot] = name
-        driver.binding = binding
+        binding: Binding | None = None
         try:
+            binding = Binding(self, driver, name, slot, self._ledger, self._sends)
+            driver.binding = binding
             status = driver.bind_adapter()
             if status is not None and status != SUCCESS:
                 raise VnicError(f"driver {name} declined: {Status(status).name}")
+            if not binding._filter_set:
+                binding._filter = int(driver.packet_filter)
         except BaseException:
-            binding.closed = binding.closing = True
+            if binding is not None:
+                binding.closed = binding.closing = True
             BINDING_NAMES[slot] = None
             raise
         self._opened.append(binding)
-        if not binding._filter_set:
-            binding._filter = int(driver.packet_filter)
         self._reorder()
         return binding
 
@@ -228,7 +249,8 @@ class Adapter:
             binding._filter = 0
             self._reorder()
             self._sends.abort(binding)
-            self.requests.close(binding)
+            if self._requests is not None:
+                self._requests.close(binding)
             try:
                 binding.driver.unbind_adapter()
             except BaseException as error:
@@ -242,12 +264,14 @@ class Adapter:
         """
         Take back, by force, every packet that a closing binding still holds. It is reported (rule 60); the other holders keep theirs.
 
+        A binding that is open is left alone: `close` it first.
+
         Returns:
             How many packets were taken back.
         """
         taken = 0
         packet: Packet
-        if binding.closed:
+        if binding.closed or not binding.closing:
             return 0
         for packet in self.pool.packets():
             owed = binding.owed(packet)
@@ -257,7 +281,7 @@ class Adapter:
                 detail = f"it closes with {binding.held} returns owed, this packet's among them"
                 self._ledger._violation(rules.LEAKED_AT_UNBIND, binding, packet, detail)
             taken += 1
-            for _ in range(owed):
+            while binding.owed(packet):
                 binding._take_back(packet)
         self._forget(binding)
         return taken
@@ -365,25 +389,52 @@ class Adapter:
         low: cython.bint = False
         now: cython.longlong = time_ns()
         self._ledger._counts[RX_BATCHES] += 1
-        for position in range(count):
-            packet = pool._packets[self._indices[position]]
-            with cython.critical_section(pool):
-                pool._fresh(packet)
-                pool._unread -= 1
-            packet._length = self._lengths[position]
-            packet.time_received = now
-            low = low or pool._top + (count - position) <= self.low_water
-            packet._status = low
-            self._receive(packet)
-            if low:
+        done: cython.int = 0
+        try:
+            for position in range(count):
+                packet = pool._packets[self._indices[position]]
                 with cython.critical_section(pool):
-                    pool._put_back(packet)
+                    pool._unread -= 1
+                    pool._fresh(packet)
+                packet._length = self._lengths[position]
+                packet.time_received = now
+                low = low or pool._top + (count - position) <= self.low_water
+                packet._status = low
+                self._receive(packet)
+                if low:
+                    with cython.critical_section(pool):
+                        pool._put_back(packet)
+                done = position + 1
+        finally:
+            if done < count:
+                self._give_up(packet, done, count)
         self._end_batch()
         if pool._top < pool.low_water:
             pool.low_water = pool._top
         if low and not self._low:
             self._name_the_holder()
         self._low = low
+
+    def _give_up(self, packet: Packet, done: cython.int, count: cython.int) -> None:
+        """The library itself has failed in mid-batch: the frame at hand and those behind it are lost, and counted so."""
+        pool: PacketPool = self.pool
+        position: cython.int
+        with cython.critical_section(pool):
+            for position in range(count - 1, done - 1, -1):
+                self._ledger._counts[RX_FRAMES] += 1
+                self._ledger._counts[RX_BYTES] += self._lengths[position]
+                self._ledger._counts[RX_DROPPED_FAULT] += 1
+                if position > done:
+                    pool._stack[pool._top] = self._indices[position]
+                    pool._top += 1
+                    pool._unread -= 1
+        packet._asked = -1
+        packet.references -= 1
+        if packet._status:
+            packet._change(DO_RECLAIM)
+            pool._put_back(packet)
+        elif packet.references == 0:
+            self._ledger._home(packet, None)
 
     def _receive(self, packet: Packet) -> None:
         """Show one OWNED packet to every binding that accepts it; account for its frame; take the library's guard off."""
@@ -401,12 +452,15 @@ class Adapter:
         packet.references = 1
         packet._told = packet.views
         packet._suspect = None
+        legal: cython.bint
         with cython.critical_section(packet):
-            if lent:
-                packet._change(DO_LEND)
-            else:
-                packet._change(DO_INDICATE)
+            legal = packet._change(DO_LEND if lent else DO_INDICATE)
+            if legal and not lent:
                 ledger._counts[INDICATED] += 1
+        if not legal:
+            # a handler has freed or sent it since the whole array was looked at
+            ledger._violation(rules.INDICATED_IN_USE, None, packet, f"{packet!r} is indicated")
+            return
         if length < HEADER_SIZE:
             outcome = RX_DROPPED_RUNT
         elif length >= packet._slot_size and packet._chain is None:
@@ -480,6 +534,7 @@ class Adapter:
         NDIS: NdisMIndicateReceivePacket; RX-01 to RX-19, AMB-1.
         """
         packet: Packet
+        packets = list(packets)
         if len(set(packets)) != len(packets):
             raise self._ledger._violation(rules.INDICATED_IN_USE, None, None, "a packet stands twice in one indication")
         for packet in packets:
@@ -571,6 +626,7 @@ class Adapter:
         NDIS: MiniportHalt; LC-18 to LC-21.
         """
         self._sends.halted = True
+        self.pool._claimed = False
         self._sends.abort(None)
 
     def counters(self) -> dict[str, int]:
@@ -581,15 +637,17 @@ class Adapter:
         `vnic.counters.broken_sums` compare two independent ways of counting.
         """
         pool: PacketPool = self.pool
-        # these three belong together: no Python code may run between them
+        found = [0] * len(PacketState)
+        counts = [0] * len(COUNTED)
+        # these three belong together: no Python code may run between them, not even the collector of garbage
         with cython.critical_section(pool):
-            found = pool._census()
-            counts = self._ledger._copy()
+            pool._census(found)
+            self._ledger._copy(counts)
             pending = self._sends.pending
         values = {row.name: count for row, count in zip(COUNTED, counts, strict=True)}
         values["held"] = found[PacketState.INDICATED]
         values["tx_pending"] = pending
-        values["pool_capacity"] = pool.capacity
+        values["pool_capacity"] = pool.capacity + len(pool._extra)
         values["pool_free"] = found[PacketState.FREE]
         values["pool_low_water"] = pool.low_water
         values["pool_owned"] = found[PacketState.OWNED] + found[PacketState.LENT]

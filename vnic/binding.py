@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from vnic import driver as contract
 from vnic.filters import PacketFilter
 from vnic.ledger import Ledger
-from vnic.packet import HEADER_SIZE, Packet
+from vnic.packet import HEADER_SIZE, MAX_BINDINGS, Packet
 from vnic.pool import PacketPool
 from vnic.states import PacketState
 from vnic.status import Status
@@ -60,6 +60,8 @@ class Binding:
     """
 
     def __init__(self, adapter: Adapter, driver: ProtocolDriver, name: str, slot: int, ledger: Ledger, sends: SendPath) -> None:
+        if getattr(self, "driver", None) is not None or not 0 <= slot < MAX_BINDINGS:
+            raise TypeError("bindings are made by adapters, once")
         self.adapter = adapter
         self.driver = driver
         self.name = name
@@ -138,7 +140,9 @@ class Binding:
 
     def owed(self, packet: Packet) -> int:
         """How often the binding still has to return this packet."""
-        return packet._promised[self.slot] - packet._returned[self.slot] if packet._state == INDICATED else 0
+        if self.closed or packet._state != INDICATED:
+            return 0
+        return packet._promised[self.slot] - packet._returned[self.slot]
 
     def reserved(self, packet: Packet) -> memoryview:
         """
@@ -311,7 +315,7 @@ class Binding:
         last: cython.bint = False
         owed: cython.bint
         with cython.critical_section(packet):
-            owed = packet._state == INDICATED and packet._returned[self.slot] < packet._promised[self.slot]
+            owed = not self.closed and packet._state == INDICATED and packet._returned[self.slot] < packet._promised[self.slot]
             if owed:
                 packet._returned[self.slot] += 1
                 packet.references -= 1
@@ -324,6 +328,8 @@ class Binding:
         return None
 
     def _broken_return(self, packet: Packet) -> object:
+        if self.closed:
+            return rules.CLOSED_BINDING
         if packet._asked == self.slot:
             return rules.RETURN_INSIDE_HANDLER if get_ident() == self._ledger._thread else rules.RETURN_BEFORE_ANSWER
         if packet._state != INDICATED:
@@ -345,6 +351,8 @@ class Binding:
 
 def shown(answer: object) -> str:
     """An answer as it is told of: anything but a plain value might raise when asked for its looks."""
+    if type(answer) is int and answer.bit_length() > 64:
+        return f"a number of {answer.bit_length()} bits"
     return repr(answer)[:100] if type(answer) in (int, bool, float, str, bytes, type(None)) else f"a {type(answer).__name__}"
 
 

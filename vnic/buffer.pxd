@@ -5,7 +5,7 @@ cimport cython
 @cython.final
 cdef class Buffer:
     cdef readonly object pool
-    cdef readonly object memory
+    cdef object _memory
     cdef readonly Py_ssize_t size
     cdef readonly Py_ssize_t length
     cdef readonly Buffer following
@@ -14,6 +14,8 @@ cdef class Buffer:
     cdef unsigned char *_bytes
     cdef unsigned char *_shared
     cdef Py_buffer _view
+
+    cdef object _inner(self)
 
 
 @cython.final

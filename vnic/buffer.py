@@ -32,7 +32,6 @@ class Buffer:
 
     Attributes:
         pool: the buffer pool that it is from; None for the buffer of a packet's own slot.
-        memory: a view of the whole range ("virtual address"); writable if the memory is.
         size: bytes of the range.
         length: bytes in use, set by `adjust`.
         following: the next buffer of the chain, or None.
@@ -40,9 +39,10 @@ class Buffer:
     """
 
     def __init__(self, pool: BufferPool | None, memory: memoryview) -> None:
+        if getattr(self, "size", 0):
+            raise TypeError("a buffer is made once")
         self.pool = pool
-        self.memory = memory
-        self.size = self.length = memory.nbytes
+        self._memory = memory
         self.following = None
         self.packet = None
         self._freed = False
@@ -52,6 +52,8 @@ class Buffer:
             self._bytes = self._shared = cython.cast(cython.p_uchar, self._view.buf)
         else:
             self._bytes = self._shared = memory
+        # last, so that half a buffer is an empty one
+        self.size = self.length = memory.nbytes
 
     if cython.compiled:
 
@@ -63,20 +65,38 @@ class Buffer:
         Say how many bytes are in use. The totals of the packet that the buffer is chained to are recomputed when next asked for.
 
         Raises:
+            OwnershipError: it is chained to a packet that is not the caller's own.
             ValueError: it is more than the range has.
 
         NDIS: NdisAdjustBufferLength; BUF-16, BUF-17, AMB-13.
         """
         if not 0 <= length <= self.size:
             raise ValueError(f"length {length} is outside 0..{self.size}, the range of the buffer")
-        self.length = length
         if self.packet is not None:
             self.packet.recalculate_counts()
+        self.length = length
+
+    @property
+    def memory(self) -> memoryview:
+        """
+        The whole range ("virtual address"), writable if the memory is. Of the buffer of a packet's slot, the frame as the packet shows it.
+
+        NDIS: NdisBufferVirtualAddress.
+        """
+        if self.pool is not None:
+            return self._memory
+        if self.packet is None:
+            raise OwnershipError(rules.USE_AFTER_RETURN, "the caller", f"{self!r} of a packet that is back in its pool is looked at")
+        return self.packet._slot_frame()
 
     @property
     def data(self) -> memoryview:
         """The bytes in use, as a view like `memory`."""
         return self.memory[: self.length]
+
+    def _inner(self) -> memoryview:
+        """The bytes in use, for the library itself."""
+        return self._memory[: self.length]
 
     def __repr__(self) -> str:
         return f"<Buffer {self.length} of {self.size} bytes{' chained' if self.packet is not None else ''}>"

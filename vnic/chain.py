@@ -20,6 +20,9 @@ else:
     from vnic import _cython as cython
 
 
+LONGEST = 0x7FFFFFFF
+
+
 class Chain:
     """
     The linked buffers of a packet. Buffers that it shares with another packet name that one as theirs.
@@ -58,11 +61,12 @@ class Chain:
         if self.head is taken:
             self.head = taken.following
         for one in chain_of(self.head):
-            if one.following is taken:
+            if one.following is taken and one.packet is self.packet:
                 one.following = None
-        taken.following = None
-        taken.packet = None
         self.valid = False
+        if taken.packet is self.packet:
+            taken.following = None
+            taken.packet = None
         return taken
 
     def last(self) -> Buffer | None:
@@ -76,6 +80,8 @@ class Chain:
         length: cython.Py_ssize_t = 0
         for one in chain_of(self.head):
             length += one.length
+        if length > LONGEST:
+            raise ValueError(f"a chain of {length} bytes is too long for a packet")
         self.valid = True
         return length
 
@@ -92,6 +98,9 @@ class Chain:
     def _adopt(self, buffer: Buffer) -> Buffer:
         """Check a chain that is to be taken over, and make it the packet's; answers its last buffer."""
         one: Buffer = buffer
+        if self.head is not None and self.head.packet is not self.packet:
+            detail = f"{self.packet!r} shows another packet's chain, and is chained to"
+            raise OwnershipError(rules.BUFFER_CHAINED, self.packet.pool.name, detail)
         for one in chain_of(buffer):
             if one.packet is not None or one._freed:
                 what = "free" if one._freed else "chained already"

@@ -167,7 +167,6 @@ class Adapter:
     low_water: int
     verifier_level: int
     network_addresses: tuple[str, ...]
-    requests: RequestQueue
     def __init__(
         self,
         pool: PacketPool,
@@ -180,7 +179,7 @@ class Adapter:
         send_queue: int = ...,
         network_addresses: Sequence[str] = ...,
         verifier_level: int = ...,
-        nic: NicValues = ...,
+        nic: NicValues | None = ...,
         report: Callable[[str, dict[str, Any]], None] | None = ...,
     ) -> None: ...
     @property
@@ -191,6 +190,8 @@ class Adapter:
     def link_up(self) -> bool: ...
     @property
     def halted(self) -> bool: ...
+    @property
+    def requests(self) -> RequestQueue: ...
     @property
     def send_blocked(self) -> bool: ...
     def attach(self, fd: int, on_blocked: Callable[[], None] | None = ...) -> None: ...

@@ -36,6 +36,7 @@ COUNTED: tuple[Counter, ...] = (
     Counter("rx_dropped_truncated", "frames", "counter", "frames that filled a slot: longer than MTU + 18, cut by the read"),
     Counter("rx_dropped_no_packet", "frames", "counter", "frames read when no packet at all was free"),
     Counter("rx_dropped_no_driver", "frames", "counter", "frames read while no binding was open"),
+    Counter("rx_dropped_fault", "frames", "counter", "frames of a batch in whose middle the library itself failed"),
     Counter("rx_resources", "frames", "counter", "delivered frames shown with status RESOURCES because packets were low"),
     Counter("rx_batches", "batches", "counter", "batches in which frames were taken"),
     Counter("indicated", "packets", "counter", "packets lent to drivers with status SUCCESS"),

@@ -15,7 +15,7 @@ cdef class Ledger:
     cdef int _level
     cdef unsigned long long _counts[64]
 
-    cdef list _copy(self)
+    cdef object _copy(self, object into)
     cdef void _tell_of_views(self, Packet packet, object binding)
     cdef object _violation(self, object rule, object binding, object packet, str detail)
     cdef void _failed(self, object binding, str handler, object error)

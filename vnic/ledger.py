@@ -54,15 +54,17 @@ class Ledger:
         if not cython.compiled:
             self._counts = [0] * ENTRIES
 
-    def _copy(self) -> list[int]:
-        """The counter block, in the order of `vnic.counters.COUNTED`."""
+    def _copy(self, into: object) -> None:
+        """Copy the counter block, in the order of `vnic.counters.COUNTED`; nothing here runs Python code."""
         index: cython.int
-        return [self._counts[index] for index in range(ENTRIES)]
+        for index in range(ENTRIES):
+            into[index] = self._counts[index]
 
     def _home(self, packet: Packet, binding: object) -> None:
         """Nobody holds the packet any more: hand it to the miniport, once."""
         with cython.critical_section(packet):
-            packet._change(DO_RECLAIM)
+            if not packet._change(DO_RECLAIM):
+                return
             self._counts[RETURNED] += 1
         if packet.views > packet._told:
             self._tell_of_views(packet, binding)
@@ -96,7 +98,8 @@ class Ledger:
             self._counts[DRIVER_ERRORS] += 1
         if binding is not None:
             binding.errors += 1
-        if isinstance(error, ContractViolation) and not error.reported:
+        # a driver's own class of exception can be anything, and raise whatever is asked of it
+        if type(error) in (ContractViolation, OwnershipError) and not error.reported:
             self._record(error, binding, None)
         self._tell("driver_error", {"binding": binding, "handler": handler, "error": error})
 
@@ -123,8 +126,12 @@ class Ledger:
     def _tell(self, event: str, fields: dict) -> None:
         try:
             self._report(event, fields)
-        except Exception as error:
-            report_to_logging("report_failed", {"event": event, "error": error})
+        except BaseException as error:
+            try:
+                report_to_logging("report_failed", {"event": event, "error": error})
+            except BaseException:
+                # nobody is left to be told
+                return
 
 
 def report_to_logging(event: str, fields: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ cdef class Packet:
     cdef int _slot_size
     cdef int _asked
     cdef bint _promises
+    cdef bint _completing
     cdef int _told
     cdef object _suspect
     cdef object _sender

@@ -91,6 +91,8 @@ class Packet:
     """
 
     def __init__(self, pool: PacketPool, index: int) -> None:
+        if getattr(self, "pool", None) is not None or type(pool).__module__ != "vnic.pool":
+            raise TypeError("packets are made by pools, once")
         self.pool = pool
         self.index = index
         self.generation = 0
@@ -104,6 +106,7 @@ class Packet:
         self._slot_size = pool.slot_size
         self._asked = -1
         self._promises = False
+        self._completing = False
         self._told = 0
         self._suspect = None
         self._sender = None
@@ -133,7 +136,7 @@ class Packet:
             OwnershipError: the packet is set by somebody who does not own it.
             ValueError: the slot is smaller.
         """
-        if self._chain is not None and not self._chain.valid:
+        if self._state == OWNED and self._chain is not None and not self._chain.valid:
             self._length = self._chain.total()
         return self._length
 
@@ -353,7 +356,12 @@ class Packet:
         self._unlink()
 
     def recalculate_counts(self) -> None:
-        """Compute the totals anew, after a change that the library did not see. NDIS: NdisRecalculatePacketCounts; PKT-36."""
+        """
+        Compute the totals anew when next asked, after a change that the library did not see. The packet must be the caller's own.
+
+        NDIS: NdisRecalculatePacketCounts; PKT-36.
+        """
+        self._require_owned("its buffers are changed")
         if self._chain is not None:
             self._chain.valid = False
 
@@ -361,6 +369,15 @@ class Packet:
     def valid_counts(self) -> bool:
         """Whether the totals are up to date. NDIS: NDIS_PACKET_VALID_COUNTS; PKT-36."""
         return self._chain is None or self._chain.valid
+
+    def _slot_frame(self) -> memoryview:
+        """The frame in the slot, as a view that is counted: what the slot's buffer shows."""
+        self._require_out()
+        return self.data[: self._slot_buffer.length] if self._chain is None or len(self._chain.used()) < 2 else self._slot_copy()
+
+    def _slot_copy(self) -> memoryview:
+        slot: Buffer = self._slot_buffer
+        return memoryview(bytes(slot._inner()))
 
     def _open_chain(self) -> Chain:
         """The chain of the packet; a frame in the slot becomes a chain of one buffer."""
@@ -399,7 +416,7 @@ class Packet:
             self._frame_in = one
             self._shared = one._shared
             return
-        self._frame_in = b"".join([one.data for one in used])
+        self._frame_in = b"".join([one._inner() for one in used])
         if cython.compiled:
             self._shared = cython.cast(cython.p_uchar, PyBytes_AS_STRING(self._frame_in))
         else:
@@ -485,7 +502,7 @@ class Packet:
         def __releasebuffer__(self, buffer: cython.pointer[cython.Py_buffer]):
             self.views -= 1
             # the collector of garbage may have taken the pool away from a packet that dies with it
-            if self.views == 0 and self.pool is not None:
+            if self.views == 0 and self.pool is not None and self._retired is not None:
                 self._retired.clear()
                 if self._state == QUARANTINED:
                     self.pool._release(self)

@@ -20,6 +20,8 @@ cdef class PacketPool:
     cdef int _top
     # taken from the stack by a reader, and not yet a packet with a frame
     cdef int _unread
+    # an adapter reads into it
+    cdef bint _claimed
     cdef bint _open
     cdef object _writable
     cdef object _readable
@@ -37,7 +39,7 @@ cdef class PacketPool:
     cdef object _free(self, Packet packet, bint unlocked)
     cdef Packet _overflow(self)
     cdef object _discard(self, Packet packet)
-    cdef list _census(self)
+    cdef object _census(self, object found)
     cdef object _require_open(self)
     cdef void _fresh(self, Packet packet) noexcept
     cdef void _put_back(self, Packet packet) noexcept

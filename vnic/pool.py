@@ -96,6 +96,8 @@ class PacketPool:
         overflow: int = 0,
         lock: SpinLock | None = None,
     ) -> None:
+        if getattr(self, "capacity", 0):
+            raise TypeError("a pool is made once")
         self._open = False
         if not 0 < capacity <= MAX_PACKETS:
             raise ContractViolation(rules.POOL_LIMIT, name, f"a pool of {capacity} packets was asked for")
@@ -103,8 +105,7 @@ class PacketPool:
             raise ValueError(f"a slot of {slot_size} bytes with {reserved_size} reserved cannot hold a frame")
         if overflow < 0 or (overflow and slot_size):
             raise ValueError(f"an overflow of {overflow} packets: only packets without a slot can overflow")
-        self.name = name
-        self.capacity = self.low_water = self._top = capacity
+        self.name = str(name)
         self.slot_size = slot_size
         self.reserved_size = reserved_size
         self.allocations = self.exhausted = 0
@@ -113,10 +114,13 @@ class PacketPool:
         self.mixed = 0
         self._spare = list(range(capacity + min(overflow, MAX_PACKETS - capacity) - 1, capacity - 1, -1))
         self._extra = {}
-        self._unread = 0
+        self._unread = self._top = 0
+        self._claimed = False
+        self._writable = self._readable = None
         self._reserved = {}
         # one slot more than packets, so that there is something to map even if packets have none
         self._map((capacity + 1) * max(slot_size, 1))
+        self.capacity = self.low_water = capacity
         self._packets = [Packet(self, index) for index in range(capacity)]
         if cython.compiled:
             self._stack = cython.cast(cython.p_int, c_malloc(capacity * cython.sizeof(cython.int)))
@@ -136,9 +140,12 @@ class PacketPool:
                 packet._shared = packet._slot_shared = self._shared[start : start + slot_size]
         for index in range(capacity):
             self._stack[index] = capacity - 1 - index
+        self._top = capacity
         self._open = True
 
     def _map(self, size: int) -> None:
+        if self._writable is not None:
+            raise TypeError("a pool is mapped once")
         descriptor = os.memfd_create(f"vnic-{self.name}"[:200], os.MFD_CLOEXEC)
         try:
             os.ftruncate(descriptor, size)
@@ -267,8 +274,9 @@ class PacketPool:
         Returns:
             A number for each state; their sum is the capacity, unless something is badly wrong.
         """
+        found = [0] * STATES
         with cython.critical_section(self):
-            found = self._census()
+            self._census(found)
         return {state: found[state] for state in PacketState}
 
     def close(self) -> None:
@@ -299,9 +307,8 @@ class PacketPool:
     def __repr__(self) -> str:
         return f"<PacketPool {self.name}: {self._top} of {self.capacity} free>"
 
-    def _census(self) -> list[int]:
-        """Packets by state; the caller holds the critical section."""
-        found = [0] * STATES
+    def _census(self, found: object) -> None:
+        """Count packets by state into a list of zeros; the caller holds the critical section, and nothing here runs Python code."""
         packet: Packet
         for packet in self._packets:
             found[packet._state] += 1
@@ -309,7 +316,6 @@ class PacketPool:
             found[packet._state] += 1
         found[FREE] = self._top
         found[OWNED] += self._unread
-        return found
 
     def _require_open(self) -> object:
         if not self._open:
@@ -319,6 +325,7 @@ class PacketPool:
     def _fresh(self, packet: Packet) -> None:
         packet._change(DO_ALLOCATE)
         packet.generation += 1
+        packet.time_received = 0
         if packet._chain is not None:
             packet._unlink()
         packet._oob = None
@@ -334,7 +341,8 @@ class PacketPool:
         if packet.views:
             packet._change(DO_QUARANTINE)
             return
-        packet._change(DO_FREE)
+        if not packet._change(DO_FREE):
+            return
         if packet.index >= self.capacity:
             self._discard(packet)
             return
@@ -343,7 +351,8 @@ class PacketPool:
 
     def _release(self, packet: Packet) -> None:
         with cython.critical_section(self):
-            packet._change(DO_RELEASE)
+            if packet.pool is not self or packet.views or not packet._change(DO_RELEASE):
+                return
             if packet.index >= self.capacity:
                 self._discard(packet)
                 return

@@ -34,7 +34,6 @@ cdef class SendPath:
     cdef object _put(self, Packet packet)
     cdef object _put_below(self, Packet packet)
     cdef int _write(self, Packet packet)
-    cdef object _enqueue(self, Packet packet)
     cdef void _finish(self, Packet packet, object status)
     cdef void _give_back(self, Packet packet, object status)
     cdef void _loop_back(self, Packet packet)

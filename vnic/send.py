@@ -36,6 +36,7 @@ if cython.compiled:
     from cython.cimports.posix.unistd import write as c_write
 
 SUCCESS, PENDING = Status.SUCCESS, Status.PENDING
+CANCEL_ID = int(Info.CANCEL_ID)
 VLAN_SIZE = 4
 DIRECTED = int(PacketFilter.DIRECTED)
 ALL_MULTICAST = int(PacketFilter.ALL_MULTICAST)
@@ -129,10 +130,15 @@ class SendPath:
 
     def complete(self, packet: Packet, status: Status) -> None:
         """What `Adapter.send_complete` does; there it is documented."""
-        # while it is shown to those who watch, its send is over, and the completion under way
-        if packet._state != SENDING or packet._sender is None or packet._asked >= 0:
-            raise self._ledger._violation(rules.COMPLETED_TWICE, None, packet, f"{packet!r} is completed")
         status = Status(status)
+        legal: cython.bint
+        with cython.critical_section(packet):
+            # while it is shown to those who watch, its send is over already
+            legal = packet._state == SENDING and packet._sender is not None and packet._asked < 0 and not packet._completing
+            if legal:
+                packet._completing = True
+        if not legal:
+            raise self._ledger._violation(rules.COMPLETED_TWICE, None, packet, f"{packet!r} is completed")
         if status is SUCCESS:
             self._loop_back(packet)
         self._give_back(packet, Status.FAILURE if status is PENDING else status)
@@ -141,12 +147,16 @@ class SendPath:
         """What `Adapter.flush` does; there it is documented."""
         packet: Packet
         failure: cython.int
-        while self._queue:
-            packet = self._queue[0]
-            failure = self._write(packet)
-            if failure == errors.EAGAIN:
-                break
-            self._queue.popleft()
+        # no more than wait now: a driver that sends again in send_complete must not keep the caller here
+        for _ in range(len(self._queue)):
+            with cython.critical_section(self):
+                if not self._queue:
+                    break
+                packet = self._queue[0]
+                failure = self._write(packet)
+                if failure == errors.EAGAIN:
+                    break
+                self._queue.popleft()
             if failure == 0:
                 self._loop_back(packet)
             self._give_back(packet, SUCCESS if failure == 0 else STATUS_OF.get(failure, Status.FAILURE))
@@ -159,21 +169,25 @@ class SendPath:
     def abort(self, binding: Binding | None) -> None:
         """Give waiting packets back to their drivers, aborted: one binding's, or all."""
         packet: Packet
-        aborted, kept = [], []
-        for packet in self._queue:
-            (aborted if binding is None or packet._sender is binding else kept).append(packet)
-        self._queue = deque(kept)
+        aborted = []
+        with cython.critical_section(self):
+            for _ in range(len(self._queue)):
+                packet = self._queue.popleft()
+                (aborted if binding is None or packet._sender is binding else self._queue).append(packet)
         for packet in aborted:
             self._give_back(packet, Status.REQUEST_ABORTED)
 
     def cancel(self, binding: Binding, cancel_id: object) -> int:
         """What `Adapter.cancel_sends` does; there it is documented."""
         packet: Packet
-        mine, kept = [], []
-        for packet in self._queue:
-            chosen = packet._sender is binding and packet._info is not None and packet._info[Info.CANCEL_ID] == cancel_id
-            (mine if chosen else kept).append(packet)
-        self._queue = deque(kept)
+        mine = []
+        if type(cancel_id) is not int:
+            raise TypeError(f"a cancel id is an int, not a {type(cancel_id).__name__}")
+        with cython.critical_section(self):
+            for _ in range(len(self._queue)):
+                packet = self._queue.popleft()
+                mark = packet._info[CANCEL_ID] if packet._sender is binding and packet._info is not None else None
+                (mine if type(mark) is int and mark == cancel_id else self._queue).append(packet)
         for packet in mine:
             self._give_back(packet, Status.REQUEST_ABORTED)
         if self._cancel_below is not None:
@@ -219,14 +233,25 @@ class SendPath:
             return Status.NO_CABLE
         if self._below is not None:
             return self._put_below(packet)
-        if self._queue:
-            return self._enqueue(packet)
-        failure: cython.int = self._write(packet)
+        failure: cython.int
+        blocked: cython.bint
+        first: cython.bint
+        with cython.critical_section(self):
+            failure = errors.EAGAIN if self._queue else self._write(packet)
+            blocked = failure == errors.EAGAIN and len(self._queue) < self._limit
+            first = not self._queue
+            if blocked:
+                self._queue.append(packet)
+                self._ledger._counts[TX_QUEUED] += 1
         if failure == 0:
             self._loop_back(packet)
             return SUCCESS
+        if blocked:
+            if first and self.on_blocked is not None:
+                self.on_blocked()
+            return PENDING
         if failure == errors.EAGAIN:
-            return self._enqueue(packet)
+            return Status.RESOURCES
         return STATUS_OF.get(failure, Status.FAILURE)
 
     def _put_below(self, packet: Packet) -> object:
@@ -260,15 +285,6 @@ class SendPath:
                 return error.errno
             return 0
 
-    def _enqueue(self, packet: Packet) -> object:
-        if len(self._queue) >= self._limit:
-            return Status.RESOURCES
-        self._queue.append(packet)
-        self._ledger._counts[TX_QUEUED] += 1
-        if self.on_blocked is not None and len(self._queue) == 1:
-            self.on_blocked()
-        return PENDING
-
     def _finish(self, packet: Packet, status: object) -> None:
         """A send is over: count how it ended, and let the driver have its packet again."""
         sender: Binding = packet._sender
@@ -282,6 +298,7 @@ class SendPath:
             self.pending -= 1
             sender.sends_pending -= 1
             packet._sender = None
+            packet._completing = False
             packet._change(DO_COMPLETE)
 
     def _give_back(self, packet: Packet, status: object) -> None:

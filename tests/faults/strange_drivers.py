@@ -72,14 +72,14 @@ class Traces(Strange):
     """Break the data thread with a trace function that raises."""
 
     def act(self) -> None:
-        sys.settrace(lambda *_: 1 / 0)  # type: ignore[arg-type,return-value]
+        sys.settrace(lambda *_: 1 / 0)  # type: ignore[arg-type]
 
 
 class LeavesThread(Strange):
     """Leave a thread behind that the interpreter would wait for."""
 
     def act(self) -> None:
-        threading.Thread(target=time.sleep, args=(LONGEST_S,), name="left behind").start()
+        threading.Thread(target=time.sleep, args=(LONGEST_S,), name="left behind", daemon=False).start()
 
 
 class BlocksSignals(Strange):
