@@ -42,6 +42,7 @@ if cython.compiled:
 
 SUCCESS, PENDING = Status.SUCCESS, Status.PENDING
 MAX_BUDGET = 256
+SHORTEST = HEADER_SIZE
 OWNED = int(PacketState.OWNED)
 DO_INDICATE = int(Event.INDICATE)
 DO_LEND = int(Event.LEND)
@@ -461,7 +462,7 @@ class Adapter:
             # a handler has freed or sent it since the whole array was looked at
             ledger._violation(rules.INDICATED_IN_USE, None, packet, f"{packet!r} is indicated")
             return
-        if length < HEADER_SIZE:
+        if length < SHORTEST:
             outcome = RX_DROPPED_RUNT
         elif length >= packet._slot_size and packet._chain is None:
             outcome = RX_DROPPED_TRUNCATED

@@ -8,6 +8,9 @@ from vnic.pool cimport PacketPool
 cdef int INDICATED, MULTICAST, ALL_MULTICAST, EVERYTHING, MAX_REFERENCES
 
 
+cdef int counted(object answer) except? -2
+
+
 @cython.final
 cdef class Binding:
     cdef readonly object adapter

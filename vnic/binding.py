@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 else:
     from vnic import _cython as cython
 
+if cython.compiled:
+    from cython.cimports.cpython.long import PyLong_AsLongAndOverflow
+
 INDICATED = int(PacketState.INDICATED)
 MULTICAST = int(PacketFilter.MULTICAST)
 ALL_MULTICAST = int(PacketFilter.ALL_MULTICAST)
@@ -270,12 +273,12 @@ class Binding:
         except BaseException as error:
             self._ledger._failed(self, "receive_packet", error)
             answer = 0
-        if type(answer) is not int or not 0 <= answer <= MAX_REFERENCES:
+        count = counted(answer)
+        if count < 0:
             self._ledger._violation(rules.ILLEGAL_ANSWER, self, packet, f"receive_packet answered {shown(answer)}")
-        elif answer and self.closed:
+        elif count and self.closed:
             self._ledger._violation(rules.CLOSED_BINDING, self, packet, "it closed its binding and then kept a packet")
-        elif answer:
-            count = answer
+        elif count:
             with cython.critical_section(packet):
                 packet._promises = True
                 packet._promised[self.slot] = count
@@ -347,6 +350,18 @@ class Binding:
             self._receive_complete()
         except BaseException as error:
             self._ledger._failed(self, "receive_complete", error)
+
+
+def counted(answer: object) -> cython.int:
+    """The count that a handler answered; -1 if it is none."""
+    if type(answer) is not int:
+        return -1
+    if cython.compiled:
+        overflow: cython.int = 0
+        value: cython.long = PyLong_AsLongAndOverflow(answer, cython.address(overflow))
+        return cython.cast(cython.int, value) if overflow == 0 and 0 <= value <= MAX_REFERENCES else -1
+    else:
+        return answer if 0 <= answer <= MAX_REFERENCES else -1
 
 
 def shown(answer: object) -> str:

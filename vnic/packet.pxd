@@ -4,7 +4,7 @@ cimport cython
 from vnic.buffer cimport Buffer
 from vnic.chain cimport Chain
 
-cdef int FREE, OWNED, SENDING, QUARANTINED, EVENTS, ILLEGAL
+cdef int SHORTEST, FREE, OWNED, SENDING, QUARANTINED, EVENTS, ILLEGAL
 cdef bint COUNTS_VIEWS
 cdef unsigned char NEXT_STATE[64]
 

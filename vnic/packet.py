@@ -47,6 +47,7 @@ BINDING_NAMES: list[str | None] = [None] * MAX_BINDINGS
 
 SUCCESS, RESOURCES = Status.SUCCESS, Status.RESOURCES
 
+SHORTEST = HEADER_SIZE
 FREE = int(PacketState.FREE)
 OWNED = int(PacketState.OWNED)
 SENDING = int(PacketState.SENDING)
@@ -239,7 +240,7 @@ class Packet:
         self._require_out()
         if self._chain is not None and self._state == OWNED:
             self._seal()
-        if self._length < HEADER_SIZE:
+        if self._length < SHORTEST:
             return 0
         return (self._shared[12] << 8) | self._shared[13]
 

@@ -5,7 +5,7 @@ from vnic.binding cimport Binding
 from vnic.ledger cimport Ledger
 from vnic.packet cimport Packet
 
-cdef int SENDING, DO_SEND, DO_COMPLETE
+cdef int SHORTEST, SENDING, DO_SEND, DO_COMPLETE
 cdef int TX_SUBMITTED, TX_FRAMES, TX_BYTES, TX_QUEUED, TX_LOOPED, TX_LOOPED_ONLY, TX_DROPPED_ERROR
 cdef int DIRECTED, ALL_MULTICAST, BROADCAST
 cdef unsigned int NOT_LOOPED, ONLY_LOOPED

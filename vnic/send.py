@@ -38,6 +38,7 @@ if cython.compiled:
 SUCCESS, PENDING = Status.SUCCESS, Status.PENDING
 CANCEL_ID = int(Info.CANCEL_ID)
 VLAN_SIZE = 4
+SHORTEST = HEADER_SIZE
 DIRECTED = int(PacketFilter.DIRECTED)
 ALL_MULTICAST = int(PacketFilter.ALL_MULTICAST)
 BROADCAST = int(PacketFilter.BROADCAST)
@@ -224,7 +225,7 @@ class SendPath:
             return Status.CLOSING
         if packet._chain is not None:
             packet._seal()
-        if packet._length < HEADER_SIZE or packet._length > self._longest:
+        if packet._length < SHORTEST or packet._length > self._longest:
             return Status.INVALID_PACKET
         if packet._flags & ONLY_LOOPED:
             self._loop_back(packet)
