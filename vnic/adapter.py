@@ -13,7 +13,7 @@ from time import time_ns
 from typing import TYPE_CHECKING
 
 from vnic import driver as contract
-from vnic.binding import Binding
+from vnic.binding import OPEN, Binding
 from vnic.counters import COLUMN, COUNTED
 from vnic.filters import PacketFilter
 from vnic.ledger import Ledger, report_to_logging
@@ -217,7 +217,7 @@ class Adapter:
         binding: Binding | None = None
         try:
             binding = Binding(self, driver, name, slot, self._ledger, self._sends)
-            driver.binding = binding
+            OPEN[slot] = driver.binding = binding
             status = driver.bind_adapter()
             if status is not None and status != SUCCESS:
                 raise VnicError(f"driver {name} declined: {Status(status).name}")
@@ -226,7 +226,7 @@ class Adapter:
         except BaseException:
             if binding is not None:
                 binding.closed = binding.closing = True
-            BINDING_NAMES[slot] = None
+            BINDING_NAMES[slot] = OPEN[slot] = None
             raise
         self._opened.append(binding)
         self._reorder()
@@ -295,7 +295,7 @@ class Adapter:
         binding.closed = True
         self._opened.remove(binding)
         self._reorder()
-        BINDING_NAMES[binding.slot] = None
+        BINDING_NAMES[binding.slot] = OPEN[binding.slot] = None
 
     def _reorder(self) -> None:
         """Those who watch everything come first, so that they see a frame before its answer."""

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from vnic import driver as contract
 from vnic.filters import PacketFilter
 from vnic.ledger import Ledger
-from vnic.packet import HEADER_SIZE, MAX_BINDINGS, Packet
+from vnic.packet import HEADER_SIZE, MAX_BINDINGS, Packet, history_of
 from vnic.pool import PacketPool
 from vnic.states import PacketState
-from vnic.status import Status
+from vnic.status import OwnershipError, Status
 from vnic.verifier import rules
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ MULTICAST = int(PacketFilter.MULTICAST)
 ALL_MULTICAST = int(PacketFilter.ALL_MULTICAST)
 EVERYTHING = int(PacketFilter.PROMISCUOUS | PacketFilter.ALL_LOCAL)
 MAX_REFERENCES = 0xFFFF
+
+OPEN: list[Binding | None] = [None] * MAX_BINDINGS
+"""The open bindings of the process, each at its slot."""
 
 
 class Binding:
@@ -362,6 +365,47 @@ def counted(answer: object) -> cython.int:
         return cython.cast(cython.int, value) if overflow == 0 and 0 <= value <= MAX_REFERENCES else -1
     else:
         return answer if 0 <= answer <= MAX_REFERENCES else -1
+
+
+def return_packets(packets: Iterable[Packet]) -> None:
+    """
+    Give up one reference of each packet, as `Binding.return_packets` does, where nobody says which binding returns it.
+
+    It is the binding that owes a return of the packet. If several do, the one with the lowest slot is charged: the packet goes home
+    with the right return, but until then the figures of its holders may be exchanged. While a packet is being shown on this thread,
+    it is the binding that looks at it, and so refused.
+
+    Raises:
+        OwnershipError: nobody owes a return of a packet; the first such is named, the others are returned.
+
+    NDIS: NdisReturnPackets; RX-27 to RX-33.
+    """
+    first: object = None
+    packet: Packet
+    binding: Binding
+    for packet in packets:
+        binding = debtor(packet)
+        if binding is not None:
+            refused = binding._take_back(packet)
+        else:
+            rule = rules.WRONG_BINDING if packet._state == INDICATED else rules.OVER_RETURN
+            refused = OwnershipError(rule, "the caller", f"{packet!r} is returned", history_of(packet))
+        if refused is not None and first is None:
+            first = refused
+    if first is not None:
+        raise first
+
+
+def debtor(packet: Packet) -> Binding | None:
+    """Whose return of a packet it must be that names no binding; None if it can be nobody's."""
+    binding: Binding
+    asked: Binding = OPEN[packet._asked] if packet._asked >= 0 else None
+    if asked is not None and asked._ledger._thread == get_ident():
+        return asked
+    for binding in OPEN:
+        if binding is not None and binding.owed(packet):
+            return binding
+    return asked
 
 
 def shown(answer: object) -> str:

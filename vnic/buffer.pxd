@@ -13,7 +13,7 @@ cdef class Buffer:
     cdef bint _freed
     cdef unsigned char *_bytes
     cdef unsigned char *_shared
-    cdef Py_buffer _view
+    cdef object _held
 
     cdef object _inner(self)
 

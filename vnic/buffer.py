@@ -21,7 +21,7 @@ else:
     from vnic import _cython as cython
 
 if cython.compiled:
-    from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+    from cython.cimports.cpython.memoryview import PyMemoryView_GET_BUFFER
 
 
 class Buffer:
@@ -46,19 +46,15 @@ class Buffer:
         self.following = None
         self.packet = None
         self._freed = False
+        # a view of its own, so that nobody can release the memory while the address is in use; an export of `memory` itself would
+        # do that too, but the collector of garbage stumbles over a memoryview that is exported
+        self._held = memoryview(memory)
         if cython.compiled:
-            # held, so that nobody can release the memory while the address is in use
-            PyObject_GetBuffer(memory, cython.address(self._view), PyBUF_SIMPLE)
-            self._bytes = self._shared = cython.cast(cython.p_uchar, self._view.buf)
+            self._bytes = self._shared = cython.cast(cython.p_uchar, PyMemoryView_GET_BUFFER(self._held).buf)
         else:
-            self._bytes = self._shared = memory
+            self._bytes = self._shared = self._held
         # last, so that half a buffer is an empty one
         self.size = self.length = memory.nbytes
-
-    if cython.compiled:
-
-        def __dealloc__(self):
-            PyBuffer_Release(cython.address(self._view))
 
     def adjust(self, length: int) -> None:
         """

@@ -16,7 +16,7 @@ Next: `vnic/packet.py`.
 """
 
 from vnic.adapter import MAX_BUDGET, Adapter
-from vnic.binding import Binding
+from vnic.binding import Binding, return_packets
 from vnic.buffer import Buffer, BufferPool
 from vnic.packet import COMPILED, DONT_LOOPBACK, LOOPBACK, LOOPBACK_ONLY, MAX_BINDINGS, Packet, copy_packet
 from vnic.pool import MAX_PACKETS, PROTOCOL_RESERVED_SIZE_IN_PACKET, PacketPool, slot_size_for
@@ -37,5 +37,6 @@ __all__ = [
     "Packet",
     "PacketPool",
     "copy_packet",
+    "return_packets",
     "slot_size_for",
 ]

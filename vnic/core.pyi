@@ -51,6 +51,7 @@ class BufferPool:
     def free(self, buffer: Buffer) -> None: ...
     def close(self) -> None: ...
 
+def return_packets(packets: Iterable[Packet]) -> None: ...
 def copy_packet(target: Packet, target_offset: int, length: int, source: Packet, source_offset: int) -> int: ...
 
 @final
@@ -102,6 +103,7 @@ class PacketPool:
     mixed: int
     lock: SpinLock | None
     unloading: bool
+    protocol_id: int
     def __init__(
         self,
         capacity: int,

@@ -29,6 +29,7 @@ cdef class PacketPool:
     cdef public object lock
     cdef public bint unloading
     cdef readonly unsigned long long mixed
+    cdef unsigned int _protocol_id
     cdef list _spare
     cdef dict _extra
     cdef unsigned char *_bytes

@@ -30,6 +30,7 @@ if cython.compiled:
 PROTOCOL_RESERVED_SIZE_IN_PACKET = 32
 """Four pointers on a 64-bit system. NDIS: PROTOCOL_RESERVED_SIZE_IN_PACKET; PKT-04."""
 MAX_PACKETS = 0xFFFF
+MAX_PROTOCOL_ID = 15
 VLAN_SIZE = 4
 
 OWNED = int(PacketState.OWNED)
@@ -112,6 +113,7 @@ class PacketPool:
         self.lock = lock
         self.unloading = False
         self.mixed = 0
+        self._protocol_id = 0
         self._spare = list(range(capacity + min(overflow, MAX_PACKETS - capacity) - 1, capacity - 1, -1))
         self._extra = {}
         self._unread = self._top = 0
@@ -179,6 +181,24 @@ class PacketPool:
     def usage(self) -> int:
         """Packets that are out. NDIS: NdisPacketPoolUsage; PKT-16."""
         return self.capacity - self._top + len(self._extra) if self._open else 0
+
+    @property
+    def protocol_id(self) -> int:
+        """
+        The number of a protocol, 0 to 15, with which the flags of every packet begin; to be set before the first is allocated.
+
+        Raises:
+            ValueError: the number is set too late, or is too large.
+
+        NDIS: NdisSetPacketPoolProtocolId; PKT-13.
+        """
+        return self._protocol_id
+
+    @protocol_id.setter
+    def protocol_id(self, value: int) -> None:
+        if self.allocations or not 0 <= value <= MAX_PROTOCOL_ID:
+            raise ValueError(f"protocol id {value}: 0 to {MAX_PROTOCOL_ID}, before the first packet of pool {self.name} is allocated")
+        self._protocol_id = value
 
     def packets(self) -> tuple[Packet, ...]:
         """Every packet of the pool, to look at; nothing changes hands."""
@@ -331,7 +351,7 @@ class PacketPool:
         packet._oob = None
         packet._info = None
         packet._reserved = None
-        packet._flags = 0
+        packet._flags = self._protocol_id
         packet._status = 0
         packet._length = 0
         self.allocations += 1
@@ -362,8 +382,13 @@ class PacketPool:
     def _overflow(self) -> Packet:
         """Make a packet more than the pool has."""
         index = self._spare.pop()
-        self._extra[index] = Packet(self, index)
-        return self._extra[index]
+        packet: Packet = Packet(self, index)
+        if not cython.compiled:
+            # no slot, no bytes
+            packet._bytes, packet._shared = self._bytes[:0], self._shared[:0]
+            packet._slot_shared = packet._shared
+        self._extra[index] = packet
+        return packet
 
     def _discard(self, packet: Packet) -> None:
         """Give an overflow packet back to the system."""
