@@ -570,7 +570,3 @@ def history_of(packet: Packet) -> str:
         if packet._promised[slot] and BINDING_NAMES[slot]
     ]
     return f"{packet.state.name}, references {packet.references}, views {packet.views}" + "".join(f", {line}" for line in holders)
-
-
-BINDING_NAMES: list[str | None] = [None] * MAX_BINDINGS
-"""Which binding uses which column of every packet's promised/returned pairs."""
