@@ -24,7 +24,9 @@ cdef class Binding:
     cdef public unsigned long long errors
     cdef public unsigned long long violations
     cdef readonly int sends_pending
+    cdef readonly bint opening
     cdef readonly bint closing
+    cdef readonly bint dead
     cdef readonly bint closed
     cdef public bint no_loopback
     cdef Ledger _ledger
@@ -37,11 +39,13 @@ cdef class Binding:
     cdef object _receive
     cdef object _receive_complete
     cdef object _send_complete
-    cdef object _status
+    cdef bint _pended
+    cdef readonly dict _calls
 
     cdef bint _accepts(self, int kind, unsigned long long destination)
     cdef void _show(self, Packet packet)
     cdef void _show_and_copy(self, Packet packet)
     cdef void _end_batch(self)
     cdef object _take_back(self, Packet packet)
+    cdef object _settle(self)
     cdef object _broken_return(self, Packet packet)
