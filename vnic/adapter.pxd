@@ -8,9 +8,9 @@ from vnic.packet cimport Packet
 from vnic.pool cimport PacketPool
 from vnic.send cimport SendPath
 
-cdef int SHORTEST, OWNED, DO_INDICATE, DO_LEND, DO_RECLAIM
+cdef int SHORTEST, OWNED, TRANSFERRING, DO_INDICATE, DO_LEND, DO_RECLAIM, DO_TRANSFER, DO_TRANSFERRED
 cdef int RX_FRAMES, RX_BYTES, RX_DELIVERED, RX_FILTERED, RX_RESOURCES, RX_BATCHES, INDICATED
-cdef int RX_DROPPED_RUNT, RX_DROPPED_TRUNCATED, RX_DROPPED_NO_PACKET, RX_DROPPED_NO_DRIVER, RX_DROPPED_FAULT
+cdef int RX_DROPPED_RUNT, RX_DROPPED_TRUNCATED, RX_DROPPED_NO_PACKET, RX_DROPPED_NO_DRIVER, RX_DROPPED_NO_RECEIVE, RX_DROPPED_FAULT
 
 
 @cython.final
@@ -19,6 +19,8 @@ cdef class Adapter(Lifecycle):
     cdef readonly int mtu
     cdef readonly int low_water
     cdef readonly tuple network_addresses
+    cdef object _transfer_data
+    cdef int _transfers
     cdef bint _reading
     cdef bint _low
     cdef int _indices[256]
@@ -31,3 +33,5 @@ cdef class Adapter(Lifecycle):
     cdef void _end_batch(self)
     cdef int _discard(self, int budget) except? -1
     cdef void _receive_copied(self, Packet packet)
+    cdef int _look_ahead(self, object context, bytes header, bytes lookahead, object packet_size) except? -1
+    cdef bint _end_transfer(self, Packet packet)

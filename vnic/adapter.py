@@ -42,12 +42,16 @@ if cython.compiled:
     from cython.cimports.libc.errno import EINTR, errno
     from cython.cimports.posix.unistd import read as c_read
 
+PENDING = Status.PENDING
 MAX_BUDGET = 256
 SHORTEST = HEADER_SIZE
 OWNED = int(PacketState.OWNED)
 DO_INDICATE = int(Event.INDICATE)
 DO_LEND = int(Event.LEND)
 DO_RECLAIM = int(Event.RECLAIM)
+DO_TRANSFER = int(Event.TRANSFER)
+DO_TRANSFERRED = int(Event.TRANSFERRED)
+TRANSFERRING = int(PacketState.TRANSFERRING)
 RX_FRAMES = COLUMN["rx_frames"]
 RX_BYTES = COLUMN["rx_bytes"]
 RX_DELIVERED = COLUMN["rx_delivered"]
@@ -56,6 +60,7 @@ RX_DROPPED_RUNT = COLUMN["rx_dropped_runt"]
 RX_DROPPED_TRUNCATED = COLUMN["rx_dropped_truncated"]
 RX_DROPPED_NO_PACKET = COLUMN["rx_dropped_no_packet"]
 RX_DROPPED_NO_DRIVER = COLUMN["rx_dropped_no_driver"]
+RX_DROPPED_NO_RECEIVE = COLUMN["rx_dropped_no_receive"]
 RX_DROPPED_FAULT = COLUMN["rx_dropped_fault"]
 RX_RESOURCES = COLUMN["rx_resources"]
 RX_BATCHES = COLUMN["rx_batches"]
@@ -123,6 +128,8 @@ class Adapter(Lifecycle):
         self.mtu = mtu
         self.low_water = min(64, pool.capacity // 8) if low_water is None else low_water
         self.network_addresses = tuple(network_addresses)
+        self._transfer_data = contract.handler(miniport, contract.MiniportDriver, "transfer_data")
+        self._transfers = 0
         self._reading = self._low = False
         if not cython.compiled:
             self._indices = [0] * MAX_BUDGET
@@ -137,6 +144,11 @@ class Adapter(Lifecycle):
     def fd(self) -> int:
         """The descriptor that was attached; -1 before."""
         return self._sends.fd
+
+    @property
+    def report(self) -> Callable[[str, dict[str, Any]], None]:
+        """What broken rules and failing drivers are reported to; an adapter above this one reports to the same."""
+        return self._ledger._report
 
     @property
     def verifier_level(self) -> int:
@@ -235,6 +247,7 @@ class Adapter(Lifecycle):
             self._indicate_batch(count)
         elif taken == 0:
             count = self._discard(budget)
+        self._ledger._thread = 0
         if failure and failure != errors.EAGAIN:
             raise OSError(failure, os.strerror(failure), self.name)
         return count
@@ -400,6 +413,8 @@ class Adapter(Lifecycle):
             if packet._state != OWNED:
                 raise self._ledger._violation(BROKEN[packet.state, Event.INDICATE], None, packet, f"{packet!r} is indicated")
         low: cython.bint = False
+        # an intermediate driver below, or a handler, may have begun an indication on this thread already
+        outer: cython.ulonglong = self._ledger._thread
         self._ledger._thread = get_ident()
         for packet in packets:
             if packet._status:
@@ -410,6 +425,7 @@ class Adapter(Lifecycle):
             packet.time_received = time_ns()
             self._receive(packet)
         self._end_batch()
+        self._ledger._thread = outer
 
     def _receive_copied(self, packet: Packet) -> None:
         """A SUCCESS packet behind a RESOURCES one: delivery is by copy, but by its own status it goes home through return_packet."""
@@ -421,6 +437,121 @@ class Adapter(Lifecycle):
             packet._change(DO_INDICATE)
             self._ledger._counts[INDICATED] += 1
         self._ledger._home(packet, None)
+
+    # lookahead
+
+    def indicate_lookahead(self, context: object, header: object, lookahead: object, packet_size: int) -> None:
+        """
+        Show the beginning of a frame that is in no packet to every binding whose filter accepts it, through its `receive`.
+
+        Nothing is kept: drivers copy, and ask for the rest by `binding.transfer_data`, which the miniport's `transfer_data` answers.
+        A batch of these ends with `indicate_lookahead_complete`.
+
+        Args:
+            context: the miniport's name for the frame.
+            header: the 14 bytes of the Ethernet header.
+            lookahead: the bytes after it, or the first of them.
+            packet_size: bytes of the frame after the header.
+
+        Raises:
+            VnicError: a transfer is pending; it must be completed first.
+            ValueError: the frame has fewer bytes than the lookahead.
+
+        NDIS: NdisMEthIndicateReceive; RX-39 to RX-43, RX-53.
+        """
+        if self._transfers:
+            raise VnicError("a transfer is pending: complete it before the next frame is indicated")
+        header, lookahead = bytes(header), bytes(lookahead)
+        if packet_size < len(lookahead):
+            raise ValueError(f"a lookahead of {len(lookahead)} bytes in a frame of {packet_size}")
+        ledger: Ledger = self._ledger
+        outer: cython.ulonglong = ledger._thread
+        ledger._thread = get_ident()
+        outcome: cython.int = self._look_ahead(context, header, lookahead, packet_size)
+        ledger._thread = outer
+        with cython.critical_section(self):
+            ledger._counts[RX_FRAMES] += 1
+            ledger._counts[RX_BYTES] += len(header) + packet_size
+            ledger._counts[outcome] += 1
+
+    def _look_ahead(self, context: object, header: bytes, lookahead: bytes, packet_size: object) -> cython.int:
+        """Show a frame's beginning; answers the counter that says what became of it."""
+        binding: Binding
+        bindings: list = self._bindings
+        outcome: cython.int = RX_FILTERED
+        if len(header) != HEADER_SIZE:
+            return RX_DROPPED_RUNT
+        if not bindings:
+            return RX_DROPPED_NO_DRIVER
+        destination: cython.ulonglong = int.from_bytes(header[:6], "big")
+        kind: cython.int = self._sends._kind(destination)
+        for binding in bindings:
+            if not binding._accepts(kind, destination):
+                continue
+            if binding._receive is not None:
+                outcome = RX_DELIVERED
+                binding._look_ahead(context, header, lookahead, packet_size)
+            elif outcome != RX_DELIVERED:
+                outcome = RX_DROPPED_NO_RECEIVE
+        return outcome
+
+    def indicate_lookahead_complete(self) -> None:
+        """
+        End a batch: every binding that was shown a frame of it is told by `receive_complete`.
+
+        NDIS: NdisMEthIndicateReceiveComplete; RX-44.
+        """
+        self._end_batch()
+
+    def _transfer(self, binding: Binding, packet: Packet, context: object, offset: int, length: int) -> tuple[Status, int]:
+        """Have the miniport fill a packet of a driver's; what `Binding.transfer_data` does for a frame in no packet."""
+        if self._transfer_data is None:
+            return Status.FAILURE, 0
+        with cython.critical_section(packet):
+            packet._change(DO_TRANSFER)
+            packet._sender = binding
+            binding.transfers_pending += 1
+            self._transfers += 1
+        try:
+            status, moved = self._transfer_data(packet, context, offset, length)
+            status, moved = Status(status), int(moved)
+        except BaseException as error:
+            self._ledger._failed(None, "transfer_data", error)
+            status, moved = Status.FAILURE, 0
+        if status is PENDING:
+            return PENDING, 0
+        if not self._end_transfer(packet):
+            detail = f"transfer_data answered {status.name} after transfer_data_complete"
+            self._ledger._violation(rules.COMPLETED_TWICE, None, packet, detail)
+            return PENDING, 0
+        binding._came_back()
+        return status, moved
+
+    def _end_transfer(self, packet: Packet) -> cython.bint:
+        binding: Binding = packet._sender
+        with cython.critical_section(packet):
+            if not packet._change(DO_TRANSFERRED):
+                return False
+            packet._sender = None
+            binding.transfers_pending -= 1
+            self._transfers -= 1
+        return True
+
+    def transfer_data_complete(self, packet: Packet, status: Status, transferred: int) -> None:
+        """
+        Give a packet back that the miniport was asked to fill, and had answered PENDING.
+
+        Raises:
+            OwnershipError: no transfer into this packet is pending (rule 50).
+
+        NDIS: NdisMTransferDataComplete; RX-51, RX-53.
+        """
+        status = Status(status)
+        binding: Binding = packet._sender
+        if packet._state != TRANSFERRING or not self._end_transfer(packet):
+            raise self._ledger._violation(rules.COMPLETED_TWICE, None, packet, f"a transfer into {packet!r} is completed")
+        self._ask(binding, "transfer_data_complete", packet, Status.FAILURE if status is PENDING else status, transferred)
+        binding._came_back()
 
     # send
 
@@ -480,7 +611,7 @@ class Adapter(Lifecycle):
         values["pool_low_water"] = pool.low_water
         values["pool_owned"] = found[PacketState.OWNED] + found[PacketState.LENT]
         values["pool_indicated"] = found[PacketState.INDICATED]
-        values["pool_sending"] = found[PacketState.SENDING]
+        values["pool_sending"] = found[PacketState.SENDING] + found[PacketState.TRANSFERRING]
         values["pool_quarantined"] = found[PacketState.QUARANTINED]
         return values
 

@@ -215,8 +215,8 @@ class Lifecycle:
         To be called on the data thread, or while there is none.
 
         Returns:
-            SUCCESS; PENDING while `unbind_adapter` is PENDING, or the binding holds packets, or waits for sends below. When that is over
-            the binding closes by itself, and its `close_complete` is called. Ask again as often as you like, or `reclaim` the packets.
+            SUCCESS; PENDING while `unbind_adapter` is PENDING, or the binding holds packets, or waits for some below. When that is over the
+            binding closes by itself, and its `close_complete` is called. Ask again as often as you like, or `reclaim` the packets.
 
         NDIS: ProtocolUnbindAdapter, NdisCloseAdapter; LC-27 to LC-31, AMB-17.
         """
@@ -247,7 +247,7 @@ class Lifecycle:
         """The driver has let go of its handle. What it still owes may come back; with the last of it the binding is gone."""
         over: cython.bint
         with cython.critical_section(binding):
-            over = binding.promised == binding.returned and binding.sends_pending == 0
+            over = not binding._owes()
             binding.dead = True
             binding._pended = pended or not over
         if over:
@@ -289,7 +289,7 @@ class Lifecycle:
         """Forget a binding, once; answers whether this was it. Unless forced, only if nothing of it is out."""
         packet: Packet
         with cython.critical_section(binding):
-            if binding.closed or not (forced or (binding.promised == binding.returned and binding.sends_pending == 0)):
+            if binding.closed or (binding._owes() and not forced):
                 return False
             binding.closing = binding.dead = binding.closed = True
         for packet in self.pool.packets():
@@ -311,8 +311,7 @@ class Lifecycle:
         for binding in self._opened:
             if not (binding.closing or binding.opening or self._low_power or self._sends.halted):
                 (watchers if binding._filter & ALL_LOCAL else others).append(binding)
-        self._bindings = watchers + others
-        self._sends.watchers = watchers
+        self._bindings = self._sends.bindings = watchers + others
         self._sync()
 
     def _sync(self) -> None:
