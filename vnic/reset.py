@@ -37,12 +37,13 @@ class Attributes(IntFlag):
     IGNORE_PACKET_TIMEOUT = 0x01
     IGNORE_REQUEST_TIMEOUT = 0x02
     BUS_MASTER = 0x08
-    INTERMEDIATE = 0x10
+    INTERMEDIATE_DRIVER = 0x10
     DESERIALIZE = 0x20
     NO_HALT_ON_SUSPEND = 0x40
     SURPRISE_REMOVE_OK = 0x80
     NOT_CO_NDIS = 0x100
     USES_SAFE_BUFFER_APIS = 0x200
+    MINIPORT_PADS_SHORT_PACKETS = 0x800
 
 
 class Resetter:
@@ -138,8 +139,8 @@ class Resetter:
             self._timer.set_periodic(self._seconds * 1000)
 
     def stop(self) -> None:
-        """End all timers of the adapter."""
-        self.timers.stop_all()
+        """Ask no more."""
+        self._timer.cancel()
 
     def check_for_hang(self) -> bool:
         """What `Adapter.check_for_hang` does; there it is documented."""
