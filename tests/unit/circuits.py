@@ -51,7 +51,7 @@ class Client(CoProtocolDriver):
         answer = self.answer(vc, packet) if callable(self.answer) else self.answer
         if packet.status is Status.SUCCESS and type(answer) is int and 0 < answer < 10:
             self.kept += [(vc, packet)] * answer
-        return answer  # type: ignore[no-any-return]
+        return answer
 
     def receive_complete(self) -> None:
         self.batches += 1

@@ -9,7 +9,7 @@ import threading
 from typing import Any
 
 import pytest
-from unit.circuits import Circuit, Client, CoMiniport
+from unit.circuits import Circuit, Client
 from unit.wire import Bench, Driver, frame, violation
 
 from vnic import MAX_BINDINGS, PacketPool, PacketState, Status, VnicError
@@ -91,13 +91,9 @@ def test_a_handler_of_the_miniport_that_raises_is_reported_and_taken_for_a_failu
 
 def test_when_no_binding_is_free_there_is_no_connection_and_the_miniport_is_told() -> None:
     with Circuit() as circuit:
-        made = []
-        for _ in range(MAX_BINDINGS):
-            status, vc = VirtualConnection.create(circuit.binding)
-            if vc is None:
-                break
-            made.append(vc)
-        assert (status, vc) == (Status.VC_NOT_AVAILABLE, None)
+        found = [VirtualConnection.create(circuit.binding) for _ in range(MAX_BINDINGS)]
+        made = [vc for _, vc in found if vc is not None]
+        assert found[-1] == (Status.VC_NOT_AVAILABLE, None)
         assert circuit.miniport.calls[-2:] == [("create", None), ("delete", None)]
         assert made
         assert [vc.delete() for vc in made] == [SUCCESS] * len(made)
@@ -172,7 +168,7 @@ def test_a_packet_that_is_shown_goes_home_with_its_last_return(answer: int) -> N
 
 
 def test_a_packet_with_status_resources_comes_to_the_same_handler_and_cannot_be_kept() -> None:
-    with Circuit(Client(lambda vc, packet: 0)) as circuit:
+    with Circuit(Client(0)) as circuit:
         vc = circuit.active()
         packet = circuit.received(vc, 1, RESOURCES)
         vc.indicate([packet])
