@@ -37,7 +37,7 @@ LOOKAHEAD = "a miniport indicates whole packets; lookahead with a later transfer
 SERIALIZED = "the serialized model is not there yet"
 RESET = "there is no reset yet"
 IM = "there are no intermediate drivers yet"
-CONDIS = "there is no connection-oriented NDIS yet"
+CALLS = "there are no address families, SAPs and calls: a virtual connection is made and activated by the driver that uses it"
 TDI = "there are no clients above a protocol yet"
 C_ONLY = "a matter of C: "
 
@@ -259,12 +259,32 @@ NAMES: tuple[Name, ...] = (
     Name("NdisIMCopySendPerPacketInfo", "im", absent=IM),
     Name("NdisIMCopySendCompletePerPacketInfo", "im", absent=IM),
     Name("TdiReturnChainedReceives", "tdi", absent=TDI),
-    Name("NdisCoSendPackets", "condis", absent=CONDIS),
-    Name("ProtocolCoSendComplete", "handler", absent=CONDIS),
-    Name("NdisMCoSendComplete", "condis", absent=CONDIS),
-    Name("NdisMCoIndicateReceivePacket", "condis", absent=CONDIS),
-    Name("NdisMCoReceiveComplete", "condis", absent=CONDIS),
-    Name("NdisMCm*", "condis", absent=CONDIS),
+    Name("NdisCoCreateVc", "condis", "vc.VirtualConnection.create"),
+    Name("NdisCoDeleteVc", "condis", "vc.VirtualConnection.delete"),
+    Name("NdisCmActivateVc", "condis", "vc.VirtualConnection.activate"),
+    Name("NdisCmDeactivateVc", "condis", "vc.VirtualConnection.deactivate"),
+    Name("NdisCoSendPackets", "condis", "vc.VirtualConnection.send_packets"),
+    Name("NdisCoRequest", "condis", "vc.VirtualConnection.request"),
+    Name("NdisMCoSendComplete", "condis", "vc.VirtualConnection.send_complete"),
+    Name("NdisMCoIndicateReceivePacket", "condis", "vc.VirtualConnection.indicate"),
+    Name("NdisMCoReceiveComplete", "condis", "condis.receive_complete"),
+    Name("NdisMCoActivateVcComplete", "condis", "vc.VirtualConnection.activate_complete"),
+    Name("NdisMCoDeactivateVcComplete", "condis", "vc.VirtualConnection.deactivate_complete"),
+    Name("NdisMCoIndicateStatus", "condis", absent=STATUS),
+    Name("ProtocolCoReceivePacket", "handler", "condis.CoProtocolDriver.co_receive_packet"),
+    Name("ProtocolCoSendComplete", "handler", "condis.CoProtocolDriver.co_send_complete"),
+    Name("ProtocolCoStatus", "handler", "condis.CoProtocolDriver.co_status"),
+    Name("ProtocolCmActivateVcComplete", "handler", "condis.CoProtocolDriver.co_activate_vc_complete"),
+    Name("ProtocolCmDeactivateVcComplete", "handler", "condis.CoProtocolDriver.co_deactivate_vc_complete"),
+    Name("MiniportCoCreateVc", "handler", "condis.CoMiniportDriver.co_create_vc"),
+    Name("MiniportCoActivateVc", "handler", "condis.CoMiniportDriver.co_activate_vc"),
+    Name("MiniportCoSendPackets", "handler", "condis.CoMiniportDriver.co_send_packets"),
+    Name("MiniportCoDeactivateVc", "handler", "condis.CoMiniportDriver.co_deactivate_vc"),
+    Name("MiniportCoDeleteVc", "handler", "condis.CoMiniportDriver.co_delete_vc"),
+    Name("MiniportCoRequest", "handler", absent="a question about a VC is answered by the library"),
+    Name("NdisCl*", "condis", absent=CALLS),
+    Name("NdisCm*", "condis", absent=CALLS + "; but for NdisCmActivateVc and NdisCmDeactivateVc"),
+    Name("NdisMCm*", "condis", absent=CALLS),
     Name("NDIS_HANDLE", "type", absent=C_ONLY + "a handle is the object itself"),
     Name("NdisAllocateNetBufferListPool", "type", absent="of NDIS 6"),
 )

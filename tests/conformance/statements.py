@@ -29,7 +29,6 @@ BACKGROUND = "documentation: background, nothing to show"
 LATER = "benchmark: measured, never asserted in an ordinary test"
 NO_IM = "not yet: there are no intermediate drivers"
 NO_TDI = "not yet: there are no clients above a protocol"
-NO_CONDIS = "not yet: there is no connection-oriented NDIS"
 
 STATEMENTS: tuple[Statement, ...] = (
     Statement("S000-01", "the call releases a packet of the driver's own"),
@@ -139,9 +138,9 @@ STATEMENTS: tuple[Statement, ...] = (
     Statement("S004-05", "then the packet can be sent again"),
     Statement("S004-06", "or take a copy of received data"),
     Statement("S004-07", "with NdisSendPackets too"),
-    Statement("S004-08", "with NdisCoSendPackets too", NO_CONDIS),
+    Statement("S004-08", "with NdisCoSendPackets too"),
     Statement("S004-09", "NdisSendPackets completes by one ProtocolSendComplete for each packet"),
-    Statement("S004-10", "NdisCoSendPackets by one ProtocolCoSendComplete for each", NO_CONDIS),
+    Statement("S004-10", "NdisCoSendPackets by one ProtocolCoSendComplete for each"),
     Statement("S004-11", "reusing packets and buffers is cheaper for sends", LATER),
     Statement("S004-12", "and for transfers of data", LATER),
     Statement("S004-13", "keeping buffers for reuse is usually faster than freeing them", LATER),

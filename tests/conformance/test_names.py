@@ -196,6 +196,17 @@ NdisSendPackets(NdisBindingHandle, PacketArray, NumberOfPackets)
 NdisCancelSendPackets(NdisBindingHandle, CancelId)
 NdisRequest(NdisBindingHandle, NdisRequest)
 NdisMSendComplete(MiniportAdapterHandle, Packet, Status)
+NdisCoCreateVc(NdisBindingHandle, NdisAfHandle, ProtocolVcContext)
+NdisCmActivateVc(NdisVcHandle, CallParameters)
+NdisCmDeactivateVc(NdisVcHandle)
+NdisCoDeleteVc(NdisVcHandle)
+NdisCoSendPackets(NdisVcHandle, PacketArray, NumberOfPackets)
+NdisMCoSendComplete(Status, NdisVcHandle, Packet)
+NdisMCoIndicateReceivePacket(NdisVcHandle, PacketArray, NumberOfPackets)
+NdisMCoReceiveComplete(MiniportAdapterHandle)
+NdisMCoActivateVcComplete(Status, NdisVcHandle, CallParameters)
+NdisMCoDeactivateVcComplete(Status, NdisVcHandle)
+NdisCoRequest(NdisBindingHandle, NdisAfHandle, NdisVcHandle, NdisPartyHandle, NdisRequest)
 """
 """The C forms, without what comes out."""
 
