@@ -21,6 +21,7 @@ from collections.abc import Iterable
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from vnic.driver import handler
 from vnic.status import ContractViolation, OwnershipError, Status
 from vnic.verifier import rules
 
@@ -55,7 +56,7 @@ class Client:
 
         NDIS: ClientEventChainedReceive, ClientEventChainedReceiveDatagram; TDI-01, TDI-02.
         """
-        return self.receive(bytes(tsdu.data[offset : offset + length]), source)
+        return Status.NOT_ACCEPTED
 
     def receive(self, data: bytes, source: Any) -> Status:
         """
@@ -95,6 +96,7 @@ class Endpoint:
         self.address = address
         self.held = 0
         self.closed = False
+        self._chained = handler(client, Client, "chained_receive")
         self._posted: deque[memoryview] = deque()
 
     def post(self, buffer: bytearray | memoryview) -> None:
@@ -193,8 +195,8 @@ class Upcalls:
                 if not self._backlog:
                     return
                 endpoints, data, source = self._backlog.popleft()
-            taken = [self._hand(endpoint, data, source) for endpoint in endpoints if not endpoint.closed]
-            self._count(any(taken))
+            answers = [self._hand(endpoint, data, source) for endpoint in endpoints if not endpoint.closed]
+            self._count(Status.SUCCESS in answers)
 
     def close(self, endpoints: Iterable[Endpoint]) -> None:
         """Tell clients to return what they keep; what they do not return stays owed by the binding, which cannot close then."""
@@ -209,16 +211,15 @@ class Upcalls:
             self._leave()
 
     def _show(self, endpoint: Endpoint, packet: Packet, offset: int, length: int, source: Any) -> Status:
-        buffer = endpoint._take_posted()
-        if buffer is not None:
-            return self._fill(endpoint, buffer, bytes(packet.data[offset : offset + length]), source)
+        if endpoint._chained is None or endpoint._posted:
+            return self._hand(endpoint, bytes(packet.data[offset : offset + length]), source)
         with _lock:
             # before the call: a client, or its thread, may return the packet before it has answered
             self._kept.setdefault(packet, []).append(endpoint)
             endpoint.held += 1
         answer: object = Status.NOT_ACCEPTED
         try:
-            answer = endpoint.client.chained_receive(packet, offset, length, source)
+            answer = endpoint._chained(packet, offset, length, source)
         except BaseException as error:
             self._failed(endpoint.client, "chained_receive", error)
         if answer is Status.PENDING:
@@ -230,24 +231,19 @@ class Upcalls:
             return Status.PENDING
         return self._known(endpoint, answer)
 
-    def _hand(self, endpoint: Endpoint, data: bytes, source: Any) -> bool:
-        buffer = endpoint._take_posted()
-        if buffer is not None:
-            return self._fill(endpoint, buffer, data, source) is Status.SUCCESS
+    def _hand(self, endpoint: Endpoint, data: bytes, source: Any) -> Status:
+        """Give a copy to a client: into its posted buffer, if there is one."""
+        client, buffer = endpoint.client, endpoint._take_posted()
         try:
-            return self._known(endpoint, endpoint.client.receive(data, source)) is Status.SUCCESS
+            if buffer is None:
+                return self._known(endpoint, client.receive(data, source))
+            size = min(len(data), len(buffer))
+            buffer[:size] = data[:size]
+            client.received(buffer, len(data), source)
+            return Status.SUCCESS
         except BaseException as error:
-            self._failed(endpoint.client, "receive", error)
-            return False
-
-    def _fill(self, endpoint: Endpoint, buffer: memoryview, data: bytes, source: Any) -> Status:
-        size = min(len(data), len(buffer))
-        buffer[:size] = data[:size]
-        try:
-            endpoint.client.received(buffer, len(data), source)
-        except BaseException as error:
-            self._failed(endpoint.client, "received", error)
-        return Status.SUCCESS
+            self._failed(client, "receive" if buffer is None else "received", error)
+            return Status.NOT_ACCEPTED
 
     def _known(self, endpoint: Endpoint, answer: object) -> Status:
         if answer is Status.SUCCESS or answer is Status.NOT_ACCEPTED:
