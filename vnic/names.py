@@ -38,7 +38,6 @@ SERIALIZED = "the serialized model is not there yet"
 RESET = "there is no reset yet"
 IM = "there are no intermediate drivers yet"
 CONDIS = "there is no connection-oriented NDIS yet"
-TDI = "there are no clients above a protocol yet"
 C_ONLY = "a matter of C: "
 
 NAMES: tuple[Name, ...] = (
@@ -258,7 +257,14 @@ NAMES: tuple[Name, ...] = (
     Name("NdisIMNotifyPnPEvent", "im", absent=IM),
     Name("NdisIMCopySendPerPacketInfo", "im", absent=IM),
     Name("NdisIMCopySendCompletePerPacketInfo", "im", absent=IM),
-    Name("TdiReturnChainedReceives", "tdi", absent=TDI),
+    Name("TdiReturnChainedReceives", "tdi", "tdi.return_chained_receives"),
+    Name("TDI_SUCCESS", "tdi", "status.Status.SUCCESS"),
+    Name("TDI_PENDING", "tdi", "status.Status.PENDING"),
+    Name("TDI_NOT_ACCEPTED", "tdi", "status.Status.NOT_ACCEPTED"),
+    Name("ClientEventChainedReceive", "handler", "tdi.Client.chained_receive"),
+    Name("ClientEventChainedReceiveDatagram", "handler", "tdi.Client.chained_receive"),
+    Name("ClientEventReceive", "handler", "tdi.Client.receive"),
+    Name("ClientEventReceiveDatagram", "handler", "tdi.Client.receive"),
     Name("NdisCoSendPackets", "condis", absent=CONDIS),
     Name("ProtocolCoSendComplete", "handler", absent=CONDIS),
     Name("NdisMCoSendComplete", "condis", absent=CONDIS),

@@ -13,11 +13,19 @@ from unit.wire import Bench, Driver, Miniport, frame, violation
 
 from vnic import Packet, PacketFilter, PacketState, ProtocolDriver, Status
 from vnic.locks import Irql, at_irql
-from vnic.ndis import NDIS_SET_PACKET_STATUS, NDIS_STATUS_RESOURCES, NdisMIndicateReceivePacket, TdiReturnChainedReceives
+from vnic.ndis import (
+    NDIS_SET_PACKET_STATUS,
+    NDIS_STATUS_RESOURCES,
+    TDI_NOT_ACCEPTED,
+    TDI_PENDING,
+    TDI_SUCCESS,
+    NdisMIndicateReceivePacket,
+    TdiReturnChainedReceives,
+)
 from vnic.tdi import Client, Endpoint, Upcalls
 
 HEADER = 14
-KEEP, TAKE, REFUSE = Status.PENDING, Status.SUCCESS, Status.NOT_ACCEPTED
+KEEP, TAKE, REFUSE = TDI_PENDING, TDI_SUCCESS, TDI_NOT_ACCEPTED
 
 
 class Transport(ProtocolDriver):
