@@ -15,14 +15,14 @@ from vnic import Packet, Status
 from vnic.tdi import Client
 
 PORT = 4242
-BEHIND = 40
 
 
 class Keeper(Client):
-    """Keep every datagram; a thread answers with its checksum and returns it, `BEHIND` datagrams late."""
+    """Keep every datagram; a thread answers with its checksum and returns it, some datagrams late."""
 
-    def __init__(self, udp: Udp) -> None:
+    def __init__(self, udp: Udp, behind: int) -> None:
         self.udp = udp
+        self.behind = behind
         self.kept: deque[tuple[Packet, int, int, Source]] = deque()
         self.changed = Condition()
         self.ending = False
@@ -51,7 +51,7 @@ class Keeper(Client):
             with packet.data[offset : offset + length] as data:
                 self.answer(data, source)
             late.append(packet)
-            if len(late) > BEHIND:
+            if len(late) > self.behind:
                 self.return_chained([late.popleft()])
         self.return_chained(late)
 
@@ -84,10 +84,10 @@ class Bad(Client):
 class Programs(Udp):
     """UDP with these clients; its counters are written beside this file's copy when it ends."""
 
-    def __init__(self, *, report: Path, leak: bool = False) -> None:
+    def __init__(self, *, report: Path, behind: int = 40, leak: bool = False) -> None:
         super().__init__(echo=7, discard=9)
         self.report = report
-        self.keeper = Keeper(self)
+        self.keeper = Keeper(self, behind)
         self.open(PORT, self.keeper)
         self.open(PORT + 1, Leaker() if leak else Bad())
 

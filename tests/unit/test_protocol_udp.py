@@ -154,6 +154,15 @@ def test_while_packets_are_low_clients_get_copies(make_wire: Callable[..., Wire]
     sums(udp)
 
 
+def test_a_datagram_of_which_only_the_beginning_is_shown_is_refused(wire: Wire, udp: Udp, reader: Reader) -> None:
+    wire.adapter.indicate_lookahead(object(), datagram()[:14], datagram()[14:40], len(datagram()) - 14)
+    wire.adapter.indicate_lookahead_complete()
+    assert (reader.copied, udp.dropped["partial"]) == ([], 1)
+    wire.adapter.indicate_lookahead(object(), datagram()[:14], datagram()[14:], len(datagram()) - 14)
+    wire.adapter.indicate_lookahead_complete()
+    assert reader.copied == [(b"hello", FROM_PEER)]
+
+
 def test_a_closed_port_is_closed(wire: Wire, udp: Udp, reader: Reader) -> None:
     second = Reader()
     endpoint = udp.open(PORT, second)
