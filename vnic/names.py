@@ -39,6 +39,7 @@ RESET = "there is no reset yet"
 IM = "there are no intermediate drivers yet"
 CALLS = "there are no address families, SAPs and calls: a virtual connection is made and activated by the driver that uses it"
 TDI = "there are no clients above a protocol yet"
+CONDIS = "there is no connection-oriented NDIS yet"
 C_ONLY = "a matter of C: "
 
 NAMES: tuple[Name, ...] = (
@@ -285,6 +286,20 @@ NAMES: tuple[Name, ...] = (
     Name("NdisCl*", "condis", absent=CALLS),
     Name("NdisCm*", "condis", absent=CALLS + "; but for NdisCmActivateVc and NdisCmDeactivateVc"),
     Name("NdisMCm*", "condis", absent=CALLS),
+    Name("TdiReturnChainedReceives", "tdi", "tdi.return_chained_receives"),
+    Name("TDI_SUCCESS", "tdi", "status.Status.SUCCESS"),
+    Name("TDI_PENDING", "tdi", "status.Status.PENDING"),
+    Name("TDI_NOT_ACCEPTED", "tdi", "status.Status.NOT_ACCEPTED"),
+    Name("ClientEventChainedReceive", "handler", "tdi.Client.chained_receive"),
+    Name("ClientEventChainedReceiveDatagram", "handler", "tdi.Client.chained_receive"),
+    Name("ClientEventReceive", "handler", "tdi.Client.receive"),
+    Name("ClientEventReceiveDatagram", "handler", "tdi.Client.receive"),
+    Name("NdisCoSendPackets", "condis", absent=CONDIS),
+    Name("ProtocolCoSendComplete", "handler", absent=CONDIS),
+    Name("NdisMCoSendComplete", "condis", absent=CONDIS),
+    Name("NdisMCoIndicateReceivePacket", "condis", absent=CONDIS),
+    Name("NdisMCoReceiveComplete", "condis", absent=CONDIS),
+    Name("NdisMCm*", "condis", absent=CONDIS),
     Name("NDIS_HANDLE", "type", absent=C_ONLY + "a handle is the object itself"),
     Name("NdisAllocateNetBufferListPool", "type", absent="of NDIS 6"),
 )

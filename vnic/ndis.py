@@ -24,4 +24,5 @@ from vnic.ndis5.packets import *
 from vnic.ndis5.receive import *
 from vnic.ndis5.requests import *
 from vnic.ndis5.send import *
+from vnic.ndis5.tdi import *
 from vnic.ndis5.time import *

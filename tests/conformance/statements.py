@@ -28,7 +28,6 @@ class Statement(NamedTuple):
 BACKGROUND = "documentation: background, nothing to show"
 LATER = "benchmark: measured, never asserted in an ordinary test"
 NO_IM = "not yet: there are no intermediate drivers"
-NO_TDI = "not yet: there are no clients above a protocol"
 
 STATEMENTS: tuple[Statement, ...] = (
     Statement("S000-01", "the call releases a packet of the driver's own"),
@@ -116,15 +115,15 @@ STATEMENTS: tuple[Statement, ...] = (
     Statement("S003-09", "then it makes every binding be called through ProtocolReceive"),
     Statement("S003-10", "with one packet at a time"),
     Statement("S003-11", "until it has its packets again"),
-    Statement("S003-12", "ProtocolReceive delivers to clients only from ProtocolReceiveComplete on", NO_TDI),
-    Statement("S003-13", "ProtocolReceivePacket may deliver to clients at once", NO_TDI),
+    Statement("S003-12", "ProtocolReceive delivers to clients only from ProtocolReceiveComplete on"),
+    Statement("S003-13", "ProtocolReceivePacket may deliver to clients at once"),
     Statement("S003-14", "because the protocol decides how long it keeps the packet"),
-    Statement("S003-15", "it may mark the range of interest to a client", NO_TDI),
-    Statement("S003-16", "and forward the same descriptor to several clients", NO_TDI),
+    Statement("S003-15", "it may mark the range of interest to a client"),
+    Statement("S003-16", "and forward the same descriptor to several clients"),
     Statement("S003-17", "ProtocolReceivePacket answers a count of references"),
     Statement("S003-18", "whoever answers more than 0 must return the packet"),
     Statement("S003-19", "after as many returns as were promised the miniport has it"),
-    Statement("S003-20", "packets that clients keep are returned by the clients", NO_TDI),
+    Statement("S003-20", "packets that clients keep are returned by the clients"),
     Statement("S003-21", "the library keeps the count, not the protocol"),
     Statement("S003-22", "the count begins with the answers"),
     Statement("S003-23", "at zero MiniportReturnPacket is called with the packet"),
