@@ -236,6 +236,7 @@ NAMES: tuple[Name, ...] = (
     Name("NdisMDeregisterDevice", "lifecycle", absent=LIFE),
     Name("NdisMGetDeviceProperty", "lifecycle", absent=LIFE),
     Name("NdisMRemoveMiniport", "lifecycle", absent=LIFE),
+    Name("NdisQueryPendingIOCount", "lifecycle", absent="there are no power states yet, and nothing else waits for that count"),
     Name("ProtocolBindAdapter", "handler", "driver.ProtocolDriver.bind_adapter"),
     Name("ProtocolUnbindAdapter", "handler", "driver.ProtocolDriver.unbind_adapter"),
     Name("MiniportInitialize", "handler", absent=LIFE),

@@ -135,7 +135,6 @@ def test_every_block_of_python_runs_and_its_drivers_break_no_rule(text: str, low
     assert drivers
     wire = make_wire(packets=64, low_water=64 if low else 0)
     for driver in drivers:
-        assert issubclass(driver, ProtocolDriver)
         # one with connections is bound by the edge below it
         if not issubclass(driver, CoProtocolDriver):
             wire.open(driver())
