@@ -138,9 +138,10 @@ def number_of(text: str) -> int:
     Raises:
         ValueError: it is none.
     """
-    number = int(text) if text.strip().isdecimal() else 0
+    text = text.strip()
+    number = int(text) if text.isdecimal() and len(text) < 5 else 0
     if not 1 <= number <= LARGEST_VLAN:
-        raise ValueError(f"vlan {text.strip()!r} is no number from 1 to {LARGEST_VLAN}")
+        raise ValueError(f"vlan {text[:20]!r} is no number from 1 to {LARGEST_VLAN}")
     return number
 
 
