@@ -24,7 +24,7 @@ from vnic.request import Request, RequestKind
 
 
 def original(packet: Packet) -> Packet:
-    return packet.info[Info.ORIGINAL_PACKET]  # type: ignore[no-any-return]
+    return packet.info[Info.ORIGINAL_PACKET]
 
 
 @pytest.fixture(params=[1, 2, 3], ids=["one", "two", "three"])
