@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from vnic.driver import MiniportDriver, ProtocolDriver
     from vnic.oids import NicValues
     from vnic.requests import RequestQueue
+    from vnic.serialized import Serialized
 else:
     from vnic import _cython as cython
 
@@ -50,6 +51,7 @@ DO_RECLAIM = int(Event.RECLAIM)
 DO_TRANSFER = int(Event.TRANSFER)
 DO_TRANSFERRED = int(Event.TRANSFERRED)
 TRANSFERRING = int(PacketState.TRANSFERRING)
+KEPT = int(Status.PENDING)
 ALL_LOCAL = int(PacketFilter.ALL_LOCAL)
 RX_FRAMES = COLUMN["rx_frames"]
 RX_BYTES = COLUMN["rx_bytes"]
@@ -85,6 +87,8 @@ class Adapter:
             at most 64.
         send_queue: sends that may wait for room below, in order.
         network_addresses: what `binding.network_addresses` answers.
+        serialized: one handler of the miniport runs at a time, sends are queued for it, and `indicate` tells by `packet.status` whether
+            a packet is the miniport's again; see `vnic/serialized.py`.
         verifier_level: 0 refuses and counts broken rules, 1 also reports them, with the packet's history; it may be changed later.
         nic: what the adapter answers to queries and does not know of itself, as its link speed.
         report: called, on the thread where it happened, with "violation" or "driver_error" and its facts: `binding` (None: the
@@ -102,6 +106,7 @@ class Adapter:
         low_water: int | None = None,
         send_queue: int = 1024,
         network_addresses: Sequence[str] = (),
+        serialized: bool = False,
         verifier_level: int = 1,
         nic: NicValues | None = None,
         report: Callable[[str, dict[str, Any]], None] | None = None,
@@ -125,6 +130,7 @@ class Adapter:
         self._ledger = Ledger(report or report_to_logging, contract.handler(miniport, contract.MiniportDriver, "return_packet"))
         self._ledger._level = verifier_level
         self._sends = SendPath(self._ledger, miniport, mtu, send_queue)
+        self._serial = self._serialize(miniport) if serialized else None
         self._transfer_data = contract.handler(miniport, contract.MiniportDriver, "transfer_data")
         self._transfers = 0
         self._nic = nic
@@ -162,6 +168,11 @@ class Adapter:
     def halted(self) -> bool:
         """Whether the adapter has stopped."""
         return self._sends.halted
+
+    @property
+    def serialized(self) -> bool:
+        """Whether one handler of the miniport runs at a time."""
+        return self._serial is not None
 
     @property
     def report(self) -> Callable[[str, dict[str, Any]], None]:
@@ -357,6 +368,9 @@ class Adapter:
             raise VnicError("receive_batch is running already: one thread reads an adapter")
         self._reading = True
         try:
+            if self._serial is not None:
+                with self._serial.gate.held():
+                    return self._read_and_indicate(max(1, min(budget, MAX_BUDGET)))
             return self._read_and_indicate(max(1, min(budget, MAX_BUDGET)))
         finally:
             self._reading = False
@@ -428,8 +442,7 @@ class Adapter:
                 packet.time_received = now
                 low = low or pool._top + (count - position) <= self.low_water
                 packet._status = low
-                self._receive(packet)
-                if low:
+                if self._receive(packet):
                     with cython.critical_section(pool):
                         pool._put_back(packet)
                 done = position + 1
@@ -464,8 +477,12 @@ class Adapter:
         elif packet.references == 0:
             self._ledger._home(packet, None)
 
-    def _receive(self, packet: Packet) -> None:
-        """Show one OWNED packet to every binding that accepts it; account for its frame; take the library's guard off."""
+    def _receive(self, packet: Packet) -> cython.bint:
+        """
+        Show one OWNED packet to every binding that accepts it; account for its frame; take the library's guard off.
+
+        Answers whether it is the miniport's again already: it was lent, or the miniport is serialized and nobody keeps it.
+        """
         ledger: Ledger = self._ledger
         bindings: list = self._bindings
         binding: Binding
@@ -488,7 +505,7 @@ class Adapter:
         if not legal:
             # a handler has freed or sent it since the whole array was looked at
             ledger._violation(rules.INDICATED_IN_USE, None, packet, f"{packet!r} is indicated")
-            return
+            return False
         if length < SHORTEST:
             outcome = RX_DROPPED_RUNT
         elif length >= packet._slot_size and packet._chain is None:
@@ -512,12 +529,19 @@ class Adapter:
             ledger._counts[outcome] += 1
             packet.references -= 1
             last = packet.references == 0
+            if self._serial is not None:
+                # what a serialized miniport reads when the call has returned
+                packet._status = 0 if lent or last else KEPT
         if lent:
             packet._change(DO_RECLAIM)
             if outcome == RX_DELIVERED:
                 ledger._counts[RX_RESOURCES] += 1
-        elif last:
+            return True
+        if last and self._serial is not None:
+            return ledger._reclaimed(packet, None)
+        if last:
             ledger._home(packet, None)
+        return False
 
     def _end_batch(self) -> None:
         binding: Binding
@@ -553,7 +577,8 @@ class Adapter:
         Show packets to every binding whose filter accepts them. The caller must own them and have set `status` on each.
 
         A SUCCESS packet comes back through the miniport's `return_packet`, possibly before this returns. A RESOURCES packet is
-        the caller's own again when this returns; every packet after one is shown like it.
+        the caller's own again when this returns; every packet after one is shown like it. To a serialized miniport each packet
+        says so itself when this returns: its status is PENDING if it comes back later, SUCCESS if it has.
 
         Raises:
             OwnershipError: a packet is not the caller's to indicate (rule 17); none of them is shown then.
@@ -570,6 +595,14 @@ class Adapter:
                 raise ValueError(f"{packet!r} is not from the adapter's pool {self.pool.name}")
             if packet._state != OWNED:
                 raise self._ledger._violation(BROKEN[packet.state, Event.INDICATE], None, packet, f"{packet!r} is indicated")
+        if self._serial is None:
+            self._indicate(packets)
+            return
+        with self._serial.gate.held():
+            self._indicate(packets)
+
+    def _indicate(self, packets: list) -> None:
+        packet: Packet
         low: cython.bint = False
         # an intermediate driver below, or a handler, may have begun an indication on this thread already
         outer: cython.ulonglong = self._ledger._thread
@@ -591,6 +624,8 @@ class Adapter:
         packet.time_received = time_ns()
         self._receive(packet)
         packet._status = 0
+        if self._serial is not None:
+            return
         with cython.critical_section(packet):
             packet._change(DO_INDICATE)
             self._ledger._counts[INDICATED] += 1
@@ -727,6 +762,29 @@ class Adapter:
         NDIS: NdisMSendComplete; TX-21, TX-22.
         """
         self._sends.complete(packet, status)
+
+    def send_resources_available(self) -> None:
+        """
+        A serialized miniport that has answered RESOURCES can take sends again: those that wait are shown to it, in order.
+
+        NDIS: NdisMSendResourcesAvailable; TX-25.
+        """
+        if self._serial is None:
+            self._ledger._violation(rules.RESOURCES_FROM_DESERIALIZED, None, None, "send_resources_available is called")
+        else:
+            self._serial.resources_available()
+
+    def _serialize(self, miniport: MiniportDriver) -> Serialized:
+        """Put a gate around the miniport's handlers."""
+        from vnic.serialized import Serialized
+
+        returns = self._ledger._reclaim
+        serial = Serialized(self._sends, self._ledger, returns)
+        if self._sends._below is not None or self._sends._below_many is not None:
+            self._sends._serial = serial
+        if returns is not None:
+            self._ledger._reclaim = serial.return_packet
+        return serial
 
     def cancel_sends(self, binding: Binding, cancel_id: object) -> int:
         """

@@ -355,20 +355,32 @@ class Binding:
             self._ledger._failed(self, "receive_packet", error)
             answer = 0
         count = counted(answer)
+        early: cython.int = 0
+        kept: cython.int
+        with cython.critical_section(packet):
+            # what is returned from here on is counted against the answer; what was before, by a driver that may, is known now
+            packet._asked = -1
+            if self.early_returns and packet._promises:
+                early = packet._returned[self.slot]
+            kept = max(count, early)
+            if kept > 0 and not self.closed:
+                packet._promises = True
+                packet._promised[self.slot] = kept
+                packet.references += kept - early
+                self.promised += kept
+                self.returned += early
         if count < 0:
             self._ledger._violation(rules.ILLEGAL_ANSWER, self, packet, f"receive_packet answered {shown(answer)}")
-            count = 0
-        if count and self.closed:
+        elif count < early:
+            self._ledger._violation(rules.DOUBLE_RETURN, self, packet, f"it answered {count} and has returned {early}")
+        if kept > 0 and self.closed:
             self._ledger._violation(rules.CLOSED_BINDING, self, packet, "it closed its binding and then kept a packet")
-        elif count or packet._returned[self.slot]:
-            self._promise(packet, count)
-        elif packet.views > views and packet.references == 1:
+        elif kept <= 0 and packet.views > views and packet.references == 1:
             packet._told = packet.views
             self._ledger._violation(rules.RETAIN_UNDECLARED, self, packet, f"it answered 0 and keeps {packet.views - views} views")
-        elif packet.views > views:
+        elif kept <= 0 and packet.views > views:
             # it may have been a holder on another thread: wait whether the view outlives the packet's last return
             packet._suspect = self
-        packet._asked = -1
 
     def _look(self, context: object, packet: object, header: object, lookahead: object, size: object) -> None:
         """Call `receive` with views that are closed when it returns, whatever it does."""
@@ -399,21 +411,6 @@ class Binding:
             if look.context is context:
                 return look
         raise self._ledger._violation(rules.LOOKAHEAD_OVER, self, None, f"a frame is {what} that receive is not being shown")
-
-    def _promise(self, packet: Packet, count: cython.int) -> None:
-        """Write a promise down, and set the returns that came before it against it."""
-        early: cython.int
-        with cython.critical_section(packet):
-            early = packet._returned[self.slot]
-            packet._promises = True
-            packet._promised[self.slot] = max(count, early)
-            packet.references += max(count, early) - early
-            self.promised += max(count, early)
-            self.returned += early
-            # in here: a return by another thread is an early one, or one that finds the promise, and nothing between
-            packet._asked = -1
-        if count < early:
-            self._ledger._violation(rules.DOUBLE_RETURN, self, packet, f"it answered {count} and has returned {early}")
 
     def _show_and_copy(self, packet: Packet) -> None:
         """Show a packet that the driver may not keep: through `receive` if it has that, else through `receive_packet`."""

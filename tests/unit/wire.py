@@ -152,7 +152,14 @@ class Bench:
     """
 
     def __init__(
-        self, *, packets: int = 8, mtu: int = 1500, low_water: int = 0, send_queue: int = 1024, miniport: MiniportDriver | None = None
+        self,
+        *,
+        packets: int = 8,
+        mtu: int = 1500,
+        low_water: int = 0,
+        send_queue: int = 1024,
+        miniport: MiniportDriver | None = None,
+        serialized: bool = False,
     ) -> None:
         self.reports: list[tuple[str, str]] = []
         self.far, self.near = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -168,6 +175,7 @@ class Bench:
             mtu=mtu,
             low_water=low_water,
             send_queue=send_queue,
+            serialized=serialized,
             report=self.report,
         )
         self.adapter.attach(self.near.fileno())
