@@ -201,6 +201,13 @@ class VirtualMiniport(MiniportDriver):
 
     # down
 
+    def send_packets(self, packets: list[Packet]) -> None:
+        """Send packets below, in order (IM-18); each that is not left pending there is completed now."""
+        for packet in packets:
+            status = self.send(packet)
+            if status is not Status.PENDING:
+                self.adapter.send_complete(packet, status)
+
     def send(self, packet: Packet) -> Status:
         """Send a packet's bytes below, in a packet of our own; without one, RESOURCES is the end of it (IM-15, IM-16)."""
         below = self.sent.allocate()
@@ -273,9 +280,8 @@ def copy_send_info(target: Packet, source: Packet) -> None:
 
     NDIS: NdisIMCopySendPerPacketInfo; IM-11, IM-15.
     """
-    into, of = target.info, source.info
     for slot in SEND_INFO:
-        into[slot] = of[slot]
+        target.info[slot] = source.info[slot]
 
 
 def copy_send_complete_info(target: Packet, source: Packet) -> None:
@@ -284,9 +290,8 @@ def copy_send_complete_info(target: Packet, source: Packet) -> None:
 
     NDIS: NdisIMCopySendCompletePerPacketInfo; IM-16, IM-17.
     """
-    into, of = target.info, source.info
     for slot in SEND_COMPLETE_INFO:
-        into[slot] = of[slot]
+        target.info[slot] = source.info[slot]
 
 
 def copy_oob(target: Packet, source: Packet) -> None:

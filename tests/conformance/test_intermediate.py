@@ -9,7 +9,7 @@ import time
 
 import pytest
 from unit.asking import Asker
-from unit.layers import Layers
+from unit.layers import Layers, Owner
 from unit.wire import Bench, Copier, Driver, Miniport, Sender, frame, violation
 
 from protocol.mux import Mux
@@ -49,7 +49,7 @@ def test_im_02_both_edges_have_the_handlers_that_they_must_have() -> None:
     for driver in (Passthru(), Mux(vlans="7")):
         with Layers(driver) as bench:
             assert all(handler(driver, ProtocolDriver, name) for name in ("receive", "receive_packet", "receive_complete", "send_complete"))
-            assert all(handler(bench.up.miniport, MiniportDriver, name) for name in ("send", "return_packet", "cancel_sends"))
+            assert all(handler(bench.up.miniport, MiniportDriver, name) for name in ("send_packets", "return_packet", "cancel_sends"))
 
 
 def test_im_03_its_adapters_are_halted_after_the_drivers_above_and_before_its_binding_closes() -> None:
@@ -83,9 +83,10 @@ def test_im_04_what_is_shown_and_what_is_sent_comes_from_two_pools() -> None:
     with Layers(Passthru(), miniport=Below()) as bench:
         driver = Driver(look=lambda packet: pools.append(NdisGetPoolFromPacket(packet)))
         bench.above(driver)
+        bench.above(owner := Owner(), "o")
         bench.give(frame())
         packet = bench.owned(frame(), bench.own)
-        driver.binding.send(packet)
+        owner.sent(packet)
         bench.own.free(packet)
         assert len({*pools, bench.pool, bench.own}) == 4
 
@@ -253,7 +254,8 @@ def test_im_15_what_is_sent_below_is_another_packet_over_the_same_chain_with_all
     with Layers(Passthru(), miniport=Below()) as bench:
         sent = bench.owned(frame(), bench.own)
         sent.flags, sent.oob.time, sent.oob.media_specific, sent.info[Info.CANCEL_ID] = 0x80, 5, "key", 9
-        assert bench.above(Sender()).send(sent) is Status.SUCCESS
+        bench.above(owner := Owner())
+        assert owner.sent(sent) is Status.SUCCESS
         sent.oob.media_specific = None
         bench.own.free(sent)
 

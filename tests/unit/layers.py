@@ -7,11 +7,33 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
-from unit.wire import Bench
+from unit.wire import Bench, Driver, frame
 
-from vnic import Adapter, Binding, ProtocolDriver
+from vnic import Adapter, Binding, Packet, ProtocolDriver, Status
 from vnic.counters import broken_sums
 from vnic.intermediate import IntermediateDriver
+
+
+class Owner(Driver):
+    """Send packets that stay the test's own."""
+
+    def __init__(self, answer: Any = 0) -> None:
+        super().__init__(answer)
+        self.ended: list[tuple[Packet, Status]] = []
+
+    def send_complete(self, packet: Packet, status: Status) -> None:
+        """A packet comes back."""
+        self.ended.append((packet, status))
+
+    def sent(self, packet: Packet) -> Status:
+        """Send a packet; answers how that has ended, by whichever way it was told."""
+        status = self.binding.send(packet)
+        if status is Status.PENDING and self.ended:
+            (ended,) = self.ended
+            self.ended.clear()
+            assert ended[0] is packet
+            return ended[1]
+        return status
 
 
 class Layers(Bench):
@@ -40,6 +62,14 @@ class Layers(Bench):
     def above(self, driver: ProtocolDriver, name: str = "a", adapter: Adapter | None = None) -> Binding:
         """Bind a driver that accepts to a virtual adapter."""
         return (adapter or self.up).open(driver, name)
+
+    def fill_cable(self, binding: Binding) -> int:
+        """Send until the cable takes no more and one send waits; answers how many went through. The driver frees its packets."""
+        for sent in range(400):
+            binding.send(self.owned(frame(sent), self.own))
+            if binding.sends_pending:
+                return sent
+        raise AssertionError("the cable never fills")
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         virtuals = [virtual for driver in reversed(self.drivers) for virtual in driver.virtuals]

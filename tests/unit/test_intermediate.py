@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from unit.layers import Layers
+from unit.layers import Layers, Owner
 from unit.wire import Bench, Driver, Miniport, counts_views, frame
 
 from protocol.mux import Mux
@@ -46,13 +46,13 @@ def turned(packet: Packet) -> bytes:
 
 def test_a_driver_may_show_and_send_copies() -> None:
     with Layers(Upside()) as bench:
-        driver = Driver(1)
-        binding = bench.above(driver)
+        driver = Owner(1)
+        bench.above(driver)
         bench.give(frame(1), frame(2))
         assert driver.frames == [frame(mark)[:14] + frame(mark)[:13:-1] for mark in (1, 2)]
         assert bench.pool.usage == 0
         packet = bench.owned(driver.frames[1], bench.own)
-        assert binding.send(packet) is Status.SUCCESS
+        assert driver.sent(packet) is Status.SUCCESS
         assert bench.taken() == [frame(2)]
         bench.own.free(packet)
         driver.give_back()

@@ -11,7 +11,7 @@ import pytest
 from scapy.layers.inet import ICMP, IP
 from scapy.layers.l2 import Dot1Q, Ether
 from unit.asking import Asker
-from unit.layers import Layers
+from unit.layers import Layers, Owner
 from unit.wire import PEER, US, Copier, Driver, Sender, frame
 
 from protocol.mux import Mux, control_of, info_of
@@ -235,11 +235,11 @@ def test_information_that_came_up_can_go_down_again(make: Any) -> None:
         def answer(packet: Packet) -> int:
             reply = bench.owned(bytes(packet.data), bench.own)
             reply.info[Info.IEEE_8021Q] = packet.info[Info.IEEE_8021Q]
-            assert driver.binding.send(reply) is Status.SUCCESS
+            assert driver.sent(reply) is Status.SUCCESS
             bench.own.free(reply)
             return 0
 
-        driver = Driver(answer)
+        driver = Owner(answer)
         bench.above(driver)
         bench.give(tagged(7, 1, priority=3))
         assert bench.taken() == [tagged(7, 1, priority=3)]
@@ -247,24 +247,24 @@ def test_information_that_came_up_can_go_down_again(make: Any) -> None:
 
 def test_a_send_for_another_vlan_or_too_long_for_the_tag_is_refused(make: Any) -> None:
     with make(Mux(vlans="7")) as bench:
-        binding = bench.above(Sender())
+        bench.above(owner := Owner())
         packet = bench.owned(frame(), bench.own)
         packet.info[Info.IEEE_8021Q] = info_of(9)
-        assert binding.send(packet) is Status.INVALID_PACKET
+        assert owner.sent(packet) is Status.INVALID_PACKET
         packet.write(frame(size=1515))
         packet.info[Info.IEEE_8021Q] = None
-        assert binding.send(packet) is Status.INVALID_PACKET
+        assert owner.sent(packet) is Status.INVALID_PACKET
         bench.own.free(packet)
         assert bench.taken() == []
 
 
 def test_untagged_sends_go_out_as_they_are_or_with_their_priority(make: Any) -> None:
     with make(mux := Mux(vlans="7", untagged=True)) as bench:
-        binding = bench.above(Sender(), "u", mux.vlans[0].adapter)
+        bench.above(owner := Owner(), "u", mux.vlans[0].adapter)
         packet = bench.owned(frame(1), bench.own)
-        assert binding.send(packet) is Status.SUCCESS
+        assert owner.sent(packet) is Status.SUCCESS
         packet.info[Info.IEEE_8021Q] = 4
-        assert binding.send(packet) is Status.SUCCESS
+        assert owner.sent(packet) is Status.SUCCESS
         assert bench.taken() == [frame(1), tagged(0, 1, priority=4)]
         bench.own.free(packet)
 
@@ -281,16 +281,16 @@ def test_sends_wait_in_order_and_each_vlan_is_completed_for_itself(make: Any) ->
             out += bench.taken()
         out += bench.taken()
         assert out[through + 1 :] == [tagged(7 + mark % 2 * 2, mark) for mark in range(6)]
-        assert [data[-1] for data, _ in senders[7].completed][1:] == [0, 2, 4]
+        assert [data[-1] for data, _ in senders[7].completed][through + 1 :] == [0, 2, 4]
         assert [data[-1] for data, _ in senders[9].completed] == [1, 3, 5]
 
 
 def test_a_send_for_which_no_packet_is_free_ends_with_resources() -> None:
     with Layers(mux := Mux(vlans="7", packets=1)) as bench:
-        binding = bench.above(Sender())
+        bench.above(owner := Owner())
         taken, packet = mux.vlans[7].sent.allocate(), bench.owned(frame(), bench.own)
         assert taken is not None
-        assert binding.send(packet) is Status.RESOURCES
+        assert owner.sent(packet) is Status.RESOURCES
         mux.vlans[7].sent.free(taken)
         bench.own.free(packet)
 
