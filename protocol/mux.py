@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from vnic import Info, Status, slot_size_for
 from vnic.intermediate import IntermediateDriver
 from vnic.oids import COUNTED_BY, Oid, answer_query, fill
-from vnic.virtual import VirtualMiniport, copy_send_info
+from vnic.oob import copy_send_info
+from vnic.virtual import VirtualMiniport
 
 if TYPE_CHECKING:
     from vnic import Packet

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from vnic.driver import ProtocolDriver
 from vnic.filters import PacketFilter
+from vnic.pnp import PnpEvent, PowerState
 from vnic.request import Request, RequestKind
 from vnic.status import Status
 
@@ -108,7 +109,25 @@ class IntermediateDriver(ProtocolDriver):
         else:
             requests.query_complete(status, request.bytes_written, request.bytes_needed)
 
-    def status(self, status: Status) -> None:
+    def status(self, status: Status, buffer: bytes) -> None:
         """Pass it up."""
         for virtual in self.virtuals:
-            virtual.adapter.indicate_status(status)
+            virtual.adapter.indicate_status(status, buffer)
+
+    def status_complete(self) -> None:
+        """Pass it up."""
+        for virtual in self.virtuals:
+            virtual.adapter.indicate_status_complete()
+
+    def pnp_event(self, event: PnpEvent) -> Status:
+        """
+        Pass it up. Power goes where it is, and comes where it is not.
+
+        Returns:
+            SUCCESS; why a removal is refused above. Who answers PENDING above is not waited for: what it does, it must do below, too.
+        """
+        answers = []
+        for virtual in self.virtuals:
+            power = PowerState.D3 if virtual.adapter.power is PowerState.D0 else PowerState.D0
+            answers.append(virtual.adapter.pnp_event(event, power))
+        return next((answer for answer in answers if answer not in (Status.SUCCESS, Status.PENDING)), Status.SUCCESS)

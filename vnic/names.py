@@ -37,8 +37,9 @@ LOOKAHEAD = "a miniport indicates whole packets; lookahead with a later transfer
 SERIALIZED = "the serialized model is not there yet"
 RESET = "there is no reset yet"
 IM = "intermediate drivers are not registered yet: they derive from IntermediateDriver"
-CONDIS = "there is no connection-oriented NDIS yet"
+CALLS = "there are no address families, SAPs and calls: a virtual connection is made and activated by the driver that uses it"
 TDI = "there are no clients above a protocol yet"
+CONDIS = "there is no connection-oriented NDIS yet"
 C_ONLY = "a matter of C: "
 
 NAMES: tuple[Name, ...] = (
@@ -235,6 +236,7 @@ NAMES: tuple[Name, ...] = (
     Name("NdisMDeregisterDevice", "lifecycle", absent=LIFE),
     Name("NdisMGetDeviceProperty", "lifecycle", absent=LIFE),
     Name("NdisMRemoveMiniport", "lifecycle", absent=LIFE),
+    Name("NdisQueryPendingIOCount", "lifecycle", absent="there are no power states yet, and nothing else waits for that count"),
     Name("ProtocolBindAdapter", "handler", "driver.ProtocolDriver.bind_adapter"),
     Name("ProtocolUnbindAdapter", "handler", "driver.ProtocolDriver.unbind_adapter"),
     Name("MiniportInitialize", "handler", absent=LIFE),
@@ -256,9 +258,43 @@ NAMES: tuple[Name, ...] = (
     Name("NdisIMGetDeviceContext", "im", absent=IM),
     Name("NdisIMGetCurrentPacketStack", "im", "virtual.VirtualMiniport.pass_up"),
     Name("NdisIMNotifyPnPEvent", "im", absent=IM),
-    Name("NdisIMCopySendPerPacketInfo", "im", "virtual.copy_send_info"),
-    Name("NdisIMCopySendCompletePerPacketInfo", "im", "virtual.copy_send_complete_info"),
+    Name("NdisIMCopySendPerPacketInfo", "im", "oob.copy_send_info"),
+    Name("NdisIMCopySendCompletePerPacketInfo", "im", "oob.copy_send_complete_info"),
     Name("TdiReturnChainedReceives", "tdi", absent=TDI),
+    Name("NdisCoCreateVc", "condis", "vc.VirtualConnection.create"),
+    Name("NdisCoDeleteVc", "condis", "vc.VirtualConnection.delete"),
+    Name("NdisCmActivateVc", "condis", "vc.VirtualConnection.activate"),
+    Name("NdisCmDeactivateVc", "condis", "vc.VirtualConnection.deactivate"),
+    Name("NdisCoSendPackets", "condis", "vc.VirtualConnection.send_packets"),
+    Name("NdisCoRequest", "condis", "vc.VirtualConnection.request"),
+    Name("NdisMCoSendComplete", "condis", "vc.VirtualConnection.send_complete"),
+    Name("NdisMCoIndicateReceivePacket", "condis", "vc.VirtualConnection.indicate"),
+    Name("NdisMCoReceiveComplete", "condis", "condis.receive_complete"),
+    Name("NdisMCoActivateVcComplete", "condis", "vc.VirtualConnection.activate_complete"),
+    Name("NdisMCoDeactivateVcComplete", "condis", "vc.VirtualConnection.deactivate_complete"),
+    Name("NdisMCoIndicateStatus", "condis", absent=STATUS),
+    Name("ProtocolCoReceivePacket", "handler", "condis.CoProtocolDriver.co_receive_packet"),
+    Name("ProtocolCoSendComplete", "handler", "condis.CoProtocolDriver.co_send_complete"),
+    Name("ProtocolCoStatus", "handler", "condis.CoProtocolDriver.co_status"),
+    Name("ProtocolCmActivateVcComplete", "handler", "condis.CoProtocolDriver.co_activate_vc_complete"),
+    Name("ProtocolCmDeactivateVcComplete", "handler", "condis.CoProtocolDriver.co_deactivate_vc_complete"),
+    Name("MiniportCoCreateVc", "handler", "condis.CoMiniportDriver.co_create_vc"),
+    Name("MiniportCoActivateVc", "handler", "condis.CoMiniportDriver.co_activate_vc"),
+    Name("MiniportCoSendPackets", "handler", "condis.CoMiniportDriver.co_send_packets"),
+    Name("MiniportCoDeactivateVc", "handler", "condis.CoMiniportDriver.co_deactivate_vc"),
+    Name("MiniportCoDeleteVc", "handler", "condis.CoMiniportDriver.co_delete_vc"),
+    Name("MiniportCoRequest", "handler", absent="a question about a VC is answered by the library"),
+    Name("NdisCl*", "condis", absent=CALLS),
+    Name("NdisCm*", "condis", absent=CALLS + "; but for NdisCmActivateVc and NdisCmDeactivateVc"),
+    Name("NdisMCm*", "condis", absent=CALLS),
+    Name("TdiReturnChainedReceives", "tdi", "tdi.return_chained_receives"),
+    Name("TDI_SUCCESS", "tdi", "status.Status.SUCCESS"),
+    Name("TDI_PENDING", "tdi", "status.Status.PENDING"),
+    Name("TDI_NOT_ACCEPTED", "tdi", "status.Status.NOT_ACCEPTED"),
+    Name("ClientEventChainedReceive", "handler", "tdi.Client.chained_receive"),
+    Name("ClientEventChainedReceiveDatagram", "handler", "tdi.Client.chained_receive"),
+    Name("ClientEventReceive", "handler", "tdi.Client.receive"),
+    Name("ClientEventReceiveDatagram", "handler", "tdi.Client.receive"),
     Name("NdisCoSendPackets", "condis", absent=CONDIS),
     Name("ProtocolCoSendComplete", "handler", absent=CONDIS),
     Name("NdisMCoSendComplete", "condis", absent=CONDIS),

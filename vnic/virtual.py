@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from vnic.core import Adapter, BufferPool, PacketPool
 from vnic.driver import MiniportDriver
 from vnic.filters import PacketFilter
-from vnic.oob import Info
+from vnic.oids import Oid
+from vnic.oob import Info, copy_oob, copy_send_complete_info, copy_send_info
+from vnic.pnp import PowerState
 from vnic.request import Request, RequestKind
 from vnic.status import Status
 
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
 
 # numbers, because to index by a member of an enum takes twice as long
 ORIGINAL = int(Info.ORIGINAL_PACKET)
-SEND_COMPLETE_INFO = (Info.TCP_IP_CHECKSUM, Info.IP_SEC, Info.TCP_LARGE_SEND)
-SEND_INFO = (*SEND_COMPLETE_INFO, Info.CLASSIFICATION_HANDLE, Info.IEEE_8021Q, Info.CANCEL_ID)
 
 
 class Withheld(NamedTuple):
@@ -209,7 +209,9 @@ class VirtualMiniport(MiniportDriver):
                 self.adapter.send_complete(packet, status)
 
     def send(self, packet: Packet) -> Status:
-        """Send a packet's bytes below, in a packet of our own; without one, RESOURCES is the end of it (IM-15, IM-16)."""
+        """Send a packet's bytes below, in a packet of our own; without one, or without power, that is the end of it (IM-15 to IM-18)."""
+        if self.binding.closed or self.binding.adapter.power is not PowerState.D0:
+            return Status.FAILURE
         below = self.sent.allocate()
         if below is None:
             return Status.RESOURCES
@@ -223,7 +225,7 @@ class VirtualMiniport(MiniportDriver):
         if packet.has_oob:
             copy_oob(below, packet)
         self._sends[below] = packet
-        status = Status.CLOSING if self.binding.closed else self.binding.send(below)
+        status = self.binding.send(below)
         if status is not Status.PENDING:
             self.take_back(below)
         return status
@@ -249,18 +251,20 @@ class VirtualMiniport(MiniportDriver):
 
     # requests
 
-    def set_filters(self, packet_filter: PacketFilter, multicast_list: tuple[bytes, ...]) -> None:
-        """Remember what those above want to see, and ask below for what all virtual adapters want (IM-19)."""
-        self.wanted, self.groups = packet_filter, multicast_list
-        self.driver.ask_for_frames()
-
     def query_information(self, oid: int, buffer: memoryview) -> tuple[Status, int, int]:
         """Ask below."""
         return self.driver.ask(self, Request(RequestKind.QUERY, oid, buffer))
 
     def set_information(self, oid: int, data: bytes) -> tuple[Status, int, int]:
-        """Tell below."""
-        return self.driver.ask(self, Request(RequestKind.SET, oid, memoryview(data)))
+        """Tell below; what those above want to see, together with all other virtual adapters of the driver."""
+        if oid == Oid.GEN_CURRENT_PACKET_FILTER:
+            self.wanted = PacketFilter(int.from_bytes(data, "little"))
+        elif oid == Oid.IEEE_802_3_MULTICAST_LIST:
+            self.groups = tuple(data[start : start + 6] for start in range(0, len(data), 6))
+        else:
+            return self.driver.ask(self, Request(RequestKind.SET, oid, memoryview(data)))
+        self.driver.ask_for_frames()
+        return Status.SUCCESS, len(data), 0
 
     def close(self) -> None:
         """
@@ -272,29 +276,3 @@ class VirtualMiniport(MiniportDriver):
             if self.adapter.close(binding) == Status.PENDING:
                 self.adapter.reclaim(binding)
         self.adapter.halt()
-
-
-def copy_send_info(target: Packet, source: Packet) -> None:
-    """
-    Copy the per-packet information that a send goes down with, or a frame comes up with. The link to the original packet stays.
-
-    NDIS: NdisIMCopySendPerPacketInfo; IM-11, IM-15.
-    """
-    for slot in SEND_INFO:
-        target.info[slot] = source.info[slot]
-
-
-def copy_send_complete_info(target: Packet, source: Packet) -> None:
-    """
-    Copy back what a miniport says of a send when it is complete.
-
-    NDIS: NdisIMCopySendCompletePerPacketInfo; IM-16, IM-17.
-    """
-    for slot in SEND_COMPLETE_INFO:
-        target.info[slot] = source.info[slot]
-
-
-def copy_oob(target: Packet, source: Packet) -> None:
-    """Copy the out-of-band block of a send; what is attached to it stays the source's (IM-15)."""
-    into, of = target.oob, source.oob
-    into.time, into.time_received, into.header_size, into.media_specific = of.time, of.time_received, of.header_size, of.media_specific

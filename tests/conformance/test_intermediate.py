@@ -26,6 +26,7 @@ from vnic.ndis import (
     NdisIMGetCurrentPacketStack,
 )
 from vnic.oids import Oid
+from vnic.pnp import PnpEvent, PowerState
 from vnic.request import Request, RequestKind
 from vnic.virtual import VirtualMiniport
 
@@ -307,7 +308,7 @@ def test_im_16_a_send_is_never_left_unfinished_for_want_of_a_packet() -> None:
             fan.virtuals[0].sent.free(packet)
 
 
-def test_im_18_order_is_kept_and_sends_without_a_link_are_refused() -> None:
+def test_im_18_order_is_kept_and_sends_without_a_link_or_power_are_refused() -> None:
     with Layers(Passthru(), packets=64) as bench:
         sender = Sender()
         binding = bench.above(sender)
@@ -318,6 +319,10 @@ def test_im_18_order_is_kept_and_sends_without_a_link_are_refused() -> None:
         packet = bench.owned(frame(), bench.own)
         assert binding.send(packet) is Status.NO_CABLE
         bench.own.free(packet)
+        bench.adapter.indicate_status(Status.MEDIA_CONNECT)
+        bench.adapter.pnp_event(PnpEvent.SET_POWER, PowerState.D3)
+        binding.send(bench.owned(frame(1), bench.own))
+        assert sender.completed[-1] == (frame(1), Status.FAILURE)
 
 
 def test_im_19_requests_go_below_in_a_block_of_the_drivers_own() -> None:

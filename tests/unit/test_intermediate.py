@@ -10,11 +10,9 @@ from unit.layers import Layers, Owner
 from unit.wire import Bench, Driver, Miniport, counts_views, frame
 
 from protocol.mux import Mux
-from vnic import BufferPool, MiniportDriver, Packet, PacketFilter, PacketState, Status, slot_size_for
+from vnic import BufferPool, Packet, PacketState, Status, slot_size_for
 from vnic.intermediate import IntermediateDriver
 from vnic.virtual import VirtualMiniport
-
-GROUP = bytes.fromhex("01005e000001")
 
 
 class Upside(IntermediateDriver):
@@ -56,36 +54,6 @@ def test_a_driver_may_show_and_send_copies() -> None:
         assert bench.taken() == [frame(2)]
         bench.own.free(packet)
         driver.give_back()
-
-
-class Filtered(MiniportDriver):
-    def __init__(self, *, fails: bool = False) -> None:
-        self.told: list[tuple[PacketFilter, tuple[bytes, ...]]] = []
-        self.fails = fails
-
-    def set_filters(self, packet_filter: PacketFilter, multicast_list: tuple[bytes, ...]) -> None:
-        self.told.append((packet_filter, multicast_list))
-        if self.fails:
-            raise RuntimeError
-
-
-def test_a_miniport_is_told_what_all_its_bindings_want_to_see() -> None:
-    with Bench(miniport=(miniport := Filtered())) as bench:
-        one, two = bench.bind(Driver(), "one"), bench.bind(Driver(), "two")
-        one.packet_filter = PacketFilter.MULTICAST
-        one.multicast_list = (GROUP,)
-        two.packet_filter = PacketFilter.DIRECTED
-        assert miniport.told[-1] == (PacketFilter.MULTICAST | PacketFilter.DIRECTED, (GROUP,))
-        bench.adapter.close(one)
-        assert [*miniport.told[-1]] == [PacketFilter.DIRECTED, ()]
-
-
-def test_a_miniport_that_fails_at_that_is_reported() -> None:
-    with Bench(miniport=Filtered(fails=True)) as bench:
-        binding = bench.bind(Driver())
-        bench.adapter.close(binding)
-        assert set(bench.reports) == {("set_filters", "miniport")}
-        bench.reports.clear()
 
 
 @counts_views

@@ -20,6 +20,7 @@ from unit.wire import OTHER, PEER, Batched, Copier, Driver, Miniport, Sender, co
 from protocol.passthru import Passthru
 from vnic import LOOPBACK, BufferPool, Info, MiniportDriver, Packet, PacketFilter, PacketState, ProtocolDriver, Status
 from vnic.oids import Oid
+from vnic.pnp import PnpEvent, PowerState
 from vnic.request import Request, RequestKind
 
 
@@ -618,3 +619,48 @@ def test_a_reply_from_inside_the_handler_goes_out_before_the_next_frame_is_seen(
         bench.above(driver)
         bench.give(*[frame(mark) for mark in range(5)])
         assert [data[-1] for data in bench.taken()] == [0, 1, 2, 3, 4]
+
+
+def test_power_goes_and_comes_above_as_below_and_without_it_sends_fail(layers: Any) -> None:
+    class Told(Owner):
+        def pnp_event(self, event: PnpEvent) -> None:
+            self.seen.append((event, self.binding.adapter.power))
+
+    with layers() as bench:
+        told = Told()
+        bench.above(told)
+        packet = bench.owned(frame(1), bench.own)
+        assert bench.adapter.pnp_event(PnpEvent.SET_POWER, PowerState.D3) is Status.SUCCESS
+        assert (bench.up.power, told.sent(packet)) == (PowerState.D3, Status.FAILURE)
+        assert bench.adapter.pnp_event(PnpEvent.SET_POWER, PowerState.D0) is Status.SUCCESS
+        assert (bench.up.power, told.sent(packet)) == (PowerState.D0, Status.SUCCESS)
+        assert told.seen == [(PnpEvent.SET_POWER, PowerState.D0)] * 2
+        bench.give(frame(2))
+        assert told.frames == [frame(2)]
+        bench.own.free(packet)
+
+
+def test_a_removal_may_be_refused_above(layers: Any) -> None:
+    class Stubborn(Driver):
+        def pnp_event(self, event: PnpEvent) -> Status:
+            return Status.FAILURE
+
+    with layers() as bench:
+        bench.above(Stubborn())
+        assert bench.adapter.pnp_event(PnpEvent.QUERY_REMOVE_DEVICE) is Status.FAILURE
+
+
+def test_any_status_comes_up_with_its_details(layers: Any) -> None:
+    class Told(Driver):
+        def status(self, status: Status, buffer: bytes) -> None:
+            self.seen.append((status, buffer))
+
+        def status_complete(self) -> None:
+            self.seen.append("complete")
+
+    with layers() as bench:
+        told = Told()
+        bench.above(told)
+        bench.adapter.indicate_status(Status.LINK_SPEED_CHANGE, b"fast")
+        bench.adapter.indicate_status_complete()
+        assert told.seen == [(Status.LINK_SPEED_CHANGE, b"fast"), "complete"]

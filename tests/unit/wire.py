@@ -33,6 +33,7 @@ from vnic import (
     slot_size_for,
 )
 from vnic.counters import broken_sums
+from vnic.timers import Clock
 
 US, PEER, OTHER = bytes.fromhex("020000000002"), bytes.fromhex("020000000001"), bytes.fromhex("020000000003")
 BROADCAST = b"\xff" * 6
@@ -160,6 +161,7 @@ class Bench:
         send_queue: int = 1024,
         miniport: MiniportDriver | None = None,
         serialized: bool = False,
+        clock: Clock | None = None,
     ) -> None:
         self.reports: list[tuple[str, str]] = []
         self.far, self.near = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -176,6 +178,7 @@ class Bench:
             low_water=low_water,
             send_queue=send_queue,
             serialized=serialized,
+            clock=clock,
             report=self.report,
         )
         self.adapter.attach(self.near.fileno())

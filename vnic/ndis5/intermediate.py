@@ -6,7 +6,7 @@ Next: `vnic/virtual.py`, which does so.
 
 from __future__ import annotations
 
-from vnic import virtual
+from vnic import oob
 from vnic.ndis5.checks import up_to_dispatch
 from vnic.ndis5.constants import NDIS_PACKET
 
@@ -19,9 +19,9 @@ def NdisIMGetCurrentPacketStack(Packet: NDIS_PACKET) -> tuple[None, bool]:
 
 @up_to_dispatch
 def NdisIMCopySendPerPacketInfo(DstPacket: NDIS_PACKET, SrcPacket: NDIS_PACKET) -> None:
-    virtual.copy_send_info(DstPacket, SrcPacket)
+    oob.copy_send_info(DstPacket, SrcPacket)
 
 
 @up_to_dispatch
 def NdisIMCopySendCompletePerPacketInfo(DstPacket: NDIS_PACKET, SrcPacket: NDIS_PACKET) -> None:
-    virtual.copy_send_complete_info(DstPacket, SrcPacket)
+    oob.copy_send_complete_info(DstPacket, SrcPacket)
