@@ -38,8 +38,6 @@ SERIALIZED = "the serialized model is not there yet"
 RESET = "there is no reset yet"
 IM = "intermediate drivers are not registered yet: they derive from IntermediateDriver"
 CALLS = "there are no address families, SAPs and calls: a virtual connection is made and activated by the driver that uses it"
-TDI = "there are no clients above a protocol yet"
-CONDIS = "there is no connection-oriented NDIS yet"
 C_ONLY = "a matter of C: "
 
 NAMES: tuple[Name, ...] = (
@@ -261,6 +259,8 @@ NAMES: tuple[Name, ...] = (
     Name("NdisIMCopySendPerPacketInfo", "im", "oob.copy_send_info"),
     Name("NdisIMCopySendCompletePerPacketInfo", "im", "oob.copy_send_complete_info"),
     Name("TdiReturnChainedReceives", "tdi", absent=TDI),
+    Name("NdisIMCopySendPerPacketInfo", "im", absent=IM),
+    Name("NdisIMCopySendCompletePerPacketInfo", "im", absent=IM),
     Name("NdisCoCreateVc", "condis", "vc.VirtualConnection.create"),
     Name("NdisCoDeleteVc", "condis", "vc.VirtualConnection.delete"),
     Name("NdisCmActivateVc", "condis", "vc.VirtualConnection.activate"),
@@ -284,7 +284,13 @@ NAMES: tuple[Name, ...] = (
     Name("MiniportCoDeactivateVc", "handler", "condis.CoMiniportDriver.co_deactivate_vc"),
     Name("MiniportCoDeleteVc", "handler", "condis.CoMiniportDriver.co_delete_vc"),
     Name("MiniportCoRequest", "handler", absent="a question about a VC is answered by the library"),
-    Name("NdisCl*", "condis", absent=CALLS),
+    Name("NdisClOpenAddressFamily", "condis", absent=CALLS),
+    Name("NdisClCloseAddressFamily", "condis", absent=CALLS),
+    Name("NdisClRegisterSap", "condis", absent=CALLS),
+    Name("NdisClDeregisterSap", "condis", absent=CALLS),
+    Name("NdisClMakeCall", "condis", absent=CALLS),
+    Name("NdisClCloseCall", "condis", absent=CALLS),
+    Name("NdisClIncomingCallComplete", "condis", absent=CALLS),
     Name("NdisCm*", "condis", absent=CALLS + "; but for NdisCmActivateVc and NdisCmDeactivateVc"),
     Name("NdisMCm*", "condis", absent=CALLS),
     Name("TdiReturnChainedReceives", "tdi", "tdi.return_chained_receives"),
@@ -295,12 +301,6 @@ NAMES: tuple[Name, ...] = (
     Name("ClientEventChainedReceiveDatagram", "handler", "tdi.Client.chained_receive"),
     Name("ClientEventReceive", "handler", "tdi.Client.receive"),
     Name("ClientEventReceiveDatagram", "handler", "tdi.Client.receive"),
-    Name("NdisCoSendPackets", "condis", absent=CONDIS),
-    Name("ProtocolCoSendComplete", "handler", absent=CONDIS),
-    Name("NdisMCoSendComplete", "condis", absent=CONDIS),
-    Name("NdisMCoIndicateReceivePacket", "condis", absent=CONDIS),
-    Name("NdisMCoReceiveComplete", "condis", absent=CONDIS),
-    Name("NdisMCm*", "condis", absent=CONDIS),
     Name("NDIS_HANDLE", "type", absent=C_ONLY + "a handle is the object itself"),
     Name("NdisAllocateNetBufferListPool", "type", absent="of NDIS 6"),
 )

@@ -195,6 +195,7 @@ def test_on_a_connection_that_is_not_active_nothing_is_shown_and_ownership_is_th
         vc = circuit.create()
         first, second = circuit.received(vc), circuit.received(vc, 1, RESOURCES)
         assert vc.indicate([first, second]) is Status.VC_NOT_ACTIVATED
+        assert circuit.early == 1
         assert (circuit.client.frames, circuit.miniport.returned, second.state) == ([], [first], PacketState.OWNED)
         second.pool.free(second)
 
