@@ -258,8 +258,6 @@ NAMES: tuple[Name, ...] = (
     Name("NdisIMNotifyPnPEvent", "im", absent=IM),
     Name("NdisIMCopySendPerPacketInfo", "im", "oob.copy_send_info"),
     Name("NdisIMCopySendCompletePerPacketInfo", "im", "oob.copy_send_complete_info"),
-    Name("NdisIMCopySendPerPacketInfo", "im", absent=IM),
-    Name("NdisIMCopySendCompletePerPacketInfo", "im", absent=IM),
     Name("NdisCoCreateVc", "condis", "vc.VirtualConnection.create"),
     Name("NdisCoDeleteVc", "condis", "vc.VirtualConnection.delete"),
     Name("NdisCmActivateVc", "condis", "vc.VirtualConnection.activate"),
