@@ -216,7 +216,7 @@ def test_every_event_has_an_example_and_every_example_is_an_event() -> None:
 
 
 def test_every_signal_is_described() -> None:
-    watched = set(re.findall(r"signal\.(SIG[A-Z0-9]+)", (TREE / "miniport/daemon.py").read_text()))
+    watched = set(re.findall(r"signal\.(SIG[A-Z0-9]+)", (TREE / "miniport/supervisor.py").read_text()))
     for page in (OPERATING, MAN):
         assert {name for name in watched if name not in page.read_text()} == set()
 
