@@ -1,5 +1,5 @@
 """
-The composition root: configuration -> interface -> adapter -> drivers -> data thread -> ready; and all the way back.
+The composition root: configuration -> interface -> adapter -> filters -> drivers -> data thread -> ready; and all the way back.
 
 Frames are the data thread's. Here, on asyncio in the main thread, are the signals, the link's events and the log: they answer even
 while a driver hangs.
@@ -25,8 +25,8 @@ from miniport.errors import Exit
 from miniport.log import EventLog, escape, exception_fields
 from miniport.reload import Reload
 from miniport.reports import Reports
-from miniport.show import show_bindings, show_holders
-from miniport.stack import Stack, load_drivers
+from miniport.show import show_bindings, show_counters, show_holders
+from miniport.stack import Stack, load_drivers, load_filters
 from miniport.stop import accounted_for, name_the_hanging, unbind_all
 from miniport.strays import catch_strays, left_behind
 from miniport.supervisor import StopSignals, forget_signals, notify_manager, tell_ready, watch_signals
@@ -76,13 +76,15 @@ class Daemon:
         self.stopping = asyncio.Event()
         config, adapter = self.config, self.config.adapter
         catch_strays(self.loop, self.log, self.reports, self._post)
-        drivers = load_drivers(config.protocol)
+        filters, drivers = load_filters(config.filter), load_drivers(config.protocol)
         with contextlib.ExitStack() as undo:
             tap = open_tap(adapter.name) if tap_fd is None else adopt_tap(tap_fd)
             undo.callback(tap.close)
             self.miniport = TapMiniport(tap, config, self.reports)
             self.stack = Stack(self.miniport.adapter)
             undo.callback(self.stack.close)
+            for name, driver in filters:
+                self.stack.open_filter(name, driver)
             for loaded in drivers:
                 self.stack.open(loaded)
             link = set_up_link(self.miniport, config)
@@ -143,7 +145,8 @@ class Daemon:
             mac=adapter.address.hex(":"),
             mtu=adapter.mtu,
             packets=adapter.pool.capacity,
-            drivers=[binding.name for binding in self.stack.bindings],
+            filters=[binding.name for binding in self.stack.filters],
+            drivers=[bound.binding.name for bound in self.stack.drivers],
         )
 
     # serve
@@ -182,15 +185,19 @@ class Daemon:
             await asyncio.sleep(self.reload.config.log.stats_interval)
             self._show_counters()
 
+    def _counters(self) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
+        """The counters of the interface's adapter, and those of the virtual ones, by name."""
+        return self.miniport.counters(), {adapter.name: adapter.counters() for adapter in self.stack.virtual}
+
     def _show_counters(self) -> None:
         # between two batches the interface's counters agree with ours; behind a hanging driver they are better than nothing
-        future = self.thread.call(self.miniport.counters)
+        future = self.thread.call(self._counters)
         try:
             values = future.result(ANSWER_TIMEOUT)
         except NotInTime:
             future.cancel()
-            values = self.miniport.counters()
-        self.log.event("counters", **dict[str, Any](values))
+            values = self._counters()
+        show_counters(self.log, *values)
 
     def _show(self) -> None:
         """SIGUSR1: counters, bindings, and who holds what since when."""
@@ -233,14 +240,14 @@ class Daemon:
         hangs = not self.thread.end(1)
         if hangs:
             name_the_hanging(self.log, self.stack, self.thread)
-        counters = self.miniport.counters()
+        counters, virtual = self._counters()
         self.miniport.halt()
         # what was posted from other threads belongs before the last lines
         await asyncio.sleep(0)
         self.reports.drain()
         show_bindings(self.log, self.stack)
-        self.log.event("counters", **dict[str, Any](counters))
-        status = self._verdict(counters, hangs)
+        show_counters(self.log, counters, virtual)
+        status = self._verdict([(self.miniport.adapter.name, counters), *virtual.items()], hangs)
         # the interpreter would wait for a thread or a child of a driver that does not end
         left = left_behind()
         for name in left:
@@ -255,9 +262,10 @@ class Daemon:
     def _reason(self) -> str:
         return self.stop_signals.first or ("interface deleted" if isinstance(self.gone, OSError) else "failure")
 
-    def _verdict(self, counters: dict[str, int], hangs: bool) -> Exit:
-        """Is every frame and every packet accounted for?"""
-        if not accounted_for(self.log, counters) or self.stack.leaked or hangs:
+    def _verdict(self, counters: list[tuple[str, dict[str, int]]], hangs: bool) -> Exit:
+        """Is every frame and every packet accounted for, on every adapter?"""
+        unexplained = [name for name, values in counters if not accounted_for(self.log, name, values)]
+        if unexplained or self.stack.leaked or hangs:
             return Exit.VIOLATION
         if self.gone is not None:
             return Exit.UNAVAILABLE if isinstance(self.gone, OSError) else Exit.VIOLATION

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from miniport.log import EventLog
     from miniport.stack import Stack
 
-RESTART = ("adapter", "pool")
+RESTART = ("adapter", "pool", "filter")
 """Sections that are only read at the start."""
 
 
@@ -85,6 +85,8 @@ class Reload:
                 else:
                     surplus.append(bound)
             drivers = load_drivers(missing)
+            for loaded in drivers:
+                self._stack.adapter_for(loaded)
         except Failure as failure:
             self._failed(failure)
             return
@@ -92,7 +94,8 @@ class Reload:
         if fresh.log.format != self.config.log.format:
             needs_restart.append("log.format")
         self._thread.budget = fresh.loop.budget
-        self._stack.adapter.verifier_level = fresh.verifier.level
+        for adapter in self._stack.adapters:
+            adapter.verifier_level = fresh.verifier.level
         self.config = fresh
         self._running = True
         exchange = self._thread.call(

@@ -6,7 +6,8 @@ Next: `vnic/counters.py`, what each counter means.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from vnic.ledger import holdings
 
@@ -17,12 +18,27 @@ if TYPE_CHECKING:
 MAX_HOLDERS_SHOWN = 20
 
 
+def show_counters(log: EventLog, adapter: Mapping[str, int], virtual: Mapping[str, Mapping[str, int]]) -> None:
+    """
+    Log a line for the interface's adapter, and one for each virtual one.
+
+    Args:
+        log: where to.
+        adapter: the counters of the interface's adapter.
+        virtual: those of the virtual adapters, by name.
+    """
+    log.event("counters", **dict[str, Any](adapter))
+    for name, values in virtual.items():
+        log.event("virtual_counters", adapter=name, **dict[str, Any](values))
+
+
 def show_bindings(log: EventLog, stack: Stack) -> None:
-    """Log a line for each binding."""
+    """Log a line for each binding, from the bottom to the top."""
     for binding in stack.bindings:
         log.event(
             "binding",
             driver=binding.name,
+            adapter=binding.adapter.name,
             delivered=binding.delivered,
             resources=binding.resources,
             promised=binding.promised,
@@ -36,11 +52,13 @@ def show_bindings(log: EventLog, stack: Stack) -> None:
 
 def show_holders(log: EventLog, stack: Stack) -> None:
     """Log who holds what since when: the oldest packets, and how many more there are."""
-    held = holdings(stack.adapter)
+    held = [holding for adapter in stack.adapters for holding in holdings(adapter)]
+    held.sort(key=lambda holding: -holding.age_ns)
     for holding in held[:MAX_HOLDERS_SHOWN]:
         log.event(
             "holder",
             driver=holding.binding.name,
+            adapter=holding.binding.adapter.name,
             packet=holding.packet.index,
             generation=holding.packet.generation,
             owed=holding.owed,

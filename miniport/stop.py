@@ -13,8 +13,8 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
 from miniport.drivers import file_of
+from miniport.log import escape
 from vnic.counters import broken_sums
-from vnic.ledger import line_on_stack
 
 if TYPE_CHECKING:
     from miniport.data_thread import DataThread
@@ -38,13 +38,15 @@ async def unbind_all(stack: Stack, thread: DataThread, drain_timeout: float) -> 
         return stack.close()
 
     deadline = time.monotonic() + drain_timeout
-    while True:
+    overdue = 0
+    # each time that something is taken back by force, what is below it may go
+    while overdue <= len(stack.bindings):
         closed = await _wait_for(thread.call(unbind), max(deadline - time.monotonic(), 0) + 1)
         if closed or closed is None:
             return
         if time.monotonic() >= deadline:
+            overdue += 1
             await _wait_for(thread.call(stack.reclaim), 1)
-            return
         await asyncio.sleep(AGAIN)
 
 
@@ -57,19 +59,20 @@ async def _wait_for(future: Future[T], seconds: float) -> T | None:
 
 
 def name_the_hanging(log: EventLog, stack: Stack, thread: DataThread) -> None:
-    """Say in which line of which driver the data thread is."""
-    top = thread.stack()
-    for binding in stack.bindings:
-        file = file_of(type(binding.driver))
-        line = line_on_stack(top, file) if file else None
-        if line is not None:
-            told = {"handler": "unknown", "type": "Hang", "message": "does not return", "where": f"{file}:{line}"}
-            log.event("driver_error", "error", driver=binding.name, **told)
+    """Say in which line of which driver the data thread is; a filter is also on the stack while a driver above it is called."""
+    files = {file_of(type(binding.driver)): binding.name for binding in stack.bindings}
+    frame = thread.stack()
+    while frame is not None and frame.f_code.co_filename not in files:
+        frame = frame.f_back
+    if frame is not None:
+        file = frame.f_code.co_filename
+        told = {"handler": "unknown", "type": "Hang", "message": "does not return", "where": f"{file}:{frame.f_lineno}"}
+        log.event("driver_error", "error", driver=files[file], **told)
 
 
-def accounted_for(log: EventLog, counters: Mapping[str, int]) -> bool:
+def accounted_for(log: EventLog, name: str, counters: Mapping[str, int]) -> bool:
     """Whether every frame and packet of an adapter is accounted for, all packets are home, and no operation was refused."""
     for broken in broken_sums(counters):
-        log.event("violation", "error", driver="vnic", rule="48", name="PoolConservationBroken", detail=broken)
+        log.event("violation", "error", driver="vnic", rule="48", name="PoolConservationBroken", detail=f"{escape(name)}: {broken}")
         return False
     return not counters["violations_refused"] and counters["pool_free"] == counters["pool_capacity"]
