@@ -4,9 +4,9 @@ cimport cython
 from vnic.buffer cimport Buffer
 from vnic.chain cimport Chain
 
-cdef int SHORTEST, FREE, OWNED, SENDING, QUARANTINED, EVENTS, ILLEGAL
+cdef int SHORTEST, FREE, OWNED, SENDING, TRANSFERRING, QUARANTINED, EVENTS, ILLEGAL
 cdef bint COUNTS_VIEWS
-cdef unsigned char NEXT_STATE[64]
+cdef unsigned char NEXT_STATE[128]
 
 
 @cython.final
@@ -50,6 +50,7 @@ cdef class Packet:
     cdef object _require_bare(self, object rule, str what)
     cdef object _require_unchained(self)
     cdef Chain _open_chain(self)
+    cdef Buffer _first_buffer(self)
     cdef object _seal(self)
     cdef object _retire(self)
     cdef object _unlink(self)

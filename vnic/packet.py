@@ -51,6 +51,7 @@ SHORTEST = HEADER_SIZE
 FREE = int(PacketState.FREE)
 OWNED = int(PacketState.OWNED)
 SENDING = int(PacketState.SENDING)
+TRANSFERRING = int(PacketState.TRANSFERRING)
 QUARANTINED = int(PacketState.QUARANTINED)
 EVENTS = len(Event)
 ILLEGAL = 255
@@ -67,6 +68,7 @@ TOUCHED = {
     PacketState.FREE: rules.USE_AFTER_RETURN,
     PacketState.QUARANTINED: rules.USE_AFTER_RETURN,
     PacketState.SENDING: rules.PENDING_TOUCHED,
+    PacketState.TRANSFERRING: rules.PENDING_TOUCHED,
 }
 """The rule that is broken by changing a packet that is not one's own; in every other state drivers hold it."""
 COUNTS_VIEWS = COMPILED or hasattr(memoryview, "__buffer__")
@@ -204,6 +206,16 @@ class Packet:
         return self._info
 
     @property
+    def has_oob(self) -> bool:
+        """Whether somebody has looked at `oob`; until then there is nothing in it to copy."""
+        return self._oob is not None
+
+    @property
+    def has_info(self) -> bool:
+        """Whether somebody has looked at `info`; until then there is nothing in it to copy."""
+        return self._info is not None
+
+    @property
     def protocol_reserved(self) -> memoryview:
         """
         The scratch bytes of the driver that allocated the packet, `pool.reserved_size` of them, zero when it is allocated.
@@ -273,6 +285,52 @@ class Packet:
             raise ValueError(f"a frame of {size} bytes does not fit the slot of {self._slot_size}")
         self._length = size
 
+    def fill(self, offset: int, data: object) -> int:
+        """
+        Copy bytes into the packet: into its buffers, which are not extended, or into its slot, whose `length` then covers them.
+
+        For the owner, and for a miniport that was asked to transfer data into the packet, until it completes that.
+
+        Returns:
+            Bytes copied: fewer than there are, if the packet ends before.
+
+        Raises:
+            OwnershipError: it is neither the caller's own nor to be filled.
+
+        NDIS: what MiniportTransferData does with NdisQueryBuffer; RX-48, RX-52.
+        """
+        if self._state != TRANSFERRING:
+            self._require_owned("it is filled")
+        one: Buffer
+        source = memoryview(data).cast("B")
+        if offset < 0:
+            raise ValueError(f"offset {offset} of {self!r}")
+        if self._chain is None:
+            source = source[: max(0, self._slot_size - offset)]
+            self._write_slot(offset, source)
+            self._length = max(self._length, offset + source.nbytes)
+            return source.nbytes
+        left = source
+        for one in chain_of(self._chain.head):
+            part = left[: max(0, one.length - offset)]
+            if one is self._slot_buffer:
+                self._write_slot(offset, part)
+            elif part.nbytes:
+                one.memory[offset : offset + part.nbytes] = part
+            left = left[part.nbytes :]
+            offset = max(0, offset - one.length)
+        return source.nbytes - left.nbytes
+
+    def _write_slot(self, offset: int, data: memoryview) -> None:
+        """Write into the slot; the caller has looked whether it fits."""
+        if cython.compiled:
+            view: cython.Py_buffer
+            PyObject_GetBuffer(data, cython.address(view), PyBUF_SIMPLE)
+            memmove(self._bytes + cython.cast(cython.Py_ssize_t, offset), view.buf, view.len)
+            PyBuffer_Release(cython.address(view))
+        else:
+            self._bytes[offset : offset + data.nbytes] = data
+
     # the chain
 
     @property
@@ -338,7 +396,7 @@ class Packet:
         self._require_owned("it is given another's chain")
         self._require_bare(rules.BUFFER_CHAINED, "given another's chain")
         chain: Chain = self._open_chain()
-        chain.head = other._open_chain().head
+        chain.head = other._first_buffer()
         chain.valid = False
 
     def reinitialize(self) -> None:
@@ -382,18 +440,26 @@ class Packet:
 
     def _open_chain(self) -> Chain:
         """The chain of the packet; a frame in the slot becomes a chain of one buffer."""
-        slot: Buffer
         if self._chain is None:
+            first = self._first_buffer()
             self._chain = Chain(self)
-            if self._length:
-                if self._slot_buffer is None:
-                    self._slot_buffer = Buffer(None, self.pool._slot_view(self.index))
-                slot = self._slot_buffer
-                slot.length = self._length
-                slot.packet = self
-                slot.following = None
-                self._chain.head = slot
+            self._chain.head = first
         return self._chain
+
+    def _first_buffer(self) -> Buffer | None:
+        """The first buffer of the chain; of a packet without one, its slot's, and it stays without: it can be written to again."""
+        slot: Buffer
+        if self._chain is not None:
+            return self._chain.head
+        if not self._length:
+            return None
+        if self._slot_buffer is None:
+            self._slot_buffer = Buffer(None, self.pool._slot_view(self.index))
+        slot = self._slot_buffer
+        slot.length = self._length
+        slot.packet = self
+        slot.following = None
+        return slot
 
     def _require_bare(self, rule: object, what: str) -> None:
         if self._chain is not None and self._chain.owns_other_than(self._slot_buffer):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from miniport.config import FilterConfig, ProtocolConfig
-from miniport.drivers import BUNDLED, binding_names, file_of, load_driver, load_filter, parse_driver, parse_filter
+from miniport.drivers import BUNDLED, FILTERS, binding_names, file_of, load_driver, load_filter, parse_driver, parse_filter
 from miniport.errors import Exit, Failure
 from vnic.driver import ProtocolDriver
 
@@ -58,6 +58,13 @@ def failure(spec: str, options: dict[str, object] | None = None) -> str:
 @pytest.mark.parametrize("name", BUNDLED)
 def test_a_bundled_driver_loads_by_its_name(name: str) -> None:
     found, driver = load_driver(name, {"file": "x.pcapng"} if name == "capture" else {})
+    assert found == name
+    assert type(driver).__module__ == f"protocol.{name}"
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_bundled_filter_loads_by_its_name(name: str) -> None:
+    found, driver = load_filter(name, {"vlans": "7"} if name == "mux" else {})
     assert found == name
     assert type(driver).__module__ == f"protocol.{name}"
 
