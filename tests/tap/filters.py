@@ -60,11 +60,12 @@ class Copying(IntermediateDriver):
         """The virtual adapters."""
         return tuple(upper.adapter for upper in self.uppers)
 
-    def bind_adapter(self) -> None:
+    def bind_adapter(self) -> Status | None:
         """Make the virtual adapters."""
         below = self.binding.adapter
         self.sent = PacketPool(self.packets, slot_size_for(below.mtu), name="sent")
         self.uppers = [Upper(self, f"{below.name}+{number}") for number in range(1, self.count + 1)]
+        return None
 
     def unbind_adapter(self) -> None:
         """Halt the virtual adapters, to which nobody may be bound any more."""
@@ -117,7 +118,7 @@ class LosesAFrame(Copying):
 class HasNone(Copying):
     """Has no adapter."""
 
-    adapters = ()  # type: ignore[assignment]
+    adapters = ()
 
 
 class HasText(Copying):
@@ -138,15 +139,16 @@ class Raises(Copying):
 class HasTheSameName(Copying):
     """Its adapter has the name of the one below."""
 
-    def bind_adapter(self) -> None:
+    def bind_adapter(self) -> Status | None:
         """Make it."""
         super().bind_adapter()
         self.uppers[0].adapter.name = self.binding.adapter.name
+        return None
 
 
 class Declines(Copying):
     """Does not want to be bound."""
 
-    def bind_adapter(self) -> Status:  # type: ignore[override]
+    def bind_adapter(self) -> Status:
         """Decline."""
         return Status.NOT_ACCEPTED

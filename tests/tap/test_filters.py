@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tap.daemon import PROMISCUOUS_SINK, VNIC, Daemon, Sender, frame, ip, link, needs, ping
 from tap.namespace import namespaced, until
+from tap.vlan import vlan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,11 +79,9 @@ def test_every_ping_through_filters_is_answered(tmp_path: Path, filters: Sequenc
 @namespaced
 def test_every_ping_in_a_vlan_is_answered(tmp_path: Path) -> None:
     with Daemon(tmp_path, "--filter", "mux vlans=7", *ANSWERING, "--driver", "sink promiscuous=yes adapter=vnic0") as daemon:
-        ip("link", "add", "link", "vnic0", "name", "vnic0.7", "type", "vlan", "id", "7")
-        ip("addr", "add", "10.0.0.1/24", "dev", "vnic0.7")
-        ip("link", "set", "vnic0.7", "up")
-        for size in (0, 56, 1472):
-            ping("10.0.0.2", 50, size)
+        with vlan(7, "10.0.0.1/24"):
+            for size in (0, 56, 1472):
+                ping("10.0.0.2", 50, size)
         counters, bindings = daemon.quiet()
         assert (bindings["sink"]["adapter"], bindings["arp"]["adapter"]) == ("vnic0", "vnic0.7")
         found = stopped(daemon, ["vnic0.7"])["vnic0.7"]
@@ -93,17 +92,14 @@ def test_every_ping_in_a_vlan_is_answered(tmp_path: Path) -> None:
 @needs("ping", "iputils-ping")
 @namespaced
 def test_two_vlans_at_once_keep_apart(tmp_path: Path) -> None:
-    answering = [word for vlan in (7, 9) for name in ("arp", "icmp_echo") for word in ("--driver", f"{name} adapter=vnic0.{vlan}")]
+    answering = [word for number in (7, 9) for name in ("arp", "icmp_echo") for word in ("--driver", f"{name} adapter=vnic0.{number}")]
     addresses = ("--address", "10.0.7.2/24", "--address", "10.0.9.2/24")
     with Daemon(tmp_path, "--filter", "mux vlans=7,9", *addresses, *answering, *OFTEN) as daemon:
-        for vlan in ("7", "9"):
-            ip("link", "add", "link", "vnic0", "name", f"vnic0.{vlan}", "type", "vlan", "id", vlan)
-            ip("addr", "add", f"10.0.{vlan}.1/24", "dev", f"vnic0.{vlan}")
-            ip("link", "set", f"vnic0.{vlan}", "up")
         command = ["ping", "-n", "-q", "-c", "100", "-i", "0.01", "-W", "5"]
-        both = [subprocess.Popen([*command, f"10.0.{vlan}.2"], stdout=subprocess.PIPE, text=True) for vlan in (7, 9)]
-        for process in both:
-            assert "100 packets transmitted, 100 received, 0% packet loss" in process.communicate(timeout=30)[0]
+        with vlan(7, "10.0.7.1/24"), vlan(9, "10.0.9.1/24"):
+            both = [subprocess.Popen([*command, f"10.0.{number}.2"], stdout=subprocess.PIPE, text=True) for number in (7, 9)]
+            for process in both:
+                assert "100 packets transmitted, 100 received, 0% packet loss" in process.communicate(timeout=30)[0]
         _, bindings = daemon.quiet()
         assert bindings["icmp_echo"]["delivered"] >= 100 <= bindings["icmp_echo-2"]["delivered"]
         found = stopped(daemon, ["vnic0.7", "vnic0.9"])
