@@ -1,8 +1,8 @@
 """
 THE table of names: every name of the NDIS 5 packet contract, what does its work here, or why it is absent.
 
-`vnic/ndis.py` defines exactly those that have a `by`, handlers excepted: those are methods of a driver. `docs/conformance.md` is
-made from this table and from the tests by `scripts/conformance`.
+`vnic/ndis.py` has exactly those that have a `by`, handlers excepted: those are methods of a driver. `docs/conformance.md` is made
+from this table and from the tests by `scripts/conformance`.
 
 Next: `vnic/ndis.py`, where they are.
 """

@@ -35,9 +35,10 @@ HERE = {row.name: row for row in NAMES if row.by and row.area != "handler"}
 
 
 def defined() -> set[str]:
-    """What `vnic/ndis.py` itself defines, for others to use."""
+    """What the rooms of `vnic/ndis5` themselves define, for others to use."""
     found: set[str] = set()
-    for node in ast.parse((TREE / "vnic/ndis.py").read_text()).body:
+    rooms = [path for path in (TREE / "vnic/ndis5").glob("*.py") if path.stem != "checks"]
+    for node in [node for path in rooms for node in ast.parse(path.read_text()).body]:
         if isinstance(node, ast.FunctionDef):
             found.add(node.name)
         elif isinstance(node, ast.Assign):
@@ -57,6 +58,7 @@ def expanded() -> set[str]:
 
 def test_the_table_names_what_is_defined_and_nothing_else() -> None:
     assert defined() == expanded()
+    assert [name for name in defined() if not hasattr(ndis, name)] == []
 
 
 def test_every_name_stands_once_in_the_table_and_is_here_or_absent_for_a_reason() -> None:
@@ -78,7 +80,8 @@ def test_what_does_the_work_exists(row: Any) -> None:
 
 def test_nothing_in_the_project_uses_the_second_spelling() -> None:
     paths = [path for folder in ("vnic", "miniport", "protocol") for path in (TREE / folder).rglob("*.py")]
-    assert [path for path in paths if re.search(r"^ *(import|from) .*\bndis\b", path.read_text(), re.MULTILINE)] == []
+    others = [path for path in paths if path.parent.name != "ndis5" and path.name != "ndis.py"]
+    assert [path for path in others if re.search(r"^ *(import|from) .*\bndis5?\b", path.read_text(), re.MULTILINE)] == []
 
 
 def test_the_status_codes_and_filters_have_their_real_names() -> None:
