@@ -13,8 +13,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vnic import Info, Status, slot_size_for
-from vnic.intermediate import IntermediateDriver, VirtualMiniport, copy_send_info
+from vnic.intermediate import IntermediateDriver
 from vnic.oids import COUNTED_BY, Oid, answer_query, fill
+from vnic.virtual import VirtualMiniport, copy_send_info
 
 if TYPE_CHECKING:
     from vnic import Packet
@@ -122,6 +123,21 @@ class Mux(IntermediateDriver):
         else:
             self.dropped_unknown += 1
         return 0
+
+    def receive_lookahead(self, context: object, header: memoryview, lookahead: memoryview, packet_size: int) -> None:
+        """Find the VLAN in the beginning of a frame; if it is not long enough to have a tag, the frame is dropped."""
+        if bytes(header[ADDRESSES:]) != TPID:
+            if UNTAGGED in self.vlans:
+                self.vlans[UNTAGGED].pass_lookahead(context, header, lookahead, packet_size)
+            else:
+                self.dropped_untagged += 1
+            return
+        vlan = self.vlans.get(int.from_bytes(lookahead[:2]) & 0xFFF)
+        if vlan is None or len(lookahead) < TAG_SIZE:
+            self.dropped_unknown += 1
+            return
+        plain = memoryview(b"".join((header[:ADDRESSES], lookahead[2:TAG_SIZE])))
+        vlan.pass_lookahead(context, plain, lookahead[TAG_SIZE:], packet_size - TAG_SIZE, TAG_SIZE)
 
     def pass_plain(self, packet: Packet) -> int:
         """Show a frame without a tag as it is, and hold it meanwhile."""

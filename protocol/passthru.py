@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vnic.intermediate import IntermediateDriver, VirtualMiniport
+from vnic.intermediate import IntermediateDriver
+from vnic.virtual import VirtualMiniport
 
 if TYPE_CHECKING:
     from vnic import Packet

@@ -357,16 +357,10 @@ class Binding:
         if count < 0:
             self._ledger._violation(rules.ILLEGAL_ANSWER, self, packet, f"receive_packet answered {shown(answer)}")
             count = 0
-        if self.early_returns and packet._promises:
-            count = self._settle(packet, count)
         if count and self.closed:
             self._ledger._violation(rules.CLOSED_BINDING, self, packet, "it closed its binding and then kept a packet")
-        elif count:
-            with cython.critical_section(packet):
-                packet._promises = True
-                packet._promised[self.slot] = count
-                packet.references += count - packet._returned[self.slot]
-                self.promised += count
+        elif count or packet._returned[self.slot]:
+            self._promise(packet, count)
         elif packet.views > views and packet.references == 1:
             packet._told = packet.views
             self._ledger._violation(rules.RETAIN_UNDECLARED, self, packet, f"it answered 0 and keeps {packet.views - views} views")
@@ -405,13 +399,20 @@ class Binding:
                 return look
         raise self._ledger._violation(rules.LOOKAHEAD_OVER, self, None, f"a frame is {what} that receive is not being shown")
 
-    def _settle(self, packet: Packet, count: cython.int) -> cython.int:
-        """Set the returns that came before the answer against it; answers how many were promised in the end."""
-        early: cython.int = packet._returned[self.slot]
+    def _promise(self, packet: Packet, count: cython.int) -> None:
+        """Write a promise down, and set the returns that came before it against it."""
+        early: cython.int
+        with cython.critical_section(packet):
+            early = packet._returned[self.slot]
+            packet._promises = True
+            packet._promised[self.slot] = max(count, early)
+            packet.references += max(count, early) - early
+            self.promised += max(count, early)
+            self.returned += early
+            # in here: a return by another thread is an early one, or one that finds the promise, and nothing between
+            packet._asked = -1
         if count < early:
             self._ledger._violation(rules.DOUBLE_RETURN, self, packet, f"it answered {count} and has returned {early}")
-        self.returned += early
-        return max(count, early)
 
     def _show_and_copy(self, packet: Packet) -> None:
         """Show a packet that the driver may not keep: through `receive` if it has that, else through `receive_packet`."""

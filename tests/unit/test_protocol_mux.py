@@ -16,7 +16,7 @@ from unit.wire import PEER, US, Copier, Driver, Sender, frame
 
 from protocol.mux import Mux, control_of, info_of
 from protocol.passthru import Passthru
-from vnic import Adapter, Info, Packet, PacketState, Status
+from vnic import Adapter, Info, MiniportDriver, Packet, PacketFilter, PacketPool, PacketState, ProtocolDriver, Status
 from vnic.oids import Oid
 from vnic.request import Request, RequestKind
 
@@ -160,6 +160,54 @@ def test_a_driver_that_only_copies_is_served(make: Any) -> None:
         bench.above(copier)
         bench.give(tagged(7, 1))
         assert copier.frames + copier.copied == [frame(1)]
+
+
+class Card(MiniportDriver):
+    """A miniport that has the rest of one frame."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def transfer_data(self, packet: Packet, context: object, offset: int, length: int) -> tuple[Status, int]:
+        return Status.SUCCESS, packet.fill(0, self.data[14 + offset :][:length])
+
+
+class Reader(ProtocolDriver):
+    """Put a frame together from its beginning and the rest."""
+
+    packet_filter = PacketFilter.PROMISCUOUS
+
+    def __init__(self, pool: PacketPool) -> None:
+        self.pool = pool
+        self.frames: list[bytes] = []
+
+    def receive(self, context: object, header: memoryview, lookahead: memoryview, packet_size: int) -> None:
+        packet, seen = self.pool.allocate(), len(lookahead)
+        assert packet is not None
+        status, _ = self.binding.transfer_data(context, seen, packet_size - seen, packet)
+        assert status is Status.SUCCESS
+        self.frames.append(bytes(header) + bytes(lookahead) + bytes(packet.data))
+        self.pool.free(packet)
+
+
+@pytest.mark.parametrize("shown", [4, 5, 40, 46])
+@pytest.mark.parametrize("vlan", [7, 0, None])
+def test_a_frame_of_which_the_beginning_is_shown_is_sorted_too(make: Any, vlan: int | None, shown: int) -> None:
+    data = frame(1) if vlan is None else tagged(vlan, 1)
+    with make(mux := Mux(vlans="7", untagged=True), miniport=Card(data)) as bench:
+        reader = Reader(bench.own)
+        bench.above(reader, "r", mux.vlans[vlan or 0].adapter)
+        bench.adapter.indicate_lookahead("x", data[:14], data[14 : 14 + shown], len(data) - 14)
+        bench.adapter.indicate_lookahead_complete()
+        assert reader.frames == [frame(1)]
+
+
+def test_a_beginning_of_no_vlan_of_ours_or_too_short_for_a_tag_is_dropped_and_counted(make: Any) -> None:
+    with make(mux := Mux(vlans="7")) as bench:
+        for data, shown in ((tagged(7), 3), (tagged(7), 0), (tagged(8), 20), (frame(), 20)):
+            bench.adapter.indicate_lookahead("x", data[:14], data[14 : 14 + shown], len(data) - 14)
+        bench.adapter.indicate_lookahead_complete()
+        assert (mux.dropped_unknown, mux.dropped_untagged) == (3, 1)
 
 
 # down

@@ -18,13 +18,13 @@ from unit.layers import Layers
 from unit.wire import OTHER, PEER, Batched, Copier, Driver, Miniport, Sender, counts_views, frame
 
 from protocol.passthru import Passthru
-from vnic import LOOPBACK, BufferPool, Info, Packet, PacketFilter, PacketState, Status
+from vnic import LOOPBACK, BufferPool, Info, MiniportDriver, Packet, PacketFilter, PacketState, ProtocolDriver, Status
 from vnic.oids import Oid
 from vnic.request import Request, RequestKind
 
 
 def original(packet: Packet) -> Packet:
-    return packet.info[Info.ORIGINAL_PACKET]  # type: ignore[no-any-return]
+    return packet.info[Info.ORIGINAL_PACKET]
 
 
 @pytest.fixture(params=[1, 2, 3], ids=["one", "two", "three"])
@@ -263,6 +263,81 @@ def test_packets_come_home_from_another_thread_in_any_order(levels: int, eager_s
         assert driver.frames == sent
         assert bench.pool.usage == 0
         assert bench.low.promised == bench.low.returned == 3000
+
+
+# frames that are in no packet
+
+
+class Card(MiniportDriver):
+    """Show the beginning of a frame; have the rest when asked, at once or later."""
+
+    def __init__(self, later: bool) -> None:
+        self.later = later
+        self.asked: list[tuple[Packet, object, int, int]] = []
+
+    def transfer_data(self, packet: Packet, context: object, offset: int, length: int) -> tuple[Status, int]:
+        self.asked.append((packet, context, offset, length))
+        return (Status.PENDING, 0) if self.later else (Status.SUCCESS, packet.fill(0, frame(1, size=200)[14 + offset :][:length]))
+
+
+class Reader(ProtocolDriver):
+    """Have everything transferred that is not shown, into one packet."""
+
+    packet_filter = PacketFilter.PROMISCUOUS
+
+    def __init__(self, packet: Packet) -> None:
+        self.packet = packet
+        self.told: list[Any] = []
+
+    def receive(self, context: object, header: memoryview, lookahead: memoryview, packet_size: int) -> None:
+        self.told.append((bytes(header) + bytes(lookahead), packet_size, self.binding.received_packet(context)))
+        seen = len(lookahead)
+        self.told.append(self.binding.transfer_data(context, seen, packet_size - seen, self.packet))
+
+    def transfer_data_complete(self, packet: Packet, status: Status, transferred: int) -> None:
+        self.told.append((packet, status, transferred))
+
+    def receive_complete(self) -> None:
+        self.told.append("complete")
+
+
+@pytest.mark.parametrize("later", [False, True])
+@pytest.mark.parametrize("shown", [0, 50, 186])
+def test_the_beginning_of_a_frame_comes_up_and_the_rest_when_it_is_asked_for(layers: Any, later: bool, shown: int) -> None:
+    data, card = frame(1, size=200), Card(later)
+    with layers(miniport=card) as bench:
+        packet = bench.own.allocate()
+        assert packet is not None
+        reader = Reader(packet)
+        bench.above(reader)
+        bench.adapter.indicate_lookahead("x", data[:14], data[14 : 14 + shown], 186)
+        ((target, *asked),) = card.asked
+        assert asked == ["x", shown, 186 - shown]
+        first = (data[: 14 + shown], 186, None)
+        if later:
+            assert reader.told == [first, (Status.PENDING, 0)]
+            bench.adapter.transfer_data_complete(target, Status.SUCCESS, target.fill(0, data[14 + shown :]))
+            assert reader.told[2:] == [(packet, Status.SUCCESS, 186 - shown)]
+        else:
+            assert reader.told == [first, (Status.SUCCESS, 186 - shown)]
+        bench.adapter.indicate_lookahead_complete()
+        assert reader.told[-1] == "complete"
+        assert bytes(packet.data) == data[14 + shown :]
+        bench.own.free(packet)
+
+
+def test_a_transfer_for_which_no_packet_is_free_is_refused() -> None:
+    with Layers(passthru := Passthru(), miniport=Card(False), packets=1) as bench:
+        packet, taken = bench.own.allocate(), passthru.virtual.sent.allocate()
+        assert packet is not None
+        assert taken is not None
+        reader = Reader(packet)
+        bench.above(reader)
+        bench.adapter.indicate_lookahead("x", frame()[:14], b"", 46)
+        bench.adapter.indicate_lookahead_complete()
+        assert reader.told[1] == (Status.RESOURCES, 0)
+        passthru.virtual.sent.free(taken)
+        bench.own.free(packet)
 
 
 # down
