@@ -77,9 +77,9 @@ class Copying(IntermediateDriver):
         self.uppers = []
 
     def receive_packet(self, packet: Packet) -> int:
-        """Show copies."""
+        """Show copies, where there is anybody to see them."""
         for upper in self.uppers:
-            copy = upper.received.allocate()
+            copy = upper.received.allocate() if upper.adapter.bindings else None
             if copy is not None:
                 copy.write(packet.data)
                 upper.adapter.indicate([copy])
