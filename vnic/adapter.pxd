@@ -25,6 +25,7 @@ cdef class Adapter:
     cdef object _transfer_data
     cdef int _transfers
     cdef object _nic
+    cdef object _set_filters
     cdef object _requests
     cdef Ledger _ledger
     cdef SendPath _sends
@@ -38,6 +39,7 @@ cdef class Adapter:
     cdef int _read_and_indicate(self, int budget) except? -1
     cdef void _indicate_batch(self, int count)
     cdef void _give_up(self, Packet packet, int done, int count)
+    cdef object _tell_filters(self)
     cdef void _receive(self, Packet packet)
     cdef void _end_batch(self)
     cdef int _discard(self, int budget) except? -1

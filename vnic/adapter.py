@@ -130,6 +130,7 @@ class Adapter:
         self._nic = nic
         self._requests = None
         self._sends.station = int.from_bytes(address, "big")
+        self._set_filters = contract.handler(miniport, contract.MiniportDriver, "set_filters")
         self._opened: list[Binding] = []
         self._bindings: list[Binding] = []
         self._reading = self._low = False
@@ -316,6 +317,21 @@ class Adapter:
             if not binding.closing:
                 (watchers if binding._filter & ALL_LOCAL else others).append(binding)
         self._bindings = self._sends.bindings = watchers + others
+        if self._set_filters is not None:
+            self._tell_filters()
+
+    def _tell_filters(self) -> None:
+        """Tell the miniport what all bindings together want to see."""
+        binding: Binding
+        wanted = PacketFilter.NONE
+        groups: set[int] = set()
+        for binding in self._bindings:
+            wanted |= PacketFilter(binding._filter)
+            groups |= binding._multicast
+        try:
+            self._set_filters(wanted, tuple(group.to_bytes(6, "big") for group in sorted(groups)))
+        except BaseException as error:
+            self._ledger._failed(None, "set_filters", error)
 
     # receive
 

@@ -163,6 +163,7 @@ class Binding:
             if len(address) != 6 or not address[0] & 1:
                 raise ValueError(f"{address.hex(':') or 'nothing'} is no 6-byte group address")
         self._multicast = frozenset(int.from_bytes(address, "big") for address in listed)
+        self.adapter._reorder()
 
     def owed(self, packet: Packet) -> int:
         """How often the binding still has to return this packet."""

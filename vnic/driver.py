@@ -188,6 +188,13 @@ class MiniportDriver:
         NDIS: MiniportCancelSendPackets; TX-29, TX-31.
         """
 
+    def set_filters(self, packet_filter: PacketFilter, multicast_list: tuple[bytes, ...]) -> None:
+        """
+        Learn what all bindings together want to see, whenever one of them is opened, is closed, or changes its filter.
+
+        NDIS: MiniportSetInformation with OID_GEN_CURRENT_PACKET_FILTER and OID_802_3_MULTICAST_LIST; IM-19.
+        """
+
     def query_information(self, oid: int, buffer: memoryview) -> tuple[Status, int, int]:
         """
         Answer a query: fill the buffer, which is lent until the request is over.

@@ -28,8 +28,8 @@ class IntermediateDriver(ProtocolDriver):
     """
 
     early_returns = True
-    packet_filter = PacketFilter.PROMISCUOUS
-    """Everything: the filters of the bindings above choose."""
+    packet_filter = PacketFilter.NONE
+    """Nothing, until somebody is bound above who wants to see something."""
 
     virtuals: tuple[VirtualMiniport, ...] = ()
 
@@ -43,6 +43,14 @@ class IntermediateDriver(ProtocolDriver):
         self.virtuals = virtuals
         self._of_pool = {virtual.sent: virtual for virtual in virtuals}
         self._asked: dict[Request, VirtualMiniport] = {}
+
+    def ask_for_frames(self) -> None:
+        """Set the packet filter below to all that is wanted above."""
+        wanted = PacketFilter.NONE
+        for virtual in self.virtuals:
+            wanted |= virtual.wanted
+        self.binding.multicast_list = tuple({group for virtual in self.virtuals for group in virtual.groups})
+        self.binding.packet_filter = wanted
 
     def unbind_adapter(self) -> None:
         """Halt the virtual adapters; whatever they hold of the adapter below is returned."""

@@ -36,7 +36,7 @@ STATUS = "the handlers for a status take no buffer yet"
 LOOKAHEAD = "a miniport indicates whole packets; lookahead with a later transfer is not there yet"
 SERIALIZED = "the serialized model is not there yet"
 RESET = "there is no reset yet"
-IM = "there are no intermediate drivers yet"
+IM = "intermediate drivers are not registered yet: they derive from IntermediateDriver"
 CONDIS = "there is no connection-oriented NDIS yet"
 TDI = "there are no clients above a protocol yet"
 C_ONLY = "a matter of C: "
@@ -254,10 +254,10 @@ NAMES: tuple[Name, ...] = (
     Name("NdisIMCancelInitializeDeviceInstance", "im", absent=IM),
     Name("NdisIMDeInitializeDeviceInstance", "im", absent=IM),
     Name("NdisIMGetDeviceContext", "im", absent=IM),
-    Name("NdisIMGetCurrentPacketStack", "im", absent=IM),
+    Name("NdisIMGetCurrentPacketStack", "im", "virtual.VirtualMiniport.pass_up"),
     Name("NdisIMNotifyPnPEvent", "im", absent=IM),
-    Name("NdisIMCopySendPerPacketInfo", "im", absent=IM),
-    Name("NdisIMCopySendCompletePerPacketInfo", "im", absent=IM),
+    Name("NdisIMCopySendPerPacketInfo", "im", "virtual.copy_send_info"),
+    Name("NdisIMCopySendCompletePerPacketInfo", "im", "virtual.copy_send_complete_info"),
     Name("TdiReturnChainedReceives", "tdi", absent=TDI),
     Name("NdisCoSendPackets", "condis", absent=CONDIS),
     Name("ProtocolCoSendComplete", "handler", absent=CONDIS),

@@ -4,8 +4,7 @@ The upper edge of an intermediate driver: the miniport of a virtual adapter, and
 What comes up as packet P is shown by the virtual adapter as its own packet M, over the same bytes; P is held below until M has come
 back. What goes down as P is sent below as M, and P is completed when M is. M and P find each other in a table.
 
-There is no packet stack (IM-12): a packet belongs to one pool, and one adapter counts who owes its return. So it never travels through
-two adapters itself, and NdisIMGetCurrentPacketStack always says that no slot remains, for which the wrapping here is the remedy.
+There is no packet stack (IM-12): one adapter counts who owes the return of a packet. So it never travels through two adapters itself.
 
 Next: `protocol/passthru.py`, the shortest intermediate driver.
 """
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vnic.core import Adapter, BufferPool, PacketPool
 from vnic.driver import MiniportDriver
+from vnic.filters import PacketFilter
 from vnic.oob import Info
 from vnic.request import Request, RequestKind
 from vnic.status import Status
@@ -26,15 +26,8 @@ if TYPE_CHECKING:
     from vnic.intermediate import IntermediateDriver
 
 ORIGINAL = Info.ORIGINAL_PACKET
-SEND_INFO = (
-    Info.TCP_IP_CHECKSUM,
-    Info.IP_SEC,
-    Info.TCP_LARGE_SEND,
-    Info.CLASSIFICATION_HANDLE,
-    Info.IEEE_8021Q,
-    Info.CANCEL_ID,
-)
 SEND_COMPLETE_INFO = (Info.TCP_IP_CHECKSUM, Info.IP_SEC, Info.TCP_LARGE_SEND)
+SEND_INFO = (*SEND_COMPLETE_INFO, Info.CLASSIFICATION_HANDLE, Info.IEEE_8021Q, Info.CANCEL_ID)
 
 
 class Withheld(NamedTuple):
@@ -72,11 +65,15 @@ class VirtualMiniport(MiniportDriver):
     Attributes:
         adapter: the virtual adapter.
         dropped: frames that were not shown above, for lack of a packet.
+        wanted: what those above want to see.
+        groups: the groups of which they do.
     """
 
     def __init__(self, driver: IntermediateDriver, name: str, packets: int, slot_size: int = 0) -> None:
         lower = driver.binding.adapter
         self.driver = driver
+        self.wanted = PacketFilter.NONE
+        self.groups: tuple[bytes, ...] = ()
         self.binding: Binding = driver.binding
         self.received = PacketPool(packets, slot_size, name=f"{name} receive")
         self.sent = PacketPool(packets, slot_size, name=f"{name} send")
@@ -243,6 +240,11 @@ class VirtualMiniport(MiniportDriver):
         self.binding.cancel_sends(cancel_id)
 
     # requests
+
+    def set_filters(self, packet_filter: PacketFilter, multicast_list: tuple[bytes, ...]) -> None:
+        """Remember what those above want to see, and ask below for what all virtual adapters want (IM-19)."""
+        self.wanted, self.groups = packet_filter, multicast_list
+        self.driver.ask_for_frames()
 
     def query_information(self, oid: int, buffer: memoryview) -> tuple[Status, int, int]:
         """Ask below."""

@@ -196,6 +196,9 @@ NdisSendPackets(NdisBindingHandle, PacketArray, NumberOfPackets)
 NdisCancelSendPackets(NdisBindingHandle, CancelId)
 NdisRequest(NdisBindingHandle, NdisRequest)
 NdisMSendComplete(MiniportAdapterHandle, Packet, Status)
+NdisIMGetCurrentPacketStack(Packet)
+NdisIMCopySendPerPacketInfo(DstPacket, SrcPacket)
+NdisIMCopySendCompletePerPacketInfo(DstPacket, SrcPacket)
 """
 """The C forms, without what comes out."""
 

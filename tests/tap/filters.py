@@ -6,7 +6,7 @@ Next: `tests/tap/test_filters.py`.
 
 from __future__ import annotations
 
-from vnic import Adapter, MiniportDriver, Packet, PacketPool, Status, slot_size_for
+from vnic import Adapter, MiniportDriver, Packet, PacketFilter, PacketPool, Status, slot_size_for
 from vnic.intermediate import IntermediateDriver
 
 
@@ -49,6 +49,8 @@ class Copying(IntermediateDriver):
         count: how many adapters there are: NAME+1, NAME+2 ...
         packets: in the pool of each.
     """
+
+    packet_filter = PacketFilter.PROMISCUOUS
 
     def __init__(self, count: int = 1, packets: int = 64) -> None:
         self.count = count

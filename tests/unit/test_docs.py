@@ -21,6 +21,7 @@ import pytest
 
 from miniport import cli, config
 from miniport.errors import Exit
+from protocol.sink import Sink
 from vnic import ProtocolDriver
 from vnic.counters import COUNTED, GAUGES, INTERFACE
 from vnic.verifier.rules import RULES
@@ -134,7 +135,8 @@ def test_every_block_of_python_runs_and_its_drivers_break_no_rule(text: str, low
     wire = make_wire(packets=64, low_water=64 if low else 0)
     for driver in drivers:
         assert issubclass(driver, ProtocolDriver)
-        wire.open(driver())
+        for adapter in getattr(wire.open(driver()).driver, "adapters", ()):
+            adapter.open(Sink(), "above")
     wire.give(*FRAMES * 5)
     counters = wire.adapter.counters()
     assert counters["rx_delivered"] + counters["rx_filtered"] == len(FRAMES) * 5

@@ -103,6 +103,7 @@ def test_frames_of_other_vlans_and_cut_tags_are_dropped_and_counted(make: Any) -
 
 def test_untagged_frames_are_dropped_and_counted(make: Any) -> None:
     with make(mux := Mux(vlans="7")) as bench:
+        bench.above(Driver())
         bench.give(frame(1), frame(2))
         assert (mux.dropped_untagged, mux.dropped_unknown) == (2, 0)
 
@@ -204,6 +205,7 @@ def test_a_frame_of_which_the_beginning_is_shown_is_sorted_too(make: Any, vlan: 
 
 def test_a_beginning_of_no_vlan_of_ours_or_too_short_for_a_tag_is_dropped_and_counted(make: Any) -> None:
     with make(mux := Mux(vlans="7")) as bench:
+        bench.above(Driver())
         for data, shown in ((tagged(7), 3), (tagged(7), 0), (tagged(8), 20), (frame(), 20)):
             bench.adapter.indicate_lookahead("x", data[:14], data[14 : 14 + shown], len(data) - 14)
         bench.adapter.indicate_lookahead_complete()

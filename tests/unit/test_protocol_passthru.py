@@ -103,10 +103,19 @@ def test_each_driver_above_is_shown_what_its_filter_accepts() -> None:
         assert [driver.frames for driver in drivers] == [[frame(1)], [frame(1), frame(2, to=OTHER)]]
 
 
-def test_without_a_driver_above_frames_are_counted_there() -> None:
-    with Layers(Passthru()) as bench:
-        bench.give(frame(), frame())
-        assert bench.up.counters()["rx_dropped_no_driver"] == 2
+def test_the_filter_below_is_the_sum_of_those_above_and_follows_them(layers: Any) -> None:
+    groups = bytes.fromhex("01005e000001"), bytes.fromhex("01005e000002")
+    with layers() as bench:
+        assert int(bench.low.packet_filter) == 0
+        bindings = [bench.above(Driver(), name) for name in "ab"]
+        assert bench.low.packet_filter is PacketFilter.PROMISCUOUS
+        for binding, wants, group in zip(bindings, (PacketFilter.DIRECTED, PacketFilter.MULTICAST), groups, strict=True):
+            binding.packet_filter, binding.multicast_list = wants, [group]
+        assert (bench.low.packet_filter, bench.low.multicast_list) == (PacketFilter.DIRECTED | PacketFilter.MULTICAST, groups)
+        bench.give(frame(to=OTHER), frame(to=groups[0]), frame(to=bytes.fromhex("01005e000003")))
+        assert (bench.low.delivered, bench.adapter.counters()["rx_filtered"]) == (1, 2)
+        bench.up.close(bindings[0])
+        assert (bench.low.packet_filter, bench.low.multicast_list) == (PacketFilter.MULTICAST, groups[1:])
 
 
 def test_packets_low_below_are_low_above_and_nothing_is_kept(layers: Any) -> None:
