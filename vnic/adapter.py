@@ -664,7 +664,8 @@ class Adapter(Lifecycle):
         values = {row.name: count for row, count in zip(COUNTED, counts, strict=True)}
         values["held"] = found[PacketState.INDICATED]
         values["tx_pending"] = pending
-        values["pool_capacity"] = pool.capacity + len(pool._extra)
+        # a pool that was closed has no packets any more
+        values["pool_capacity"] = len(pool._packets) + len(pool._extra)
         values["pool_free"] = found[PacketState.FREE]
         values["pool_low_water"] = pool.low_water
         values["pool_owned"] = found[PacketState.OWNED] + found[PacketState.LENT]
