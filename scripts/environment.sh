@@ -51,7 +51,7 @@ hash_of() { find "$@" -type f ! -path '*/__pycache__/*' -print0 | sort -z | xarg
 # What the tests measure vnic against: other people's programs.
 install_oracles() {
     local missing=() entry
-    for entry in ip:iproute2 ping:iputils-ping tcpdump:tcpdump tshark:tshark iperf3:iperf3 ethtool:ethtool; do
+    for entry in ip:iproute2 ping:iputils-ping tcpdump:tcpdump tshark:tshark iperf3:iperf3 ethtool:ethtool nc:netcat-openbsd; do
         command -v "${entry%%:*}" >/dev/null || missing+=("${entry##*:}")
     done
     ((${#missing[@]})) || return 0
