@@ -22,6 +22,8 @@ cdef class Adapter:
     cdef readonly int mtu
     cdef readonly int low_water
     cdef readonly tuple network_addresses
+    cdef bint _joins_pools
+    cdef list _joined
     cdef object _nic
     cdef object _requests
     cdef Ledger _ledger
@@ -38,5 +40,7 @@ cdef class Adapter:
     cdef void _give_up(self, Packet packet, int done, int count)
     cdef void _receive(self, Packet packet)
     cdef void _end_batch(self)
+    cdef object _packets(self)
+    cdef object _join(self, PacketPool pool)
     cdef int _discard(self, int budget) except? -1
     cdef void _receive_copied(self, Packet packet)

@@ -82,6 +82,7 @@ class Adapter:
         send_queue: sends that may wait for room below, in order.
         network_addresses: what `binding.network_addresses` answers.
         verifier_level: 0 refuses and counts broken rules, 1 also reports them, with the packet's history; it may be changed later.
+        joins_pools: packets of other pools may be indicated too, if the pool is no other adapter's: it joins with its first packet.
         nic: what the adapter answers to queries and does not know of itself, as its link speed.
         report: called, on the thread where it happened, with "violation" or "driver_error" and its facts: `binding` (None: the
             miniport), `error` (the exception), and `packet` or `handler`.
@@ -99,6 +100,7 @@ class Adapter:
         send_queue: int = 1024,
         network_addresses: Sequence[str] = (),
         verifier_level: int = 1,
+        joins_pools: bool = False,
         nic: NicValues | None = None,
         report: Callable[[str, dict[str, Any]], None] | None = None,
     ) -> None:
@@ -113,6 +115,8 @@ class Adapter:
         pool._claimed = True
         self.name = name
         self.pool = pool
+        self._joins_pools = joins_pools
+        self._joined: list[PacketPool] = []
         self.miniport = miniport
         self.address = bytes(address)
         self.mtu = mtu
@@ -274,7 +278,7 @@ class Adapter:
         packet: Packet
         if binding.closed or not binding.closing:
             return 0
-        for packet in self.pool.packets():
+        for packet in self._packets():
             owed = binding.owed(packet)
             if not owed:
                 continue
@@ -289,13 +293,20 @@ class Adapter:
 
     def _forget(self, binding: Binding) -> None:
         packet: Packet
-        for packet in self.pool.packets():
+        pool: PacketPool
+        for packet in self._packets():
             packet._promised[binding.slot] = packet._returned[binding.slot] = 0
         self.pool._forget_reserved(binding.slot)
+        for pool in self._joined:
+            pool._forget_reserved(binding.slot)
         binding.closed = True
         self._opened.remove(binding)
         self._reorder()
         BINDING_NAMES[binding.slot] = OPEN[binding.slot] = None
+
+    def _packets(self) -> object:
+        """Every packet that a binding may hold."""
+        return [packet for pool in (self.pool, *self._joined) for packet in pool.packets()]
 
     def _reorder(self) -> None:
         """Those who watch everything come first, so that they see a frame before its answer."""
@@ -540,7 +551,7 @@ class Adapter:
             raise self._ledger._violation(rules.INDICATED_IN_USE, None, None, "a packet stands twice in one indication")
         for packet in packets:
             if packet.pool is not self.pool:
-                raise ValueError(f"{packet!r} is not from the adapter's pool {self.pool.name}")
+                self._join(packet.pool)
             if packet._state != OWNED:
                 raise self._ledger._violation(BROKEN[packet.state, Event.INDICATE], None, packet, f"{packet!r} is indicated")
         low: cython.bint = False
@@ -554,6 +565,15 @@ class Adapter:
             packet.time_received = time_ns()
             self._receive(packet)
         self._end_batch()
+
+    def _join(self, pool: PacketPool) -> None:
+        """Take a pool of the miniport's own for one of the adapter's."""
+        if pool in self._joined:
+            return
+        if pool._claimed or not self._joins_pools:
+            raise ValueError(f"a packet of {pool.name} is not from the adapter's pool {self.pool.name}")
+        pool._claimed = True
+        self._joined.append(pool)
 
     def _receive_copied(self, packet: Packet) -> None:
         """A SUCCESS packet behind a RESOURCES one: delivery is by copy, but by its own status it goes home through return_packet."""
@@ -627,7 +647,10 @@ class Adapter:
         NDIS: MiniportHalt; LC-18 to LC-21.
         """
         self._sends.halted = True
+        pool: PacketPool
         self.pool._claimed = False
+        for pool in self._joined:
+            pool._claimed = False
         self._sends.abort(None)
 
     def counters(self) -> dict[str, int]:
@@ -638,17 +661,22 @@ class Adapter:
         `vnic.counters.broken_sums` compare two independent ways of counting.
         """
         pool: PacketPool = self.pool
+        capacity: cython.int = pool.capacity + len(pool._extra)
         found = [0] * len(PacketState)
         counts = [0] * len(COUNTED)
         # these three belong together: no Python code may run between them, not even the collector of garbage
         with cython.critical_section(pool):
             pool._census(found)
+            for pool in self._joined:
+                pool._census(found)
+                capacity += len(pool._packets) + len(pool._extra)
+            pool = self.pool
             self._ledger._copy(counts)
             pending = self._sends.pending
         values = {row.name: count for row, count in zip(COUNTED, counts, strict=True)}
         values["held"] = found[PacketState.INDICATED]
         values["tx_pending"] = pending
-        values["pool_capacity"] = pool.capacity + len(pool._extra)
+        values["pool_capacity"] = capacity
         values["pool_free"] = found[PacketState.FREE]
         values["pool_low_water"] = pool.low_water
         values["pool_owned"] = found[PacketState.OWNED] + found[PacketState.LENT]

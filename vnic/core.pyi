@@ -182,6 +182,7 @@ class Adapter:
         send_queue: int = ...,
         network_addresses: Sequence[str] = ...,
         verifier_level: int = ...,
+        joins_pools: bool = ...,
         nic: NicValues | None = ...,
         report: Callable[[str, dict[str, Any]], None] | None = ...,
     ) -> None: ...
