@@ -7,10 +7,10 @@ from vnic.packet cimport Packet
 from vnic.pool cimport PacketPool
 from vnic.send cimport SendPath
 
-cdef int SHORTEST, OWNED, DO_INDICATE, DO_LEND, DO_RECLAIM
+cdef int SHORTEST, OWNED, TRANSFERRING, DO_INDICATE, DO_LEND, DO_RECLAIM, DO_TRANSFER, DO_TRANSFERRED
 cdef int ALL_LOCAL
 cdef int RX_FRAMES, RX_BYTES, RX_DELIVERED, RX_FILTERED, RX_RESOURCES, RX_BATCHES, INDICATED
-cdef int RX_DROPPED_RUNT, RX_DROPPED_TRUNCATED, RX_DROPPED_NO_PACKET, RX_DROPPED_NO_DRIVER, RX_DROPPED_FAULT
+cdef int RX_DROPPED_RUNT, RX_DROPPED_TRUNCATED, RX_DROPPED_NO_PACKET, RX_DROPPED_NO_DRIVER, RX_DROPPED_NO_RECEIVE, RX_DROPPED_FAULT
 
 
 @cython.final
@@ -24,6 +24,8 @@ cdef class Adapter:
     cdef readonly tuple network_addresses
     cdef bint _joins_pools
     cdef list _joined
+    cdef object _transfer_data
+    cdef int _transfers
     cdef object _nic
     cdef object _requests
     cdef Ledger _ledger
@@ -44,3 +46,5 @@ cdef class Adapter:
     cdef object _join(self, PacketPool pool)
     cdef int _discard(self, int budget) except? -1
     cdef void _receive_copied(self, Packet packet)
+    cdef int _look_ahead(self, object context, bytes header, bytes lookahead, object packet_size) except? -1
+    cdef bint _end_transfer(self, Packet packet)

@@ -47,6 +47,9 @@ OWNED = int(PacketState.OWNED)
 DO_INDICATE = int(Event.INDICATE)
 DO_LEND = int(Event.LEND)
 DO_RECLAIM = int(Event.RECLAIM)
+DO_TRANSFER = int(Event.TRANSFER)
+DO_TRANSFERRED = int(Event.TRANSFERRED)
+TRANSFERRING = int(PacketState.TRANSFERRING)
 ALL_LOCAL = int(PacketFilter.ALL_LOCAL)
 RX_FRAMES = COLUMN["rx_frames"]
 RX_BYTES = COLUMN["rx_bytes"]
@@ -56,6 +59,7 @@ RX_DROPPED_RUNT = COLUMN["rx_dropped_runt"]
 RX_DROPPED_TRUNCATED = COLUMN["rx_dropped_truncated"]
 RX_DROPPED_NO_PACKET = COLUMN["rx_dropped_no_packet"]
 RX_DROPPED_NO_DRIVER = COLUMN["rx_dropped_no_driver"]
+RX_DROPPED_NO_RECEIVE = COLUMN["rx_dropped_no_receive"]
 RX_DROPPED_FAULT = COLUMN["rx_dropped_fault"]
 RX_RESOURCES = COLUMN["rx_resources"]
 RX_BATCHES = COLUMN["rx_batches"]
@@ -125,6 +129,8 @@ class Adapter:
         self._ledger = Ledger(report or report_to_logging, contract.handler(miniport, contract.MiniportDriver, "return_packet"))
         self._ledger._level = verifier_level
         self._sends = SendPath(self._ledger, miniport, mtu, send_queue)
+        self._transfer_data = contract.handler(miniport, contract.MiniportDriver, "transfer_data")
+        self._transfers = 0
         self._nic = nic
         self._requests = None
         self._sends.station = int.from_bytes(address, "big")
@@ -159,6 +165,11 @@ class Adapter:
     def halted(self) -> bool:
         """Whether the adapter has stopped."""
         return self._sends.halted
+
+    @property
+    def report(self) -> Callable[[str, dict[str, Any]], None]:
+        """What broken rules and failing drivers are reported to; an adapter above this one reports to the same."""
+        return self._ledger._report
 
     @property
     def requests(self) -> RequestQueue:
@@ -315,8 +326,7 @@ class Adapter:
         for binding in self._opened:
             if not binding.closing:
                 (watchers if binding._filter & ALL_LOCAL else others).append(binding)
-        self._bindings = watchers + others
-        self._sends.watchers = watchers
+        self._bindings = self._sends.bindings = watchers + others
 
     # receive
 
@@ -390,6 +400,7 @@ class Adapter:
             self._indicate_batch(count)
         elif taken == 0:
             count = self._discard(budget)
+        self._ledger._thread = 0
         if failure and failure != errors.EAGAIN:
             raise OSError(failure, os.strerror(failure), self.name)
         return count
@@ -555,6 +566,8 @@ class Adapter:
             if packet._state != OWNED:
                 raise self._ledger._violation(BROKEN[packet.state, Event.INDICATE], None, packet, f"{packet!r} is indicated")
         low: cython.bint = False
+        # an intermediate driver below, or a handler, may have begun an indication on this thread already
+        outer: cython.ulonglong = self._ledger._thread
         self._ledger._thread = get_ident()
         for packet in packets:
             if packet._status:
@@ -565,6 +578,7 @@ class Adapter:
             packet.time_received = time_ns()
             self._receive(packet)
         self._end_batch()
+        self._ledger._thread = outer
 
     def _join(self, pool: PacketPool) -> None:
         """Take a pool of the miniport's own for one of the adapter's."""
@@ -585,6 +599,125 @@ class Adapter:
             packet._change(DO_INDICATE)
             self._ledger._counts[INDICATED] += 1
         self._ledger._home(packet, None)
+
+    # lookahead
+
+    def indicate_lookahead(self, context: object, header: object, lookahead: object, packet_size: int) -> None:
+        """
+        Show the beginning of a frame that is in no packet to every binding whose filter accepts it, through its `receive`.
+
+        Nothing is kept: drivers copy, and ask for the rest by `binding.transfer_data`, which the miniport's `transfer_data` answers.
+        A batch of these ends with `indicate_lookahead_complete`.
+
+        Args:
+            context: the miniport's name for the frame.
+            header: the 14 bytes of the Ethernet header.
+            lookahead: the bytes after it, or the first of them.
+            packet_size: bytes of the frame after the header.
+
+        Raises:
+            VnicError: a transfer is pending; it must be completed first.
+            ValueError: the frame has fewer bytes than the lookahead.
+
+        NDIS: NdisMEthIndicateReceive; RX-39 to RX-43, RX-53.
+        """
+        if self._transfers:
+            raise VnicError("a transfer is pending: complete it before the next frame is indicated")
+        header, lookahead = bytes(header), bytes(lookahead)
+        if packet_size < len(lookahead):
+            raise ValueError(f"a lookahead of {len(lookahead)} bytes in a frame of {packet_size}")
+        ledger: Ledger = self._ledger
+        outer: cython.ulonglong = ledger._thread
+        ledger._thread = get_ident()
+        outcome: cython.int = self._look_ahead(context, header, lookahead, packet_size)
+        ledger._thread = outer
+        with cython.critical_section(self):
+            ledger._counts[RX_FRAMES] += 1
+            ledger._counts[RX_BYTES] += len(header) + packet_size
+            ledger._counts[outcome] += 1
+
+    def _look_ahead(self, context: object, header: bytes, lookahead: bytes, packet_size: object) -> cython.int:
+        """Show a frame's beginning; answers the counter that says what became of it."""
+        binding: Binding
+        bindings: list = self._bindings
+        outcome: cython.int = RX_FILTERED
+        if len(header) != HEADER_SIZE:
+            return RX_DROPPED_RUNT
+        if not bindings:
+            return RX_DROPPED_NO_DRIVER
+        destination: cython.ulonglong = int.from_bytes(header[:6], "big")
+        kind: cython.int = self._sends._kind(destination)
+        for binding in bindings:
+            if not binding._accepts(kind, destination):
+                continue
+            if binding._receive is not None:
+                outcome = RX_DELIVERED
+                binding._look_ahead(context, header, lookahead, packet_size)
+            elif outcome != RX_DELIVERED:
+                outcome = RX_DROPPED_NO_RECEIVE
+        return outcome
+
+    def indicate_lookahead_complete(self) -> None:
+        """
+        End a batch: every binding that was shown a frame of it is told by `receive_complete`.
+
+        NDIS: NdisMEthIndicateReceiveComplete; RX-44.
+        """
+        self._end_batch()
+
+    def _transfer(self, binding: Binding, packet: Packet, context: object, offset: int, length: int) -> tuple[Status, int]:
+        """Have the miniport fill a packet of a driver's; what `Binding.transfer_data` does for a frame in no packet."""
+        if self._transfer_data is None:
+            return Status.FAILURE, 0
+        with cython.critical_section(packet):
+            packet._change(DO_TRANSFER)
+            packet._sender = binding
+            binding.transfers_pending += 1
+            self._transfers += 1
+        try:
+            status, moved = self._transfer_data(packet, context, offset, length)
+            status, moved = Status(status), int(moved)
+        except BaseException as error:
+            self._ledger._failed(None, "transfer_data", error)
+            status, moved = Status.FAILURE, 0
+        if status is PENDING:
+            return PENDING, 0
+        if not self._end_transfer(packet):
+            detail = f"transfer_data answered {status.name} after transfer_data_complete"
+            self._ledger._violation(rules.COMPLETED_TWICE, None, packet, detail)
+            return PENDING, 0
+        return status, moved
+
+    def _end_transfer(self, packet: Packet) -> cython.bint:
+        binding: Binding = packet._sender
+        with cython.critical_section(packet):
+            if not packet._change(DO_TRANSFERRED):
+                return False
+            packet._sender = None
+            binding.transfers_pending -= 1
+            self._transfers -= 1
+        return True
+
+    def transfer_data_complete(self, packet: Packet, status: Status, transferred: int) -> None:
+        """
+        Give a packet back that the miniport was asked to fill, and had answered PENDING.
+
+        Raises:
+            OwnershipError: no transfer into this packet is pending (rule 50).
+
+        NDIS: NdisMTransferDataComplete; RX-51, RX-53.
+        """
+        status = Status(status)
+        binding: Binding = packet._sender
+        if packet._state != TRANSFERRING or not self._end_transfer(packet):
+            raise self._ledger._violation(rules.COMPLETED_TWICE, None, packet, f"a transfer into {packet!r} is completed")
+        complete = contract.handler(binding.driver, contract.ProtocolDriver, "transfer_data_complete")
+        if complete is None:
+            return
+        try:
+            complete(packet, Status.FAILURE if status is PENDING else status, transferred)
+        except BaseException as error:
+            self._ledger._failed(binding, "transfer_data_complete", error)
 
     # send
 
@@ -681,7 +814,7 @@ class Adapter:
         values["pool_low_water"] = pool.low_water
         values["pool_owned"] = found[PacketState.OWNED] + found[PacketState.LENT]
         values["pool_indicated"] = found[PacketState.INDICATED]
-        values["pool_sending"] = found[PacketState.SENDING]
+        values["pool_sending"] = found[PacketState.SENDING] + found[PacketState.TRANSFERRING]
         values["pool_quarantined"] = found[PacketState.QUARANTINED]
         return values
 

@@ -5,7 +5,7 @@ from vnic.ledger cimport Ledger
 from vnic.packet cimport Packet
 from vnic.pool cimport PacketPool
 
-cdef int INDICATED, MULTICAST, ALL_MULTICAST, EVERYTHING, MAX_REFERENCES
+cdef int INDICATED, OWNED, MULTICAST, ALL_MULTICAST, EVERYTHING, MAX_REFERENCES
 
 
 cdef int counted(object answer) except? -2
@@ -24,15 +24,18 @@ cdef class Binding:
     cdef public unsigned long long errors
     cdef public unsigned long long violations
     cdef readonly int sends_pending
+    cdef readonly int transfers_pending
     cdef readonly bint closing
     cdef readonly bint closed
     cdef public bint no_loopback
+    cdef public bint early_returns
     cdef Ledger _ledger
     cdef object _sends
     cdef int _filter
     cdef bint _filter_set
     cdef frozenset _multicast
     cdef bint _seen
+    cdef list _looks
     cdef object _receive_packet
     cdef object _receive
     cdef object _receive_complete
@@ -41,7 +44,11 @@ cdef class Binding:
 
     cdef bint _accepts(self, int kind, unsigned long long destination)
     cdef void _show(self, Packet packet)
+    cdef int _settle(self, Packet packet, int count)
     cdef void _show_and_copy(self, Packet packet)
+    cdef object _look(self, object context, object packet, object header, object lookahead, object size)
+    cdef void _look_ahead(self, object context, object header, object lookahead, object size)
+    cdef object _looking_at(self, object context, str what)
     cdef void _end_batch(self)
     cdef object _take_back(self, Packet packet)
     cdef object _broken_return(self, Packet packet)

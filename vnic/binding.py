@@ -14,13 +14,12 @@ from vnic.filters import PacketFilter
 from vnic.ledger import Ledger
 from vnic.packet import HEADER_SIZE, MAX_BINDINGS, Packet, history_of
 from vnic.pool import PacketPool
-from vnic.states import PacketState
+from vnic.states import BROKEN, Event, PacketState
 from vnic.status import OwnershipError, Status
 from vnic.verifier import rules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from typing import Any
+    from collections.abc import Iterable
 
     import cython
 
@@ -35,6 +34,7 @@ if cython.compiled:
     from cython.cimports.cpython.long import PyLong_AsLongAndOverflow
 
 INDICATED = int(PacketState.INDICATED)
+OWNED = int(PacketState.OWNED)
 MULTICAST = int(PacketFilter.MULTICAST)
 ALL_MULTICAST = int(PacketFilter.ALL_MULTICAST)
 EVERYTHING = int(PacketFilter.PROMISCUOUS | PacketFilter.ALL_LOCAL)
@@ -42,6 +42,18 @@ MAX_REFERENCES = 0xFFFF
 
 OPEN: list[Binding | None] = [None] * MAX_BINDINGS
 """The open bindings of the process, each at its slot."""
+
+
+class Look:
+    """One call of a `receive` handler: what is behind it while it lasts, and whether the data have been transferred."""
+
+    __slots__ = ("context", "packet", "size", "transferred")
+
+    def __init__(self, context: object, packet: Packet | None, size: int) -> None:
+        self.context = context
+        self.packet = packet
+        self.size = size
+        self.transferred = False
 
 
 class Binding:
@@ -60,9 +72,11 @@ class Binding:
         errors: exceptions that came out of it.
         violations: rules it broke.
         sends_pending: sends it still owes a completion for.
+        transfers_pending: packets of its that are being filled.
         closing: nothing is indicated to it any more, sends answer CLOSING.
         closed: it is gone; any use raises (rule 98).
         no_loopback: its own sends are not shown to it. NDIS: OID_GEN_PROTOCOL_OPTIONS, bit 2; RX-65.
+        early_returns: it may return a packet before it has answered for it. AMB-3.
     """
 
     def __init__(self, adapter: Adapter, driver: ProtocolDriver, name: str, slot: int, ledger: Ledger, sends: SendPath) -> None:
@@ -74,15 +88,21 @@ class Binding:
         self.slot = slot
         self.delivered = self.resources = self.promised = self.returned = self.errors = self.violations = 0
         self.sends_pending = 0
-        self.closing = self.closed = self.no_loopback = False
+        self.closing = self.closed = False
+        self.no_loopback = driver.no_loopback
+        self.early_returns = driver.early_returns
         self._ledger = ledger
         self._sends = sends
         self._filter = 0
         self._filter_set = False
         self._multicast = frozenset()
         self._seen = False
-        self._receive_packet = driver.receive_packet
+        self._looks = []
+        self.transfers_pending = 0
         self._receive = contract.handler(driver, contract.ProtocolDriver, "receive")
+        self._receive_packet = contract.handler(driver, contract.ProtocolDriver, "receive_packet")
+        if self._receive_packet is None and self._receive is None:
+            self._receive_packet = driver.receive_packet
         self._receive_complete = contract.handler(driver, contract.ProtocolDriver, "receive_complete")
         self._send_complete = contract.handler(driver, contract.ProtocolDriver, "send_complete")
         self._status = contract.handler(driver, contract.ProtocolDriver, "status")
@@ -225,6 +245,60 @@ class Binding:
             raise self._ledger._violation(rules.SEND_ON_CLOSED, self, None, "packets are sent after close")
         self._sends.send_packets(self, list(packets))
 
+    def transfer_data(self, context: object, offset: int, length: int, packet: Packet) -> tuple[Status, int]:
+        """
+        Copy a part of the frame that `receive` is being shown into a packet of the driver's own: once, and before `receive` returns.
+
+        SUCCESS: the packet is the driver's again, filled. PENDING: it is lent, and comes back through `transfer_data_complete`,
+        perhaps before this returns.
+
+        Args:
+            context: the one that `receive` was given.
+            offset: the first byte, counted behind the 14 bytes of the header; the next one unread is `len(lookahead)`.
+            length: bytes to copy; 0 is allowed.
+            packet: filled from its beginning; it must have room.
+
+        Returns:
+            The status, and the bytes copied: SUCCESS, PENDING, FAILURE (the range is outside the frame, or no room for it),
+            REQUEST_ABORTED (the binding closes) or RESET_IN_PROGRESS.
+
+        Raises:
+            OwnershipError: not inside that `receive`, or a second time (rule 101); the packet is not the driver's (rules 55, 58).
+
+        NDIS: NdisTransferData; RX-42, RX-48 to RX-51, AMB-6.
+        """
+        self._require_open("it transfers data")
+        look = self._looking_at(context, "transferred")
+        if look.transferred:
+            raise self._ledger._violation(rules.LOOKAHEAD_OVER, self, None, "a frame is transferred a second time")
+        if packet._state != OWNED:
+            raise self._ledger._violation(BROKEN[packet.state, Event.TRANSFER], self, packet, f"{packet!r} is given to be filled")
+        if self.closing:
+            return Status.REQUEST_ABORTED, 0
+        if offset < 0 or length < 0 or offset + length > look.size:
+            return Status.FAILURE, 0
+        look.transferred = True
+        if look.packet is None:
+            return self.adapter._transfer(self, packet, context, offset, length)
+        with look.packet.data as frame:
+            copied = packet.fill(0, frame[HEADER_SIZE + offset : HEADER_SIZE + offset + length])
+        return (Status.SUCCESS, copied) if copied == length else (Status.FAILURE, copied)
+
+    def received_packet(self, context: object) -> Packet | None:
+        """
+        Find the packet behind the frame that `receive` is being shown: to look at, until `receive` returns.
+
+        Returns:
+            The packet; None, if the miniport has shown bytes only.
+
+        Raises:
+            OwnershipError: not inside that `receive` (rule 101).
+
+        NDIS: NdisGetReceivedPacket; RX-55.
+        """
+        found: Packet | None = self._looking_at(context, "asked for").packet
+        return found
+
     def cancel_sends(self, cancel_id: object) -> int:
         """
         Abort the binding's sends whose `packet.info[Info.CANCEL_ID]` is this one and that still wait; each completes, aborted.
@@ -268,6 +342,9 @@ class Binding:
         """Ask one driver how many references it keeps, and write its promise down."""
         count: cython.int
         views: cython.int = packet.views
+        if self._receive_packet is None:
+            self._show_and_copy(packet)
+            return
         self.delivered += 1
         self._seen = True
         packet._asked = self.slot
@@ -279,13 +356,16 @@ class Binding:
         count = counted(answer)
         if count < 0:
             self._ledger._violation(rules.ILLEGAL_ANSWER, self, packet, f"receive_packet answered {shown(answer)}")
-        elif count and self.closed:
+            count = 0
+        if self.early_returns and packet._promises:
+            count = self._settle(packet, count)
+        if count and self.closed:
             self._ledger._violation(rules.CLOSED_BINDING, self, packet, "it closed its binding and then kept a packet")
         elif count:
             with cython.critical_section(packet):
                 packet._promises = True
                 packet._promised[self.slot] = count
-                packet.references += count
+                packet.references += count - packet._returned[self.slot]
                 self.promised += count
         elif packet.views > views and packet.references == 1:
             packet._told = packet.views
@@ -295,22 +375,63 @@ class Binding:
             packet._suspect = self
         packet._asked = -1
 
+    def _look(self, context: object, packet: object, header: object, lookahead: object, size: object) -> None:
+        """Call `receive` with views that are closed when it returns, whatever it does."""
+        look = Look(context, packet, size)
+        self._looks.append(look)
+        try:
+            self._receive(context, header, lookahead, size)
+        finally:
+            self._looks.remove(look)
+            for view in (header, lookahead):
+                try:
+                    view.release()
+                except BufferError:
+                    # the driver made something else of it that is still alive: the count of views tells
+                    pass
+
+    def _look_ahead(self, context: object, header: object, lookahead: object, size: object) -> None:
+        """Show the beginning of a frame that is in no packet."""
+        self.delivered += 1
+        self._seen = True
+        try:
+            self._look(context, None, memoryview(header).toreadonly(), memoryview(lookahead).toreadonly(), size)
+        except BaseException as error:
+            self._ledger._failed(self, "receive", error)
+
+    def _looking_at(self, context: object, what: str) -> object:
+        for look in reversed(self._looks):
+            if look.context is context:
+                return look
+        raise self._ledger._violation(rules.LOOKAHEAD_OVER, self, None, f"a frame is {what} that receive is not being shown")
+
+    def _settle(self, packet: Packet, count: cython.int) -> cython.int:
+        """Set the returns that came before the answer against it; answers how many were promised in the end."""
+        early: cython.int = packet._returned[self.slot]
+        if count < early:
+            self._ledger._violation(rules.DOUBLE_RETURN, self, packet, f"it answered {count} and has returned {early}")
+        self.returned += early
+        return max(count, early)
+
     def _show_and_copy(self, packet: Packet) -> None:
-        """Show a packet that nobody may keep: through `receive` if the driver has it, else through `receive_packet`."""
+        """Show a packet that the driver may not keep: through `receive` if it has that, else through `receive_packet`."""
         views: cython.int = packet.views
         answer: object = 0
         self.delivered += 1
-        self.resources += 1
+        self.resources += packet._status != 0
         self._seen = True
         packet._asked = self.slot
         try:
             if self._receive is not None:
-                show_lookahead(self._receive, packet)
+                show_lookahead(self, packet)
             else:
                 answer = self._receive_packet(packet)
         except BaseException as error:
             self._ledger._failed(self, "receive" if self._receive is not None else "receive_packet", error)
         packet._asked = -1
+        if packet._status == 0:
+            # others may keep it, and look at it now
+            return
         if type(answer) is not int or answer != 0:
             self._ledger._violation(rules.RETAIN_ON_RESOURCES, self, packet, f"receive_packet answered {shown(answer)} to status RESOURCES")
         elif packet.views > views:
@@ -322,6 +443,11 @@ class Binding:
         owed: cython.bint
         with cython.critical_section(packet):
             owed = not self.closed and packet._state == INDICATED and packet._returned[self.slot] < packet._promised[self.slot]
+            if self.early_returns and packet._asked == self.slot and packet._state == INDICATED and not self.closed:
+                # counted when it answers; until then the library's own reference keeps the packet
+                packet._promises = True
+                packet._returned[self.slot] += 1
+                return None
             if owed:
                 packet._returned[self.slot] += 1
                 packet.references -= 1
@@ -415,18 +541,15 @@ def shown(answer: object) -> str:
     return repr(answer)[:100] if type(answer) in (int, bool, float, str, bytes, type(None)) else f"a {type(answer).__name__}"
 
 
-def show_lookahead(receive: Callable[..., Any], packet: Packet) -> object:
-    """Call a `receive` handler with views that are closed when it returns, whatever it does."""
+def show_lookahead(binding: Binding, packet: Packet) -> object:
+    """Show the whole frame of a packet through `receive`."""
     frame = packet.data
-    header = frame[:HEADER_SIZE]
-    lookahead = frame[HEADER_SIZE:]
     try:
-        receive(packet, header, lookahead, len(lookahead))
+        binding._look(packet, packet, frame[:HEADER_SIZE], frame[HEADER_SIZE:], len(frame) - HEADER_SIZE)
     finally:
-        for view in (header, lookahead, frame):
-            try:
-                view.release()
-            except BufferError:
-                # the driver made something else of it that is still alive: the count of views tells
-                pass
+        try:
+            frame.release()
+        except BufferError:
+            # as above
+            pass
     return None

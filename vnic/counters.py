@@ -36,6 +36,7 @@ COUNTED: tuple[Counter, ...] = (
     Counter("rx_dropped_truncated", "frames", "counter", "frames that filled a slot: longer than MTU + 18, cut by the read"),
     Counter("rx_dropped_no_packet", "frames", "counter", "frames read when no packet at all was free"),
     Counter("rx_dropped_no_driver", "frames", "counter", "frames read while no binding was open"),
+    Counter("rx_dropped_no_receive", "frames", "counter", "frames shown by their beginning only, to drivers that have no receive()"),
     Counter("rx_dropped_fault", "frames", "counter", "frames of a batch in whose middle the library itself failed"),
     Counter("rx_resources", "frames", "counter", "delivered frames shown with status RESOURCES because packets were low"),
     Counter("rx_batches", "batches", "counter", "batches in which frames were taken"),
@@ -45,7 +46,8 @@ COUNTED: tuple[Counter, ...] = (
     Counter("tx_frames", "frames", "counter", "sends that the interface accepted"),
     Counter("tx_bytes", "bytes", "counter", "bytes of those sends"),
     Counter("tx_queued", "frames", "counter", "sends that had to wait for room below"),
-    Counter("tx_looped", "frames", "counter", "sends shown to bindings with the ALL_LOCAL filter, once for each"),
+    Counter("tx_looped", "frames", "counter", "sends shown to other bindings whose filter accepts them, once for each"),
+    Counter("tx_not_looped", "frames", "counter", "sends not shown to others: sixteen were already, each within the last one"),
     Counter("tx_looped_only", "frames", "counter", "sends with the flag LOOPBACK_ONLY: shown, and not put on the wire"),
     Counter("tx_dropped_length", "frames", "counter", "sends shorter than 14 bytes or longer than MTU + 18"),
     Counter("tx_dropped_link_down", "frames", "counter", "sends refused because the link is down"),
@@ -66,7 +68,7 @@ GAUGES: tuple[Counter, ...] = (
     Counter("pool_low_water", "packets", "gauge", "fewest free packets seen after a batch"),
     Counter("pool_owned", "packets", "gauge", "packets in the miniport's own hands"),
     Counter("pool_indicated", "packets", "gauge", "packets lent to drivers"),
-    Counter("pool_sending", "packets", "gauge", "packets in a pending send"),
+    Counter("pool_sending", "packets", "gauge", "packets in a pending send, or being filled"),
     Counter("pool_quarantined", "packets", "gauge", "packets withheld because a view of them lives"),
 )
 """What is looked up when a snapshot is taken."""

@@ -30,11 +30,18 @@ class ProtocolDriver:
     arguments of `__init__`; annotate them and they arrive converted. `packet_filter` is set, as the last step of binding,
     unless `bind_adapter` set `binding.packet_filter` itself.
 
-    NDIS: NDIS_PROTOCOL_CHARACTERISTICS; LC-23, LC-25.
+    What a driver sends is shown to every other binding of the adapter whose filter accepts it. With `no_loopback = False` also to
+    the driver itself, as NDIS has it until a driver sets its option; one that answers what it sees then answers itself.
+    With `early_returns = True` a packet may be returned from inside the `receive_packet` that is asked for it, as an intermediate
+    driver does when nobody above keeps it; the library has it until the answer.
+
+    NDIS: NDIS_PROTOCOL_CHARACTERISTICS; LC-23, LC-25; OID_GEN_PROTOCOL_OPTIONS, RX-64, RX-65; AMB-3.
     """
 
     binding: Binding
     packet_filter: PacketFilter = PacketFilter.DIRECTED | PacketFilter.BROADCAST | PacketFilter.ALL_MULTICAST
+    no_loopback: bool = True
+    early_returns: bool = False
 
     def __init__(self, **options: Any) -> None:
         if options:
@@ -72,12 +79,15 @@ class ProtocolDriver:
 
     def receive(self, context: Packet, header: memoryview, lookahead: memoryview, packet_size: int) -> Status | None:
         """
-        Copy a frame while packets are low. The views are closed when this returns; nothing can be kept.
+        Copy a frame while packets are low, or one that is in no packet. The views are closed when this returns; nothing can be kept.
+
+        A driver that defines this and not `receive_packet` is shown every frame so.
 
         Args:
             context: names the frame during this call.
             header: the 14 bytes of the Ethernet header.
-            lookahead: the bytes after it; all of them, so `len(lookahead) == packet_size`.
+            lookahead: the bytes after it; all of them, so `len(lookahead) == packet_size`, unless the miniport shows only the
+                beginning: then `binding.transfer_data` has the rest.
             packet_size: bytes after the header.
 
         Returns:
@@ -103,6 +113,13 @@ class ProtocolDriver:
         Called exactly once for each packet of `binding.send_packets`, and for each `binding.send` that answered PENDING.
 
         NDIS: ProtocolSendComplete; TX-02, TX-06, TX-26.
+        """
+
+    def transfer_data_complete(self, packet: Packet, status: Status, transferred: int) -> None:
+        """
+        Take a packet back that `binding.transfer_data` had answered with PENDING: it is the driver's, with so many bytes filled.
+
+        NDIS: ProtocolTransferDataComplete; RX-51.
         """
 
     def request_complete(self, request: Request, status: Status) -> None:
@@ -145,6 +162,17 @@ class MiniportDriver:
         """
         packet.pool.free(packet)
 
+    def transfer_data(self, packet: Packet, context: Any, offset: int, length: int) -> tuple[Status, int]:
+        """
+        Fill a driver's packet (`packet.fill`) with a part of a frame shown by `adapter.indicate_lookahead`. It is lent until this is over.
+
+        Returns:
+            The status and the bytes filled; with PENDING, `adapter.transfer_data_complete` follows, or has come already.
+
+        NDIS: MiniportTransferData; RX-52, RX-53.
+        """
+        return Status.FAILURE, 0
+
     def send(self, packet: Packet) -> Status:
         """
         Put a packet on the wire and answer SUCCESS or an error, or keep it, answer PENDING and call `adapter.send_complete` later.
@@ -152,7 +180,6 @@ class MiniportDriver:
         NDIS: MiniportSend; TX-18 to TX-21, the deserialized column.
         """
         return Status.FAILURE
-
 
     def cancel_sends(self, cancel_id: object) -> None:
         """

@@ -4,9 +4,9 @@ cimport cython
 from vnic.buffer cimport Buffer
 from vnic.chain cimport Chain
 
-cdef int SHORTEST, FREE, OWNED, SENDING, QUARANTINED, EVENTS, ILLEGAL
+cdef int SHORTEST, FREE, OWNED, SENDING, TRANSFERRING, QUARANTINED, EVENTS, ILLEGAL
 cdef bint COUNTS_VIEWS
-cdef unsigned char NEXT_STATE[64]
+cdef unsigned char NEXT_STATE[128]
 
 
 @cython.final

@@ -51,6 +51,7 @@ SHORTEST = HEADER_SIZE
 FREE = int(PacketState.FREE)
 OWNED = int(PacketState.OWNED)
 SENDING = int(PacketState.SENDING)
+TRANSFERRING = int(PacketState.TRANSFERRING)
 QUARANTINED = int(PacketState.QUARANTINED)
 EVENTS = len(Event)
 ILLEGAL = 255
@@ -67,6 +68,7 @@ TOUCHED = {
     PacketState.FREE: rules.USE_AFTER_RETURN,
     PacketState.QUARANTINED: rules.USE_AFTER_RETURN,
     PacketState.SENDING: rules.PENDING_TOUCHED,
+    PacketState.TRANSFERRING: rules.PENDING_TOUCHED,
 }
 """The rule that is broken by changing a packet that is not one's own; in every other state drivers hold it."""
 COUNTS_VIEWS = COMPILED or hasattr(memoryview, "__buffer__")
@@ -272,6 +274,52 @@ class Packet:
         if size > self._slot_size:
             raise ValueError(f"a frame of {size} bytes does not fit the slot of {self._slot_size}")
         self._length = size
+
+    def fill(self, offset: int, data: object) -> int:
+        """
+        Copy bytes into the packet: into its buffers, which are not extended, or into its slot, whose `length` then covers them.
+
+        For the owner, and for a miniport that was asked to transfer data into the packet, until it completes that.
+
+        Returns:
+            Bytes copied: fewer than there are, if the packet ends before.
+
+        Raises:
+            OwnershipError: it is neither the caller's own nor to be filled.
+
+        NDIS: what MiniportTransferData does with NdisQueryBuffer; RX-48, RX-52.
+        """
+        if self._state != TRANSFERRING:
+            self._require_owned("it is filled")
+        one: Buffer
+        source = memoryview(data).cast("B")
+        if offset < 0:
+            raise ValueError(f"offset {offset} of {self!r}")
+        if self._chain is None:
+            source = source[: max(0, self._slot_size - offset)]
+            self._write_slot(offset, source)
+            self._length = max(self._length, offset + source.nbytes)
+            return source.nbytes
+        left = source
+        for one in chain_of(self._chain.head):
+            part = left[: max(0, one.length - offset)]
+            if one is self._slot_buffer:
+                self._write_slot(offset, part)
+            elif part.nbytes:
+                one.memory[offset : offset + part.nbytes] = part
+            left = left[part.nbytes :]
+            offset = max(0, offset - one.length)
+        return source.nbytes - left.nbytes
+
+    def _write_slot(self, offset: int, data: memoryview) -> None:
+        """Write into the slot; the caller has looked whether it fits."""
+        if cython.compiled:
+            view: cython.Py_buffer
+            PyObject_GetBuffer(data, cython.address(view), PyBUF_SIMPLE)
+            memmove(self._bytes + cython.cast(cython.Py_ssize_t, offset), view.buf, view.len)
+            PyBuffer_Release(cython.address(view))
+        else:
+            self._bytes[offset : offset + data.nbytes] = data
 
     # the chain
 

@@ -6,7 +6,8 @@ from vnic.ledger cimport Ledger
 from vnic.packet cimport Packet
 
 cdef int SHORTEST, SENDING, DO_SEND, DO_COMPLETE
-cdef int TX_SUBMITTED, TX_FRAMES, TX_BYTES, TX_QUEUED, TX_LOOPED, TX_LOOPED_ONLY, TX_DROPPED_ERROR
+cdef int TX_SUBMITTED, TX_FRAMES, TX_BYTES, TX_QUEUED, TX_LOOPED, TX_LOOPED_ONLY, TX_NOT_LOOPED, TX_DROPPED_ERROR
+cdef int MAX_NESTED
 cdef int DIRECTED, ALL_MULTICAST, BROADCAST
 cdef unsigned int NOT_LOOPED, ONLY_LOOPED
 cdef unsigned long long BROADCAST_ADDRESS, GROUP_BIT
@@ -19,11 +20,12 @@ cdef class SendPath:
     cdef public bint halted
     cdef readonly long long pending
     cdef public unsigned long long station
-    cdef public list watchers
+    cdef public list bindings
     cdef public object on_blocked
     cdef Ledger _ledger
     cdef int _longest
     cdef int _limit
+    cdef int _nested
     cdef object _queue
     cdef object _below
     cdef object _cancel_below

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno as errors
 import os
 from collections import deque
+from threading import get_ident
 from typing import TYPE_CHECKING
 
 from vnic import driver as contract
@@ -46,6 +47,8 @@ BROADCAST_ADDRESS = 0xFFFFFFFFFFFF
 GROUP_BIT = 1 << 40
 NOT_LOOPED = DONT_LOOPBACK
 ONLY_LOOPED = LOOPBACK_ONLY
+MAX_NESTED = 16
+"""Sends shown to drivers within each other; two drivers that answer all they see would go on until the stack is full."""
 SENDING = int(PacketState.SENDING)
 DO_SEND = int(Event.SEND)
 DO_COMPLETE = int(Event.COMPLETE)
@@ -55,6 +58,7 @@ TX_BYTES = COLUMN["tx_bytes"]
 TX_QUEUED = COLUMN["tx_queued"]
 TX_LOOPED = COLUMN["tx_looped"]
 TX_LOOPED_ONLY = COLUMN["tx_looped_only"]
+TX_NOT_LOOPED = COLUMN["tx_not_looped"]
 TX_DROPPED_ERROR = COLUMN["tx_dropped_error"]
 
 DROP_OF: dict[Status, int] = {
@@ -85,7 +89,7 @@ class SendPath:
         halted: once it is True, sends answer CLOSING.
         pending: sends that are not over.
         station: the adapter's address, as a number.
-        watchers: bindings that are shown every send.
+        bindings: those to whose filters a send is shown; whoever watches everything comes first.
         on_blocked: called when a send has to wait.
     """
 
@@ -95,11 +99,12 @@ class SendPath:
         self.halted = False
         self.pending = 0
         self.station = 0
-        self.watchers: list[Binding] = []
+        self.bindings: list[Binding] = []
         self.on_blocked: Callable[[], None] | None = None
         self._ledger = ledger
         self._longest = mtu + HEADER_SIZE + VLAN_SIZE
         self._limit = limit
+        self._nested = 0
         self._queue: deque[Packet] = deque()
         self._below = contract.handler(miniport, contract.MiniportDriver, "send")
         self._cancel_below = contract.handler(miniport, contract.MiniportDriver, "cancel_sends")
@@ -315,17 +320,29 @@ class SendPath:
             self._ledger._failed(sender, "send_complete", error)
 
     def _loop_back(self, packet: Packet) -> None:
-        """Show a sent frame to the bindings that watch everything; they copy, the packet stays the sender's."""
+        """Show a sent frame to every binding that accepts it; they copy, the packet stays the sender's."""
         binding: Binding
-        watchers: list = self.watchers
+        bindings: list = self.bindings
+        looped: cython.bint = False
         if packet._flags & NOT_LOOPED:
             return
-        for binding in watchers:
-            if binding is packet._sender and binding.no_loopback:
+        destination: cython.ulonglong = packet._destination()
+        kind: cython.int = self._kind(destination)
+        if self._nested >= MAX_NESTED:
+            self._ledger._counts[TX_NOT_LOOPED] += 1
+            return
+        self._nested += 1
+        for binding in bindings:
+            if (binding is packet._sender and binding.no_loopback) or not binding._accepts(kind, destination):
                 continue
+            looped = True
             packet._flags |= LOOPBACK
             packet._status = 1
             binding._show_and_copy(packet)
             packet._status = 0
             packet._flags &= ~LOOPBACK
             self._ledger._counts[TX_LOOPED] += 1
+        self._nested -= 1
+        if looped and self._ledger._thread != get_ident():
+            for binding in bindings:
+                binding._end_batch()

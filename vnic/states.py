@@ -4,6 +4,7 @@ The life of a packet: every legal change of state, in one table.
     FREE --allocate--> OWNED --indicate--> INDICATED --reclaim--> OWNED --free--> FREE      received, a driver may keep it
                        OWNED --lend------> LENT -----reclaim--> OWNED                       received, copy now
                        OWNED --send------> SENDING --complete-> OWNED                       sent
+                       OWNED --transfer--> TRANSFERRING --transferred-> OWNED               being filled with the rest of a frame
                        OWNED --quarantine-> QUARANTINED --release-> FREE                    freed while a view of it lives
 
 Anything else is a broken rule; `BROKEN` says which one. OWNED always means: by the driver that allocated the packet.
@@ -27,6 +28,7 @@ class PacketState(IntEnum):
     LENT = 3
     SENDING = 4
     QUARANTINED = 5
+    TRANSFERRING = 6
 
 
 class Event(IntEnum):
@@ -41,6 +43,8 @@ class Event(IntEnum):
     RECLAIM = 6
     SEND = 7
     COMPLETE = 8
+    TRANSFER = 9
+    TRANSFERRED = 10
 
 
 S, E = PacketState, Event
@@ -56,20 +60,22 @@ LEGAL: dict[tuple[PacketState, Event], PacketState] = {
     (S.LENT, E.RECLAIM): S.OWNED,
     (S.OWNED, E.SEND): S.SENDING,
     (S.SENDING, E.COMPLETE): S.OWNED,
+    (S.OWNED, E.TRANSFER): S.TRANSFERRING,
+    (S.TRANSFERRING, E.TRANSFERRED): S.OWNED,
 }
 
+BELOW = (S.FREE, S.QUARANTINED, S.SENDING, S.TRANSFERRING)
 BROKEN: dict[tuple[PacketState, Event], rules.Rule] = {
     (S.FREE, E.FREE): rules.DOUBLE_FREE,
     (S.QUARANTINED, E.FREE): rules.DOUBLE_FREE,
     (S.INDICATED, E.FREE): rules.FREE_WHILE_INDICATED,
     (S.LENT, E.FREE): rules.FREE_WHILE_INDICATED,
     (S.SENDING, E.FREE): rules.PENDING_TOUCHED,
+    (S.TRANSFERRING, E.FREE): rules.PENDING_TOUCHED,
     **{(state, event): rules.INDICATED_IN_USE for event in (E.INDICATE, E.LEND) for state in S if state is not S.OWNED},
-    (S.FREE, E.SEND): rules.SENT_WHILE_BELOW,
-    (S.QUARANTINED, E.SEND): rules.SENT_WHILE_BELOW,
-    (S.SENDING, E.SEND): rules.SENT_WHILE_BELOW,
-    (S.INDICATED, E.SEND): rules.RECEIVED_SENT,
-    (S.LENT, E.SEND): rules.RECEIVED_SENT,
+    **{(state, event): rules.SENT_WHILE_BELOW for event in (E.SEND, E.TRANSFER) for state in BELOW},
+    **{(state, event): rules.RECEIVED_SENT for event in (E.SEND, E.TRANSFER) for state in (S.INDICATED, S.LENT)},
     **{(state, E.COMPLETE): rules.COMPLETED_TWICE for state in S if state is not S.SENDING},
+    **{(state, E.TRANSFERRED): rules.COMPLETED_TWICE for state in S if state is not S.TRANSFERRING},
 }
 """The rule that a driver breaks by asking for a change that is not legal. Events that only the library makes are not here."""

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from property.model import Broken, Model, ModelPacket
 from unit.wire import COUNTS_VIEWS, Bench, frame
 
-from vnic import ContractViolation, MiniportDriver, Packet, PacketFilter, PacketState, ProtocolDriver, Status
+from vnic import LOOPBACK, ContractViolation, MiniportDriver, Packet, PacketFilter, PacketState, ProtocolDriver, Status
 from vnic.verifier.rules import Rule
 
 PACKETS, BINDINGS = 4, 3
@@ -45,6 +45,8 @@ class Scripted(ProtocolDriver):
         self.completed: list[int] = []
 
     def receive_packet(self, packet: Packet) -> int:
+        if packet.flags & LOOPBACK:
+            return 0
         self.shown += 1
         return self.answer
 

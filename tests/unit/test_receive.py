@@ -829,3 +829,52 @@ def test_a_frame_from_the_peer_is_shown_as_it_was_sent() -> None:
         sent = US + PEER + bytes(range(256)) * 5
         bench.give(sent)
         assert driver.frames == [sent]
+
+
+# returns before the answer
+
+
+class Early(Driver):
+    """Return a packet some times from inside the handler, and answer."""
+
+    early_returns = True
+
+    def __init__(self, returns: int, answer: int) -> None:
+        super().__init__(answer)
+        self.returns = returns
+
+    def receive_packet(self, packet: Packet) -> int:
+        answer = super().receive_packet(packet)
+        for _ in range(self.returns):
+            self.binding.return_packets([packet])
+            self.kept.remove(packet)
+        return answer
+
+
+@pytest.mark.parametrize(("returns", "answer"), [(1, 1), (1, 2), (3, 3)])
+def test_a_driver_that_said_so_may_return_a_packet_before_it_answers(returns: int, answer: int) -> None:
+    miniport = Miniport()
+    with Bench(miniport=miniport) as bench:
+        driver, other = Early(returns, answer), Driver(look=lambda packet: (packet.state, len(miniport.returned)))
+        binding = bench.bind(driver, "early")
+        bench.bind(other, "other")
+        bench.give(frame(1))
+        assert other.seen == [(PacketState.INDICATED, 0)]
+        assert (binding.promised, binding.returned, len(miniport.returned)) == (answer, returns, returns == answer)
+        driver.give_back()
+        assert (binding.held, len(miniport.returned)) == (0, 1)
+
+
+def test_more_early_returns_than_the_answer_are_named_and_cost_nothing() -> None:
+    class Twice(Early):
+        def receive_packet(self, packet: Packet) -> int:
+            self.binding.return_packets([packet, packet])
+            return 1
+
+    with Bench() as bench:
+        binding = bench.bind(Twice(0, 0))
+        bench.give(frame(1))
+        bench.expect(("01", "a"))
+        assert (binding.promised, binding.returned) == (2, 2)
+        bench.give(frame(2))
+        bench.expect(("01", "a"))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
-from unit.wire import Bench, Copier, Driver, Sender, frame, violation
+from unit.wire import BROADCAST, Batched, Bench, Copier, Driver, Sender, frame, violation
 
 from vnic import DONT_LOOPBACK, LOOPBACK, LOOPBACK_ONLY, Info, MiniportDriver, OwnershipError, Packet, PacketFilter, PacketState, Status
 from vnic.verifier import rules
@@ -504,20 +504,25 @@ class Watcher(Sender):
         return super().receive_packet(packet)
 
 
-def test_a_sent_frame_is_shown_to_those_who_watch_everything_and_to_nobody_else() -> None:
+def test_a_sent_frame_is_shown_to_whoever_accepts_it_but_not_to_the_sender() -> None:
     with Bench() as bench:
-        watcher, promiscuous, sender = Watcher(), Driver(), Sender()
+        watcher, promiscuous, selective, sender = Watcher(), Driver(), Driver(), Sender()
+        selective.packet_filter = PacketFilter.BROADCAST | PacketFilter.ALL_MULTICAST
         bench.bind(promiscuous, "promiscuous")
         bench.bind(watcher, "watcher")
+        bench.bind(selective, "selective")
         binding = bench.bind(sender, "sender")
         packet = bench.owned(frame(1), bench.own)
         packet.flags = 3
         assert binding.send(packet) is Status.SUCCESS
         assert (watcher.frames, watcher.flags, watcher.statuses) == ([frame(1)], [LOOPBACK | 3], [Status.RESOURCES])
-        assert (promiscuous.frames, sender.frames) == ([], [])
+        assert (promiscuous.frames, selective.frames, sender.frames) == ([frame(1)], [], [])
         assert (packet.flags, packet.status, packet.state) == (3, Status.SUCCESS, PacketState.OWNED)
+        packet.write(frame(3, to=BROADCAST))
+        assert binding.send(packet) is Status.SUCCESS
         bench.own.free(packet)
-        assert bench.adapter.counters()["tx_looped"] == 1
+        assert (selective.frames, watcher.flags.pop()) == ([frame(3, to=BROADCAST)], LOOPBACK | 3)
+        assert bench.adapter.counters()["tx_looped"] == 5
         bench.give(frame(2))
         assert watcher.flags == [LOOPBACK | 3, 0]
         bench.taken()
@@ -614,6 +619,7 @@ def test_a_looped_frame_cannot_be_kept_and_is_taken_through_receive() -> None:
 def test_a_looped_frame_reaches_watchers_also_through_the_miniports_own_send() -> None:
     with Bench(miniport=Below(lambda packet: Status.PENDING if packet.data[-1] else Status.SUCCESS)) as bench:
         watcher = Watcher()
+        watcher.no_loopback = False
         binding = bench.bind(watcher)
         direct, pending, failed = (bench.owned(frame(mark), bench.own) for mark in (0, 1, 2))
         binding.send(direct)
@@ -653,16 +659,48 @@ def test_a_packet_that_is_only_looped_does_not_reach_the_wire_even_without_a_cab
         assert (counters["tx_frames"], counters["tx_looped_only"]) == (0, 1)
 
 
-def test_a_binding_that_opted_out_does_not_watch_its_own_sends() -> None:
+def test_a_binding_sees_its_own_sends_only_if_it_asks_for_them() -> None:
     with Bench() as bench:
         one, other = Watcher(), Watcher()
+        one.no_loopback = False
         binding = bench.bind(one, "one")
         bench.bind(other, "other")
+        packet = bench.owned(frame(1), bench.own)
+        assert binding.send(packet) is Status.SUCCESS
+        assert (one.frames, other.frames, bench.taken()) == ([frame(1)], [frame(1)], [frame(1)])
         binding.no_loopback = True
+        assert binding.send(packet) is Status.SUCCESS
+        bench.own.free(packet)
+        assert (one.frames, other.frames, bench.taken()) == ([frame(1)], [frame(1)] * 2, [frame(1)])
+
+
+def test_drivers_that_answer_each_others_frames_end_after_sixteen() -> None:
+    class Echo(Sender):
+        def receive_packet(self, packet: Packet) -> int:
+            super().receive_packet(packet)
+            self.binding.send_packets([bench.owned(bytes(packet.data), bench.own)])
+            return 0
+
+    with Bench() as bench:
+        one, other = Echo(), Echo()
+        bench.bind(one, "one")
+        bench.bind(other, "other")
+        bench.give(frame(1))
+        counters = bench.adapter.counters()
+        assert (counters["tx_looped"], counters["tx_not_looped"]) == (32, 2)
+        assert len(one.frames) + len(other.frames) == 34
+        assert len(bench.taken()) == counters["tx_frames"] == 34
+
+
+def test_a_looped_batch_ends_too() -> None:
+    with Bench() as bench:
+        watcher, binding = Batched(), bench.bind(Sender(), "sender")
+        bench.bind(watcher, "watcher")
         packet = bench.owned(frame(1), bench.own)
         assert binding.send(packet) is Status.SUCCESS
         bench.own.free(packet)
-        assert (one.frames, other.frames, bench.taken()) == ([], [frame(1)], [frame(1)])
+        assert (len(watcher.frames), watcher.batches) == (1, 1)
+        bench.taken()
 
 
 # cancel

@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 from unit.wire import COUNTS_VIEWS, Bench, Driver, Sender, counts_views, frame
 
-from vnic import ContractViolation, MiniportDriver, Packet, PacketState, Status
+from vnic import ContractViolation, MiniportDriver, Packet, PacketState, ProtocolDriver, Status
 from vnic.states import BROKEN, LEGAL, Event
 from vnic.verifier.rules import FREE_WHILE_INDICATED, PENDING_TOUCHED, RULES, USE_AFTER_RETURN
 
@@ -21,11 +21,19 @@ ACTIONS: dict[Event, Callable[[Bench, Packet], object]] = {
     E.INDICATE: lambda bench, packet: bench.adapter.indicate([packet]),
     E.SEND: lambda bench, packet: bench.adapter.bindings[0].send(packet),
     E.COMPLETE: lambda bench, packet: bench.adapter.send_complete(packet, Status.SUCCESS),
+    E.TRANSFERRED: lambda bench, packet: bench.adapter.transfer_data_complete(packet, Status.SUCCESS, 0),
 }
 REFUSED = [(state, event) for state in S for event in ACTIONS if (state, event) in BROKEN]
 
 
-class Recorder(MiniportDriver):
+class Below(MiniportDriver):
+    """Keep what is to be filled."""
+
+    def transfer_data(self, packet: Packet, context: object, offset: int, length: int) -> tuple[Status, int]:
+        return Status.PENDING, 0
+
+
+class Recorder(Below):
     """Note in which state a packet is when it comes back, and when it is sent."""
 
     def __init__(self) -> None:
@@ -37,6 +45,25 @@ class Recorder(MiniportDriver):
     def send(self, packet: Packet) -> Status:
         self.states.append(packet.state)
         return Status.SUCCESS
+
+
+class Asker(ProtocolDriver):
+    """Have a packet filled."""
+
+    def __init__(self, packet: Packet) -> None:
+        self.packet = packet
+
+    def receive(self, context: object, header: memoryview, lookahead: memoryview, packet_size: int) -> None:
+        assert self.binding.transfer_data(context, 0, 4, self.packet) == (Status.PENDING, 0)
+
+
+def transfer(bench: Bench, packet: Packet, act: Callable[[Packet], object]) -> None:
+    """Have a packet filled, and act while it is."""
+    binding = bench.bind(Asker(packet), "asker")
+    bench.adapter.indicate_lookahead("frame", frame()[:14], b"", 4)
+    act(packet)
+    bench.adapter.transfer_data_complete(packet, Status.SUCCESS, 4)
+    assert bench.adapter.close(binding) is Status.SUCCESS
 
 
 @counts_views
@@ -57,6 +84,8 @@ def test_every_legal_edge_is_taken_and_no_other() -> None:
         miniport.states.clear()
         assert binding.send(packet) is Status.SUCCESS
         walked += [*miniport.states, packet.state]
+        transfer(bench, packet, lambda packet: walked.append(packet.state))
+        walked.append(packet.state)
         bench.pool.free(packet)
         walked.append(packet.state)
         packet = bench.owned()
@@ -68,13 +97,13 @@ def test_every_legal_edge_is_taken_and_no_other() -> None:
         walked.append(packet.state)
     assert set(pairwise(walked)) == {(edge[0], after) for edge, after in LEGAL.items()}
     assert walked == [
-        *(S.FREE, S.OWNED, S.INDICATED, S.OWNED, S.LENT, S.OWNED, S.SENDING, S.OWNED, S.FREE),
+        *(S.FREE, S.OWNED, S.INDICATED, S.OWNED, S.LENT, S.OWNED, S.SENDING, S.OWNED, S.TRANSFERRING, S.OWNED, S.FREE),
         *(S.OWNED, S.QUARANTINED, S.FREE),
     ]
 
 
 def test_what_a_driver_can_ask_for_is_either_legal_or_names_a_rule() -> None:
-    asked = {E.FREE, E.INDICATE, E.LEND, E.SEND, E.COMPLETE}
+    asked = {E.FREE, E.INDICATE, E.LEND, E.SEND, E.COMPLETE, E.TRANSFER, E.TRANSFERRED}
     assert set(LEGAL).isdisjoint(BROKEN)
     assert {(state, event) for state in S for event in asked} - set(LEGAL) == set(BROKEN)
     assert set(BROKEN.values()) <= set(RULES)
@@ -107,6 +136,9 @@ def in_state(bench: Bench, state: PacketState, act: Callable[[Packet], None]) ->
         act(packet)
         bench.taken()
         assert bench.adapter.flush() == 0
+    elif state is S.TRANSFERRING:
+        transfer(bench, packet, act)
+        bench.pool.free(packet)
     else:
         view = packet.data
         bench.pool.free(packet)
@@ -126,7 +158,7 @@ def test_an_illegal_action_is_refused_by_its_rule_and_changes_nothing(state: Pac
         pytest.skip("views are counted by the compiled core, or from Python 3.12 on")
     refused: list[str] = []
 
-    with Bench(packets=2) as bench:
+    with Bench(packets=2, miniport=Below()) as bench:
         bench.bind(Sender())
 
         def act(packet: Packet) -> None:
@@ -148,6 +180,7 @@ OWNERS_ONLY = {
     S.INDICATED: FREE_WHILE_INDICATED,
     S.LENT: FREE_WHILE_INDICATED,
     S.SENDING: PENDING_TOUCHED,
+    S.TRANSFERRING: PENDING_TOUCHED,
 }
 
 
@@ -169,7 +202,7 @@ def test_only_the_owner_writes_a_packet_and_sets_its_length_and_status(state: Pa
         if state is not S.FREE:
             assert bytes(packet.data) == frame()
 
-    with Bench(packets=2) as bench:
+    with Bench(packets=2, miniport=Below()) as bench:
         bench.bind(Sender())
         in_state(bench, state, act)
     assert refused == [OWNERS_ONLY[state].id] * 3

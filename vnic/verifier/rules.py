@@ -39,6 +39,8 @@ RETAIN_ON_RESOURCES = Rule("10", "RetainOnResourcesStatus", "A0", "a packet that
                            "when packet.status is RESOURCES: copy and answer 0, or define receive()")
 DPR_AT_WRONG_LEVEL = Rule("100", "DprAtWrongLevel", "A0", "a Dpr form is called at another level than DISPATCH; checked from verifier level 2",
                           "call the plain form unless the code always runs at DISPATCH")
+LOOKAHEAD_OVER = Rule("101", "LookaheadUsedAfterCall", "A0", "data of a frame is asked for outside the receive call that shows it, or a second time within it",
+                      "call transfer_data once, for the context that receive was given, before receive returns")
 ILLEGAL_ANSWER = Rule("11", "IllegalReceiveReturnValue", "A0", "receive_packet answered something that is no count",
                       "answer the number of references kept, an int from 0 to 65535")
 RESERVED_TRESPASS = Rule("15", "ProtocolReservedTrespass", "A0", "the reserved area of a packet that the binding does not hold",
@@ -67,13 +69,14 @@ POOL_AFTER_CLOSE = Rule("40", "PoolHandleAfterFree", "A0", "a closed pool is use
 BUFFER_CHAINED = Rule("42", "BufferChainedTwice", "A0", "a buffer is chained or freed while it is chained",
                       "unchain it first")
 POOL_LIMIT = Rule("46", "PoolLimitExceeded", "A0", "a pool of no packets, or of more than 65,535", "ask for 1 to 65,535 packets")
-COMPLETED_TWICE = Rule("50", "SendCompletedTwice", "A0", "a send is completed that is not pending", "complete each pending send once")
-SENT_WHILE_BELOW = Rule("55", "SendOfPacketOwnedBelow", "A0", "a packet is sent that the driver does not own",
+COMPLETED_TWICE = Rule("50", "SendCompletedTwice", "A0", "a send, or a transfer, is completed that is not pending",
+                       "complete each pending send or transfer once")
+SENT_WHILE_BELOW = Rule("55", "SendOfPacketOwnedBelow", "A0", "a packet is sent, or given to be filled, that the driver does not own",
                         "wait for send's status or send_complete before sending it again")
-PENDING_TOUCHED = Rule("56", "PendingSendTouched", "A0", "a packet is freed or changed while its send is pending",
-                       "wait for send_complete")
+PENDING_TOUCHED = Rule("56", "PendingSendTouched", "A0", "a packet is freed or changed while its send or transfer is pending",
+                       "wait for send_complete, or transfer_data_complete")
 SEND_ON_CLOSED = Rule("57", "SendOnClosedBinding", "A0", "a send on a closed binding", "stop sending in unbind_adapter")
-RECEIVED_SENT = Rule("58", "ReceivedPacketSentUncopied", "A0", "a received packet is sent as it is",
+RECEIVED_SENT = Rule("58", "ReceivedPacketSentUncopied", "A0", "a received packet is sent as it is, or given to be filled",
                      "copy it into a packet of the driver's own pool")
 LEAKED_AT_UNBIND = Rule("60", "PacketLeakedAtUnbind", "A1", "a binding closes while it still owes returns",
                         "return every held packet in unbind_adapter")
