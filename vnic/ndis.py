@@ -18,6 +18,7 @@ Next: `vnic/names.py`, which says of every name where it is, or why it is not.
 
 from vnic.ndis5.buffers import *
 from vnic.ndis5.constants import *
+from vnic.ndis5.lifecycle import *
 from vnic.ndis5.locks import *
 from vnic.ndis5.packets import *
 from vnic.ndis5.receive import *
