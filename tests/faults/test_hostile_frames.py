@@ -60,7 +60,7 @@ def test_after_random_frames_of_every_length_the_daemon_answers_as_before(tmp_pa
         sender.send(noise(rng, 30_000, 1500))
         answers_pings()
         counters, bindings = daemon.quiet()
-        assert bindings["sink"]["delivered"] == counters["rx_frames"] > 31_500
+        assert bindings["sink"]["delivered"] == counters["rx_frames"] + counters["tx_frames"] > 31_500
         last = daemon.stop()
         assert last["driver_errors"] == 0
         assert {event["rule"] for event in daemon.events("violation")} <= {"26"}
@@ -76,7 +76,7 @@ def test_malformed_traffic_at_any_mtu_is_explained_to_the_frame(tmp_path: Path, 
         print(f"seed {seed}: {said}")
         assert said["unexplained"] == 0
         counters, bindings = daemon.quiet()
-        assert counters["rx_frames"] == bindings["sink"]["delivered"] == said["taken"]
+        assert counters["rx_frames"] == bindings["sink"]["delivered"] - counters["tx_frames"] == said["taken"]
         assert daemon.stop()["driver_errors"] == 0
 
 
@@ -86,7 +86,7 @@ def test_frames_of_14_bytes_and_tags_up_to_the_last_byte_arrive(tmp_path: Path) 
         tagged = [frame(bytes.fromhex("00648100") + bytes(length), ethertype=0x8100) for length in (0, 1, 46, 1500)]
         sender.send([*(frame(b"", to, kind) for kind in ETHERTYPES for to in (OUR_MAC, BROADCAST)), *tagged] * 20)
         counters, bindings = daemon.quiet()
-        assert counters["rx_frames"] == bindings["sink"]["delivered"] == 20 * 20
+        assert counters["rx_frames"] == bindings["sink"]["delivered"] - counters["tx_frames"] == 20 * 20
         assert daemon.stop()["driver_errors"] == 0
 
 
