@@ -6,20 +6,20 @@ Next: `vnic/registered.py`, one open binding of it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from vnic.core import Adapter, Binding
+from vnic.pending import PendingCall
 from vnic.registered import RegisteredProtocol
-from vnic.status import ContractViolation, Status
+from vnic.status import Status
 from vnic.verifier import rules
 
 if TYPE_CHECKING:
     from vnic.characteristics import ProtocolCharacteristics
+    from vnic.core import Adapter, Binding
     from vnic.registration import Registry
 
 
-@dataclass(eq=False)
 class BindContext:
     """
     One call of ProtocolBindAdapter, until it is over.
@@ -27,46 +27,55 @@ class BindContext:
     Attributes:
         NdisProtocolHandle: the protocol; it may be called before NdisRegisterProtocol has answered with it.
         adapter: what it may bind to.
+        call: whether it is over.
     """
 
-    NdisProtocolHandle: Protocol
-    adapter: Adapter
+    def __init__(self, protocol: Protocol, adapter: Adapter) -> None:
+        self.NdisProtocolHandle = protocol
+        self.adapter = adapter
+        self.call = PendingCall(f"BindAdapterHandler of {protocol.name}", adapter.requests.ledger, None)
 
     def complete(self, status: Status) -> None:
         """
-        End a bind that was left PENDING, or is about to be.
+        End a bind that was left PENDING, or is about to be. Unless with SUCCESS, what was opened is closed.
 
         Raises:
-            ContractViolation: it was over before (rule 65).
+            ContractViolation: it is over (rule 65).
 
-        NDIS: NdisCompleteBindAdapter.
+        NDIS: NdisCompleteBindAdapter; LC-24.
         """
-        self.NdisProtocolHandle.end_bind(self, status)
-        self.NdisProtocolHandle.registry.advance_soon()
+        if self.call.complete(Status(status)):
+            self.NdisProtocolHandle.end_bind(self, status)
+            self.NdisProtocolHandle.registry.advance_soon()
 
 
-@dataclass(eq=False)
 class UnbindContext:
-    """One call of ProtocolUnbindAdapter, until it is over, for one open binding."""
+    """
+    One call of ProtocolUnbindAdapter, until it is over.
 
-    driver: RegisteredProtocol
+    Attributes:
+        driver: the binding that ends.
+        adapter: that of the binding.
+        call: whether it is over.
+    """
 
-    @property
-    def adapter(self) -> Adapter:
-        """Whose binding it is."""
-        return self.driver.binding.adapter
+    def __init__(self, driver: RegisteredProtocol) -> None:
+        self.driver = driver
+        self.adapter = driver.binding.adapter
+        self.call = PendingCall("UnbindAdapterHandler", self.adapter.requests.ledger, driver.binding)
 
     def complete(self) -> None:
         """
         End an unbind that was left PENDING, or is about to be. A binding that is open still is closed.
 
         Raises:
-            ContractViolation: it was over before (rule 65).
+            ContractViolation: it is over (rule 65).
 
-        NDIS: NdisCompleteUnbindAdapter.
+        NDIS: NdisCompleteUnbindAdapter; LC-28.
         """
-        self.driver.protocol.end_unbind(self)
-        self.driver.protocol.registry.advance_soon()
+        if self.call.complete(Status.SUCCESS):
+            self.driver.protocol.end_unbind(self)
+            self.driver.protocol.registry.advance_soon()
 
 
 class Protocol:
@@ -94,6 +103,10 @@ class Protocol:
         drivers = [(binding, binding.driver) for adapter in adapters for binding in adapter.bindings]
         return [binding for binding, driver in drivers if isinstance(driver, RegisteredProtocol) and driver.protocol is self]
 
+    def offered(self, adapter: Adapter) -> bool:
+        """Whether it is binding to an adapter now."""
+        return any(isinstance(context, BindContext) and context.adapter is adapter for context in self.pending)
+
     def bind(self, adapter: Adapter) -> None:
         """
         Offer an adapter. What the protocol has opened and then declines is closed for it.
@@ -102,16 +115,16 @@ class Protocol:
         """
         context = BindContext(self, adapter)
         self.pending.append(context)
-        status = self._call("BindAdapterHandler", adapter, context, adapter.name, None, None)
+        status = context.call.run(lambda: self._call("BindAdapterHandler", adapter, context, adapter.name, None, None))
         if status is not Status.PENDING:
             self.end_bind(context, status)
 
     def end_bind(self, context: BindContext, status: Status) -> None:
-        """A bind is over: it declines, or the binding stays."""
-        self._end(context)
+        """A bind is over: it declines, or what it has opened stays."""
+        self.pending.remove(context)
         if status is not Status.SUCCESS:
             for binding in self.bindings(context.adapter):
-                close(binding)
+                end(binding)
 
     def unbind(self, driver: RegisteredProtocol) -> None:
         """
@@ -123,19 +136,14 @@ class Protocol:
             return
         context = UnbindContext(driver)
         self.pending.append(context)
-        if self._call("UnbindAdapterHandler", driver.binding.adapter, driver.context, context) is not Status.PENDING:
+        status = context.call.run(lambda: self._call("UnbindAdapterHandler", context.adapter, driver.context, context))
+        if status is not Status.PENDING:
             self.end_unbind(context)
 
     def end_unbind(self, context: UnbindContext) -> None:
         """An unbind is over."""
-        self._end(context)
-        if not context.driver.closing:
-            close(context.driver.binding)
-
-    def _end(self, context: BindContext | UnbindContext) -> None:
-        if context not in self.pending:
-            raise ContractViolation(rules.ILLEGAL_TRANSITION, self.name, "a bind or unbind is completed that is not pending")
         self.pending.remove(context)
+        end(context.driver.binding)
 
     def _call(self, member: str, adapter: Adapter, *arguments: Any) -> Status:
         """Call a handler that must not ask for binds itself; one that raises has failed."""
@@ -165,9 +173,17 @@ def close(binding: Binding) -> Status:
     if driver.closing:
         raise binding.adapter.requests.ledger.violation(rules.CLOSED_BINDING, binding, "it is closed again")
     driver.closing = True
-    if binding.closing:  # by the adapter's owner, who waits for the answer to ProtocolUnbindAdapter
+    if binding.closing:  # by the adapter's owner, and this is inside ProtocolUnbindAdapter
         return Status.PENDING if binding.held or binding.sends_pending else Status.SUCCESS
     return binding.adapter.close(binding)
+
+
+def end(binding: Binding) -> None:
+    """Close a binding that its driver has left open."""
+    driver = binding.driver
+    if isinstance(driver, RegisteredProtocol) and not driver.closing:
+        driver.forgotten = True
+        close(binding)
 
 
 def unbind(binding: Binding) -> None:

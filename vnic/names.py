@@ -231,7 +231,7 @@ NAMES: tuple[Name, ...] = (
     Name("NdisMRegisterUnloadHandler", "lifecycle", "device.Wrapper.unload"),
     Name("NdisMSetAttributes", "lifecycle", "device.Device.set_attributes"),
     Name("NdisMSetAttributesEx", "lifecycle", "device.Device.set_attributes"),
-    Name("NDIS_ATTRIBUTE_*", "lifecycle", "device.Attributes"),
+    Name("NDIS_ATTRIBUTE_*", "lifecycle", "reset.Attributes"),
     Name("NdisInterfaceInternal", "lifecycle", "device.Device.set_attributes"),
     Name("NdisMedium802_3", "lifecycle", "device.MEDIA"),
     Name("NdisMRegisterAdapterShutdownHandler", "lifecycle", "device.Device.shutdown"),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vnic.binder import Protocol
     from vnic.core import Packet
     from vnic.device import Device
+    from vnic.pnp import DeviceEvent, PnpEvent
     from vnic.request import Request
 
 FORWARDED = {
@@ -51,7 +52,8 @@ class RegisteredProtocol(ProtocolDriver):
     Attributes:
         protocol: whose binding it is.
         context: what the protocol calls its binding. NDIS: ProtocolBindingContext.
-        closing: the protocol has closed it itself.
+        closing: it is closed, by the protocol itself, or for it.
+        forgotten: for it.
     """
 
     packet_filter = PacketFilter.NONE
@@ -61,18 +63,18 @@ class RegisteredProtocol(ProtocolDriver):
         super().__init__()
         self.protocol = protocol
         self.context = context
-        self.closing = False
+        self.closing = self.forgotten = False
         self.table: Any = protocol.characteristics
         _leave_alone(self, self.table)
 
     def unbind_adapter(self) -> None:
-        """It is closed, and if not by the protocol, then the protocol is told now."""
+        """The binding closes; if that is not the protocol's doing, it is told now."""
         if not self.closing:
             self.protocol.unbind(self)
 
     def close_complete(self) -> None:
         """A close that was PENDING is over. NDIS: ProtocolCloseAdapterComplete."""
-        if self.closing:
+        if not self.forgotten:
             self.table.CloseAdapterCompleteHandler(self.context, Status.SUCCESS)
         self.protocol.registry.advance_soon()
 
@@ -102,7 +104,7 @@ class RegisteredProtocol(ProtocolDriver):
         """NDIS: ProtocolRequestComplete."""
         self.table.RequestCompleteHandler(self.context, request, status)
 
-    def status(self, status: Status, buffer: bytes = b"") -> None:
+    def status(self, status: Status, buffer: bytes) -> None:
         """NDIS: ProtocolStatus."""
         self.table.StatusHandler(self.context, status, buffer, len(buffer))
 
@@ -114,7 +116,7 @@ class RegisteredProtocol(ProtocolDriver):
         """NDIS: ProtocolResetComplete."""
         self.table.ResetCompleteHandler(self.context, status)
 
-    def pnp_event(self, event: Any) -> Status:
+    def pnp_event(self, event: PnpEvent) -> Status:
         """NDIS: ProtocolPnPEvent."""
         status: Status = self.table.PnPEventHandler(self.context, event)
         return status
@@ -154,7 +156,7 @@ class RegisteredMiniport(MiniportDriver):
         elif self.table.AdapterShutdownHandler is not None:
             self.table.AdapterShutdownHandler(self.device.context)
 
-    def pnp_event_notify(self, event: Any) -> None:
+    def pnp_event_notify(self, event: DeviceEvent) -> None:
         """NDIS: MiniportPnPEventNotify."""
         self.table.PnPEventNotifyHandler(self.device.context, event, None, 0)
 

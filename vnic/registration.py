@@ -19,11 +19,12 @@ from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
-from vnic.binder import BindContext, Protocol, unbind
+from vnic.binder import Protocol, unbind
 from vnic.characteristics import ProtocolCharacteristics, check
 from vnic.core import Adapter, Binding
 from vnic.device import MEDIA, Device, Wrapper
-from vnic.registered import RegisteredMiniport, RegisteredProtocol
+from vnic.ledger import report_to_logging
+from vnic.registered import RegisteredProtocol
 from vnic.status import ContractViolation, Status, VnicError
 from vnic.timers import Clock, WorkItem
 from vnic.verifier import rules
@@ -96,8 +97,7 @@ class Registry:
         """
         self._require(protocol)
         for adapter in list(self.adapters.values()):
-            offered = any(isinstance(context, BindContext) and context.adapter is adapter for context in protocol.pending)
-            if not offered and not protocol.bindings(adapter):
+            if not protocol.offered(adapter) and not protocol.bindings(adapter):
                 protocol.bind(adapter)
 
     def open(self, protocol: Protocol, context: Any, name: str, media: Sequence[int]) -> tuple[Status, Binding | None]:
@@ -130,16 +130,25 @@ class Registry:
         driver: Wrapper,
         name: str,
         configuration: Mapping[str, Any] | None = None,
+        *,
+        mtu: int = 1500,
         report: Callable[[str, dict[str, Any]], None] | None = None,
     ) -> tuple[Status, Adapter | None]:
         """
         A device has come: let its driver initialise it, and offer it to every protocol.
 
+        Args:
+            driver: the registered miniport driver.
+            name: the adapter's name.
+            configuration: what the driver reads its settings from.
+            mtu: largest payload of a frame; the driver must answer the same.
+            report: as for an adapter.
+
         Returns:
             SUCCESS and the adapter; what MiniportInitialize answered and nothing.
         """
         self._require_new(name)
-        device = Device(driver, name, configuration or {}, report, self.clock)
+        device = Device(driver, name, configuration or {}, mtu, report or report_to_logging, self.clock)
         self.devices[device.adapter] = device
         status = device.initialize()
         if status is not Status.SUCCESS:
@@ -191,16 +200,6 @@ class Registry:
             raise ContractViolation(rules.DEAD_DRIVER, "the miniport", "a handle is used that belongs to no device, or no longer")
         return self.devices[adapter]
 
-    def indicate_status(self, adapter: Adapter, status: Status, buffer: bytes) -> None:
-        """Indicate a status of an adapter, or of a device that is not one yet. NDIS: NdisMIndicateStatus."""
-        (self.devices.get(adapter) or adapter).indicate_status(status, buffer)
-
-    def indicate_status_complete(self, adapter: Adapter) -> None:
-        """End one status or several. NDIS: NdisMIndicateStatusComplete."""
-        device = self.devices.get(adapter)
-        if device is None or device.started:
-            adapter.indicate_status_complete()
-
     def unload(self, driver: Wrapper) -> Status:
         """Remove every device of a miniport driver, then call its unload handler. PENDING: not all devices are gone; call again."""
         ends = [self.remove_adapter(device.adapter) for device in list(self.devices.values()) if device.driver is driver]
@@ -214,7 +213,7 @@ class Registry:
     def shut_down(self) -> None:
         """The system ends: call every device's shutdown handler, which may call nothing of NDIS. NDIS: MiniportShutdown."""
         for device in self.devices.values():
-            RegisteredMiniport(device).shutdown()
+            device.adapter.shutdown()
 
     # what was pending
 

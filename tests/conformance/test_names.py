@@ -23,12 +23,12 @@ from unit.wire import Bench, Driver, Sender, frame, violation
 
 import vnic
 from vnic import Info, Packet, PacketFilter, PacketPool, PacketState, Status, ndis
-from vnic.device import Attributes
 from vnic.interrupt import Interrupt, Phase
 from vnic.locks import Interlocked, Irql, at_irql, current_irql
 from vnic.names import NAMES
 from vnic.oids import Oid
 from vnic.request import RequestKind
+from vnic.reset import Attributes
 from vnic.timers import VirtualClock, system_timers, work_items
 
 TREE = Path(__file__).parents[2]
@@ -49,7 +49,7 @@ def defined() -> set[str]:
 
 def expanded() -> set[str]:
     """The names that the table says are here, one for each member where it has a star."""
-    members = {"NDIS_STATUS_*": Status, "NDIS_PACKET_TYPE_*": [kind for kind in PacketFilter if kind], "NDIS_ATTRIBUTE_*": Attributes}
+    members = {"NDIS_STATUS_*": Status, "NDIS_PACKET_TYPE_*": [kind for kind in PacketFilter if kind], "NDIS_ATTRIBUTE_*": [flag for flag in Attributes if flag]}
     stars = {name.removesuffix("*") + member.name for name, kinds in members.items() for member in kinds}  # type: ignore[attr-defined]
     return {name for name in HERE if not name.endswith("*")} | stars
 
@@ -199,7 +199,8 @@ NdisRequest(NdisBindingHandle, NdisRequest)
 NdisMSendComplete(MiniportAdapterHandle, Packet, Status)
 NdisMSendResourcesAvailable(MiniportAdapterHandle)
 NdisGeneratePartialCancelId()
-NdisMEthIndicateReceive(MiniportAdapterHandle, MiniportReceiveContext, HeaderBuffer, HeaderBufferSize, LookaheadBuffer, LookaheadBufferSize, PacketSize)
+NdisMEthIndicateReceive(MiniportAdapterHandle, MiniportReceiveContext, HeaderBuffer, HeaderBufferSize, LookaheadBuffer, \
+LookaheadBufferSize, PacketSize)
 NdisMEthIndicateReceiveComplete(MiniportAdapterHandle)
 NdisTransferData(NdisBindingHandle, MacReceiveContext, ByteOffset, BytesToTransfer, Packet)
 NdisMTransferDataComplete(MiniportAdapterHandle, Packet, Status, BytesTransferred)

@@ -22,11 +22,12 @@ from vnic import binder
 from vnic.binder import BindContext, Protocol, UnbindContext
 from vnic.characteristics import MiniportCharacteristics, ProtocolCharacteristics
 from vnic.core import Adapter, Binding
-from vnic.device import Attributes, Wrapper
+from vnic.device import Wrapper
 from vnic.locks import require_no_locks
 from vnic.ndis5.checks import at_passive, up_to_dispatch
 from vnic.ndis5.constants import NDIS_MINIPORT_INTERRUPT, NDIS_STATUS, NDIS_TIMER
 from vnic.registration import registry
+from vnic.reset import Attributes
 from vnic.status import Status
 
 NDIS_PROTOCOL_CHARACTERISTICS = ProtocolCharacteristics
@@ -138,7 +139,7 @@ def NdisMRegisterUnloadHandler(NdisWrapperHandle: Wrapper, UnloadHandler: Callab
 
 @at_passive
 def NdisMSetAttributes(MiniportAdapterHandle: Adapter, MiniportAdapterContext: Any, BusMaster: bool, AdapterType: int) -> None:
-    flags = NDIS_ATTRIBUTE_BUS_MASTER if BusMaster else Attributes(0)
+    flags = NDIS_ATTRIBUTE_BUS_MASTER if BusMaster else Attributes.NONE
     registry.device(MiniportAdapterHandle).set_attributes(MiniportAdapterContext, 0, flags)
 
 
@@ -205,13 +206,13 @@ def NdisMCancelTimer(Timer: NDIS_MINIPORT_TIMER) -> bool:
 @up_to_dispatch
 def NdisMIndicateStatus(MiniportAdapterHandle: Adapter, GeneralStatus: NDIS_STATUS, StatusBuffer: bytes, StatusBufferSize: int) -> None:
     require_no_locks("NdisMIndicateStatus")
-    registry.indicate_status(MiniportAdapterHandle, GeneralStatus, StatusBuffer[:StatusBufferSize])
+    MiniportAdapterHandle.indicate_status(GeneralStatus, StatusBuffer[:StatusBufferSize])
 
 
 @up_to_dispatch
 def NdisMIndicateStatusComplete(MiniportAdapterHandle: Adapter) -> None:
     require_no_locks("NdisMIndicateStatusComplete")
-    registry.indicate_status_complete(MiniportAdapterHandle)
+    MiniportAdapterHandle.indicate_status_complete()
 
 
 @up_to_dispatch
