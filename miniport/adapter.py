@@ -91,8 +91,7 @@ class TapMiniport(MiniportDriver):
         return values
 
     def halt(self) -> None:
-        """Abort what is still waiting to be sent, and let the interface go; one that we created disappears with it."""
-        self.adapter.halt()
+        """Let the interface go; one that we created disappears with it. `adapter.halt` calls this, when every binding is gone."""
         self.tap.close()
 
 

@@ -432,6 +432,8 @@ class Daemon:
         if hangs:
             self._name_the_hanging()
         counters: dict[str, Any] = self.miniport.counters()
+        self.miniport.adapter.halt()
+        # a binding whose driver hangs is never gone
         self.miniport.halt()
         # what was posted from other threads belongs before the last lines
         await asyncio.sleep(0)

@@ -3,35 +3,25 @@ cimport cython
 
 from vnic.binding cimport Binding
 from vnic.ledger cimport Ledger
+from vnic.lifecycle cimport Lifecycle
 from vnic.packet cimport Packet
 from vnic.pool cimport PacketPool
 from vnic.send cimport SendPath
 
 cdef int SHORTEST, OWNED, TRANSFERRING, DO_INDICATE, DO_LEND, DO_RECLAIM, DO_TRANSFER, DO_TRANSFERRED
-cdef int ALL_LOCAL
 cdef int RX_FRAMES, RX_BYTES, RX_DELIVERED, RX_FILTERED, RX_RESOURCES, RX_BATCHES, INDICATED
 cdef int RX_DROPPED_RUNT, RX_DROPPED_TRUNCATED, RX_DROPPED_NO_PACKET, RX_DROPPED_NO_DRIVER, RX_DROPPED_NO_RECEIVE, RX_DROPPED_FAULT
 
 
 @cython.final
-cdef class Adapter:
+cdef class Adapter(Lifecycle):
     cdef public object name
-    cdef readonly PacketPool pool
-    cdef readonly object miniport
-    cdef readonly object address
     cdef readonly int mtu
     cdef readonly int low_water
     cdef readonly tuple network_addresses
     cdef bint _joins_pools
-    cdef list _joined
     cdef object _transfer_data
     cdef int _transfers
-    cdef object _nic
-    cdef object _requests
-    cdef Ledger _ledger
-    cdef SendPath _sends
-    cdef list _opened
-    cdef list _bindings
     cdef bint _reading
     cdef bint _low
     cdef int _indices[256]
@@ -42,7 +32,6 @@ cdef class Adapter:
     cdef void _give_up(self, Packet packet, int done, int count)
     cdef void _receive(self, Packet packet)
     cdef void _end_batch(self)
-    cdef object _packets(self)
     cdef object _join(self, PacketPool pool)
     cdef int _discard(self, int budget) except? -1
     cdef void _receive_copied(self, Packet packet)

@@ -1,6 +1,8 @@
 """
 An adapter: reads batches of frames into packets, shows them to its bindings, and has them back.
 
+Who its bindings are, and when it starts and stops, is in `vnic/lifecycle.py`.
+
 Next: `miniport/adapter.py`, which gives it a TAP.
 """
 
@@ -13,11 +15,11 @@ from time import time_ns
 from typing import TYPE_CHECKING
 
 from vnic import driver as contract
-from vnic.binding import OPEN, Binding
+from vnic.binding import Binding
 from vnic.counters import COLUMN, COUNTED
-from vnic.filters import PacketFilter
 from vnic.ledger import Ledger, report_to_logging
-from vnic.packet import BINDING_NAMES, HEADER_SIZE, MAX_BINDINGS, Packet
+from vnic.lifecycle import Lifecycle
+from vnic.packet import HEADER_SIZE, Packet
 from vnic.pool import PacketPool, slot_size_for
 from vnic.send import SendPath
 from vnic.states import BROKEN, Event, PacketState
@@ -30,9 +32,9 @@ if TYPE_CHECKING:
 
     import cython
 
-    from vnic.driver import MiniportDriver, ProtocolDriver
+    from vnic.driver import MiniportDriver
     from vnic.oids import NicValues
-    from vnic.requests import RequestQueue
+    from vnic.timers import Clock
 else:
     from vnic import _cython as cython
 
@@ -40,7 +42,7 @@ if cython.compiled:
     from cython.cimports.libc.errno import EINTR, errno
     from cython.cimports.posix.unistd import read as c_read
 
-SUCCESS, PENDING = Status.SUCCESS, Status.PENDING
+PENDING = Status.PENDING
 MAX_BUDGET = 256
 SHORTEST = HEADER_SIZE
 OWNED = int(PacketState.OWNED)
@@ -50,7 +52,6 @@ DO_RECLAIM = int(Event.RECLAIM)
 DO_TRANSFER = int(Event.TRANSFER)
 DO_TRANSFERRED = int(Event.TRANSFERRED)
 TRANSFERRING = int(PacketState.TRANSFERRING)
-ALL_LOCAL = int(PacketFilter.ALL_LOCAL)
 RX_FRAMES = COLUMN["rx_frames"]
 RX_BYTES = COLUMN["rx_bytes"]
 RX_DELIVERED = COLUMN["rx_delivered"]
@@ -66,7 +67,7 @@ RX_BATCHES = COLUMN["rx_batches"]
 INDICATED = COLUMN["indicated"]
 
 
-class Adapter:
+class Adapter(Lifecycle):
     """
     A virtual NIC: one pool, one miniport, up to 128 bindings, and a file descriptor that carries frames.
 
@@ -88,6 +89,7 @@ class Adapter:
         verifier_level: 0 refuses and counts broken rules, 1 also reports them, with the packet's history; it may be changed later.
         joins_pools: packets of other pools may be indicated too, if the pool is no other adapter's: it joins with its first packet.
         nic: what the adapter answers to queries and does not know of itself, as its link speed.
+        clock: what its timers go by; a test gives a `VirtualClock`.
         report: called, on the thread where it happened, with "violation" or "driver_error" and its facts: `binding` (None: the
             miniport), `error` (the exception), and `packet` or `handler`.
     """
@@ -106,6 +108,7 @@ class Adapter:
         verifier_level: int = 1,
         joins_pools: bool = False,
         nic: NicValues | None = None,
+        clock: Clock | None = None,
         report: Callable[[str, dict[str, Any]], None] | None = None,
     ) -> None:
         if getattr(self, "pool", None) is not None:
@@ -117,34 +120,23 @@ class Adapter:
         if pool._claimed:
             raise ValueError(f"pool {pool.name} is another adapter's: an adapter needs a pool of its own")
         pool._claimed = True
+        ledger = Ledger(report or report_to_logging, contract.handler(miniport, contract.MiniportDriver, "return_packet"))
+        ledger._level = verifier_level
+        sends = SendPath(ledger, miniport, mtu, send_queue)
+        sends.station = int.from_bytes(address, "big")
+        Lifecycle.__init__(self, pool, miniport, ledger, sends, nic, clock)
         self.name = name
-        self.pool = pool
         self._joins_pools = joins_pools
-        self._joined: list[PacketPool] = []
-        self.miniport = miniport
         self.address = bytes(address)
         self.mtu = mtu
         self.low_water = min(64, pool.capacity // 8) if low_water is None else low_water
         self.network_addresses = tuple(network_addresses)
-        self._ledger = Ledger(report or report_to_logging, contract.handler(miniport, contract.MiniportDriver, "return_packet"))
-        self._ledger._level = verifier_level
-        self._sends = SendPath(self._ledger, miniport, mtu, send_queue)
         self._transfer_data = contract.handler(miniport, contract.MiniportDriver, "transfer_data")
         self._transfers = 0
-        self._nic = nic
-        self._requests = None
-        self._sends.station = int.from_bytes(address, "big")
-        self._opened: list[Binding] = []
-        self._bindings: list[Binding] = []
         self._reading = self._low = False
         if not cython.compiled:
             self._indices = [0] * MAX_BUDGET
             self._lengths = [0] * MAX_BUDGET
-
-    @property
-    def bindings(self) -> tuple[Binding, ...]:
-        """The open bindings, in the order in which they were opened."""
-        return tuple(self._opened)
 
     @property
     def send_blocked(self) -> bool:
@@ -157,30 +149,9 @@ class Adapter:
         return self._sends.fd
 
     @property
-    def link_up(self) -> bool:
-        """Whether the link is up, as `indicate_status` was last told."""
-        return self._sends.link_up
-
-    @property
-    def halted(self) -> bool:
-        """Whether the adapter has stopped."""
-        return self._sends.halted
-
-    @property
     def report(self) -> Callable[[str, dict[str, Any]], None]:
         """What broken rules and failing drivers are reported to; an adapter above this one reports to the same."""
         return self._ledger._report
-
-    @property
-    def requests(self) -> RequestQueue:
-        """The requests that drivers make by OID, and the miniport's end of them."""
-        if self._requests is None:
-            # most adapters are never asked
-            from vnic.oids import VIRTUAL_NIC
-            from vnic.requests import RequestQueue
-
-            self._requests = RequestQueue(self, self._ledger, self._nic or VIRTUAL_NIC)
-        return self._requests
 
     @property
     def verifier_level(self) -> int:
@@ -206,127 +177,6 @@ class Adapter:
             raise VnicError("the adapter is reading: attach from outside a handler")
         self._sends.fd = fd
         self._sends.on_blocked = on_blocked
-
-    # bindings
-
-    def open(self, driver: ProtocolDriver, name: str) -> Binding:
-        """
-        Bind a driver: `driver.binding` is set, `bind_adapter` is called, and then its packet filter is set, which starts indications.
-
-        To be called on the data thread, or while there is none.
-
-        Returns:
-            The binding.
-
-        Raises:
-            VnicError: the driver declined, or no binding is free.
-            Exception: whatever `bind_adapter` raised; nothing is left of the binding then.
-
-        NDIS: ProtocolBindAdapter, NdisOpenAdapter; LC-24 to LC-26.
-        """
-        if None not in BINDING_NAMES:
-            raise VnicError(f"{MAX_BINDINGS} bindings are open, no more fit")
-        slot = BINDING_NAMES.index(None)
-        name = str(name)
-        BINDING_NAMES[slot] = name
-        binding: Binding | None = None
-        try:
-            binding = Binding(self, driver, name, slot, self._ledger, self._sends)
-            OPEN[slot] = driver.binding = binding
-            status = driver.bind_adapter()
-            if status is not None and status != SUCCESS:
-                raise VnicError(f"driver {name} declined: {Status(status).name}")
-            if not binding._filter_set:
-                binding._filter = int(driver.packet_filter)
-        except BaseException:
-            if binding is not None:
-                binding.closed = binding.closing = True
-            BINDING_NAMES[slot] = OPEN[slot] = None
-            raise
-        self._opened.append(binding)
-        self._reorder()
-        return binding
-
-    def close(self, binding: Binding) -> Status:
-        """
-        Unbind a driver: nothing is indicated to it any more, its waiting sends are aborted, `unbind_adapter` is called.
-
-        To be called on the data thread, or while there is none.
-
-        Returns:
-            SUCCESS; PENDING while it still holds packets, or waits for sends below: call again later, or `reclaim` the packets.
-
-        NDIS: ProtocolUnbindAdapter, NdisCloseAdapter; LC-28 to LC-31, AMB-17.
-        """
-        if binding.closed:
-            return SUCCESS
-        if not binding.closing:
-            binding.closing = True
-            binding._filter = 0
-            self._reorder()
-            self._sends.abort(binding)
-            if self._requests is not None:
-                self._requests.close(binding)
-            try:
-                binding.driver.unbind_adapter()
-            except BaseException as error:
-                self._ledger._failed(binding, "unbind_adapter", error)
-        if binding.promised != binding.returned or binding.sends_pending:
-            return PENDING
-        self._forget(binding)
-        return SUCCESS
-
-    def reclaim(self, binding: Binding) -> int:
-        """
-        Take back, by force, every packet that a closing binding still holds. It is reported (rule 60); the other holders keep theirs.
-
-        A binding that is open is left alone: `close` it first.
-
-        Returns:
-            How many packets were taken back.
-        """
-        taken = 0
-        packet: Packet
-        if binding.closed or not binding.closing:
-            return 0
-        for packet in self._packets():
-            owed = binding.owed(packet)
-            if not owed:
-                continue
-            if not taken:
-                detail = f"it closes with {binding.held} returns owed, this packet's among them"
-                self._ledger._violation(rules.LEAKED_AT_UNBIND, binding, packet, detail)
-            taken += 1
-            while binding.owed(packet):
-                binding._take_back(packet)
-        self._forget(binding)
-        return taken
-
-    def _forget(self, binding: Binding) -> None:
-        packet: Packet
-        pool: PacketPool
-        for packet in self._packets():
-            packet._promised[binding.slot] = packet._returned[binding.slot] = 0
-        self.pool._forget_reserved(binding.slot)
-        for pool in self._joined:
-            pool._forget_reserved(binding.slot)
-        binding.closed = True
-        self._opened.remove(binding)
-        self._reorder()
-        BINDING_NAMES[binding.slot] = OPEN[binding.slot] = None
-
-    def _packets(self) -> object:
-        """Every packet that a binding may hold."""
-        return [packet for pool in (self.pool, *self._joined) for packet in pool.packets()]
-
-    def _reorder(self) -> None:
-        """Those who watch everything come first, so that they see a frame before its answer."""
-        binding: Binding
-        watchers, others = [], []
-        for binding in self._opened:
-            if not binding.closing:
-                (watchers if binding._filter & ALL_LOCAL else others).append(binding)
-        self._bindings = self._sends.bindings = watchers + others
 
     # receive
 
@@ -582,12 +432,12 @@ class Adapter:
 
     def _join(self, pool: PacketPool) -> None:
         """Take a pool of the miniport's own for one of the adapter's."""
-        if pool in self._joined:
+        if pool in self._pools:
             return
         if pool._claimed or not self._joins_pools:
             raise ValueError(f"a packet of {pool.name} is not from the adapter's pool {self.pool.name}")
         pool._claimed = True
-        self._joined.append(pool)
+        self._pools.append(pool)
 
     def _receive_copied(self, packet: Packet) -> None:
         """A SUCCESS packet behind a RESOURCES one: delivery is by copy, but by its own status it goes home through return_packet."""
@@ -686,6 +536,7 @@ class Adapter:
             detail = f"transfer_data answered {status.name} after transfer_data_complete"
             self._ledger._violation(rules.COMPLETED_TWICE, None, packet, detail)
             return PENDING, 0
+        binding._came_back()
         return status, moved
 
     def _end_transfer(self, packet: Packet) -> cython.bint:
@@ -711,13 +562,8 @@ class Adapter:
         binding: Binding = packet._sender
         if packet._state != TRANSFERRING or not self._end_transfer(packet):
             raise self._ledger._violation(rules.COMPLETED_TWICE, None, packet, f"a transfer into {packet!r} is completed")
-        complete = contract.handler(binding.driver, contract.ProtocolDriver, "transfer_data_complete")
-        if complete is None:
-            return
-        try:
-            complete(packet, Status.FAILURE if status is PENDING else status, transferred)
-        except BaseException as error:
-            self._ledger._failed(binding, "transfer_data_complete", error)
+        self._ask(binding, "transfer_data_complete", packet, Status.FAILURE if status is PENDING else status, transferred)
+        binding._came_back()
 
     # send
 
@@ -752,39 +598,7 @@ class Adapter:
         """
         return self._sends.flush()
 
-    # state
-
-    def indicate_status(self, status: Status) -> None:
-        """
-        Tell every driver that the link came up (MEDIA_CONNECT) or went down (MEDIA_DISCONNECT: sends answer NO_CABLE until it is up).
-
-        NDIS: NdisMIndicateStatus; LC-32, LC-33.
-        """
-        if status in (Status.MEDIA_CONNECT, Status.MEDIA_DISCONNECT):
-            self._sends.link_up = status == Status.MEDIA_CONNECT
-            if not self._sends.link_up:
-                self._sends.flush()
-        binding: Binding
-        for binding in self.bindings:
-            if binding._status is None or binding.closing:
-                continue
-            try:
-                binding._status(status)
-            except BaseException as error:
-                self._ledger._failed(binding, "status", error)
-
-    def halt(self) -> None:
-        """
-        Stop: waiting sends are aborted, new ones answer CLOSING. Bindings are closed by the caller before this, packets come home after.
-
-        NDIS: MiniportHalt; LC-18 to LC-21.
-        """
-        self._sends.halted = True
-        pool: PacketPool
-        self.pool._claimed = False
-        for pool in self._joined:
-            pool._claimed = False
-        self._sends.abort(None)
+    # figures
 
     def counters(self) -> dict[str, int]:
         """
@@ -794,13 +608,12 @@ class Adapter:
         `vnic.counters.broken_sums` compare two independent ways of counting.
         """
         pool: PacketPool = self.pool
-        capacity: cython.int = pool.capacity + len(pool._extra)
+        capacity: cython.int = 0
         found = [0] * len(PacketState)
         counts = [0] * len(COUNTED)
         # these three belong together: no Python code may run between them, not even the collector of garbage
         with cython.critical_section(pool):
-            pool._census(found)
-            for pool in self._joined:
+            for pool in self._pools:
                 pool._census(found)
                 capacity += len(pool._packets) + len(pool._extra)
             pool = self.pool

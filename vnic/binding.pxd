@@ -25,7 +25,9 @@ cdef class Binding:
     cdef public unsigned long long violations
     cdef readonly int sends_pending
     cdef readonly int transfers_pending
+    cdef readonly bint opening
     cdef readonly bint closing
+    cdef readonly bint dead
     cdef readonly bint closed
     cdef public bint no_loopback
     cdef public bint early_returns
@@ -40,7 +42,8 @@ cdef class Binding:
     cdef object _receive
     cdef object _receive_complete
     cdef object _send_complete
-    cdef object _status
+    cdef bint _pended
+    cdef readonly dict _calls
 
     cdef bint _accepts(self, int kind, unsigned long long destination)
     cdef void _show(self, Packet packet)
@@ -51,4 +54,6 @@ cdef class Binding:
     cdef object _looking_at(self, object context, str what)
     cdef void _end_batch(self)
     cdef object _take_back(self, Packet packet)
+    cdef bint _owes(self)
+    cdef object _came_back(self)
     cdef object _broken_return(self, Packet packet)

@@ -13,6 +13,7 @@ from vnic import driver as contract
 from vnic.filters import PacketFilter
 from vnic.ledger import Ledger
 from vnic.packet import HEADER_SIZE, MAX_BINDINGS, Packet, history_of
+from vnic.pending import PendingCall
 from vnic.pool import PacketPool
 from vnic.states import BROKEN, Event, PacketState
 from vnic.status import OwnershipError, Status
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from vnic.adapter import Adapter
     from vnic.driver import ProtocolDriver
+    from vnic.pnp import PnpEvent
     from vnic.request import Request
     from vnic.send import SendPath
 else:
@@ -73,8 +75,10 @@ class Binding:
         violations: rules it broke.
         sends_pending: sends it still owes a completion for.
         transfers_pending: packets of its that are being filled.
+        opening: `bind_adapter` has not ended, perhaps because it answered PENDING; nothing is indicated to it yet.
         closing: nothing is indicated to it any more, sends answer CLOSING.
-        closed: it is gone; any use raises (rule 98).
+        dead: `unbind_adapter` has ended; any use raises (rule 98), except what gives back: returns, and completions.
+        closed: it is gone; any use raises.
         no_loopback: its own sends are not shown to it. NDIS: OID_GEN_PROTOCOL_OPTIONS, bit 2; RX-65.
         early_returns: it may return a packet before it has answered for it. AMB-3.
     """
@@ -88,7 +92,10 @@ class Binding:
         self.slot = slot
         self.delivered = self.resources = self.promised = self.returned = self.errors = self.violations = 0
         self.sends_pending = 0
-        self.closing = self.closed = False
+        self.opening = True
+        self.closing = self.dead = self.closed = False
+        self._pended = False
+        self._calls = {name: PendingCall(name, ledger, self) for name in ("bind_adapter", "unbind_adapter", "pnp_event")}
         self.no_loopback = driver.no_loopback
         self.early_returns = driver.early_returns
         self._ledger = ledger
@@ -105,7 +112,6 @@ class Binding:
             self._receive_packet = driver.receive_packet
         self._receive_complete = contract.handler(driver, contract.ProtocolDriver, "receive_complete")
         self._send_complete = contract.handler(driver, contract.ProtocolDriver, "send_complete")
-        self._status = contract.handler(driver, contract.ProtocolDriver, "status")
 
     @property
     def held(self) -> int:
@@ -163,6 +169,7 @@ class Binding:
             if len(address) != 6 or not address[0] & 1:
                 raise ValueError(f"{address.hex(':') or 'nothing'} is no 6-byte group address")
         self._multicast = frozenset(int.from_bytes(address, "big") for address in listed)
+        self.adapter._sync()
 
     def owed(self, packet: Packet) -> int:
         """How often the binding still has to return this packet."""
@@ -228,7 +235,7 @@ class Binding:
 
         NDIS: NdisSend; TX-01 to TX-05.
         """
-        if self.closed:
+        if self.dead:
             raise self._ledger._violation(rules.SEND_ON_CLOSED, self, packet, f"{packet!r} is sent after close")
         return self._sends.send(self, packet)
 
@@ -241,7 +248,7 @@ class Binding:
 
         NDIS: NdisSendPackets; TX-06 to TX-10.
         """
-        if self.closed:
+        if self.dead:
             raise self._ledger._violation(rules.SEND_ON_CLOSED, self, None, "packets are sent after close")
         self._sends.send_packets(self, list(packets))
 
@@ -328,8 +335,64 @@ class Binding:
     def __repr__(self) -> str:
         return f"<Binding {self.name} of {self.adapter.name}: holds {self.held}>"
 
+    def reset(self) -> Status:
+        """
+        Ask for a reset of the adapter, as `Adapter.reset` does it.
+
+        Returns:
+            PENDING: `reset_complete(status)` follows. Anything else is how it went, or why it did not, and that was all.
+
+        Raises:
+            ContractViolation: the binding is closed (rule 98).
+
+        NDIS: NdisReset; LC-17.
+        """
+        self._require_open("it asks for a reset")
+        return self.adapter._resetter.reset(self)
+
+    @property
+    def pending_io(self) -> int:
+        """Sends, transfers and requests of the binding that are not over. NDIS: NdisQueryPendingIOCount; LC-36."""
+        return self.sends_pending + self.transfers_pending + self.adapter.requests.pending(self)
+
+    def complete_bind(self, status: Status) -> None:
+        """
+        End what `bind_adapter` left PENDING: with SUCCESS frames are shown from now on, otherwise nothing is left of the binding.
+
+        Raises:
+            ContractViolation: it is not pending (rule 65).
+
+        NDIS: NdisCompleteBindAdapter; LC-24.
+        """
+        if self._calls["bind_adapter"].complete(Status(status)):
+            self.adapter._end_bind(self, status)
+
+    def complete_unbind(self) -> None:
+        """
+        End what `unbind_adapter` left PENDING. When nothing is held or pending any more, `close_complete` is called.
+
+        Raises:
+            ContractViolation: it is not pending (rule 65).
+
+        NDIS: NdisCompleteUnbindAdapter; LC-28.
+        """
+        if self._calls["unbind_adapter"].complete(Status.SUCCESS):
+            self.adapter._end_unbind(self, True)
+
+    def complete_pnp_event(self, event: PnpEvent, status: Status) -> None:
+        """
+        End what `pnp_event` left PENDING.
+
+        Raises:
+            ContractViolation: it is not pending (rule 65).
+
+        NDIS: NdisCompletePnPEvent; LC-35.
+        """
+        if self._calls["pnp_event"].complete(Status(status)):
+            self.adapter._pnp.answered(self, event, Status(status))
+
     def _require_open(self, what: str) -> None:
-        if self.closed:
+        if self.dead:
             raise self._ledger._violation(rules.CLOSED_BINDING, self, None, f"{what} after close")
 
     def _accepts(self, kind: cython.int, destination: cython.ulonglong) -> cython.bint:
@@ -457,7 +520,17 @@ class Binding:
             return self._ledger._violation(self._broken_return(packet), self, packet, f"{packet!r} is returned")
         if last:
             self._ledger._home(packet, self)
+        self._came_back()
         return None
+
+    def _owes(self) -> cython.bint:
+        """Whether something of it is out: packets it holds, or packets of its that are being sent or filled."""
+        return self.promised != self.returned or self.sends_pending != 0 or self.transfers_pending != 0
+
+    def _came_back(self) -> None:
+        """Something came back: if the binding waits for that with its end, this may be it."""
+        if self.dead and not self.closed:
+            self.adapter._settle(self)
 
     def _broken_return(self, packet: Packet) -> object:
         if self.closed:

@@ -8,6 +8,7 @@ The data path by name, in the order in which it is read.
     ledger.py    the counter block, broken rules, who holds what
     binding.py   one driver on one adapter: what it is shown, what it promised, what it sends
     send.py      the way down: the wire, or a queue, and exactly one completion
+    lifecycle.py who is bound, and when an adapter starts, is reset, and stops
     adapter.py   the way up: read a batch, indicate it, have it back
 
 Those are compiled; this file only names them, and `core.pyi` beside it gives their types.

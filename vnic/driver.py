@@ -19,6 +19,7 @@ from vnic.status import Status
 
 if TYPE_CHECKING:
     from vnic.core import Binding, Packet
+    from vnic.pnp import DeviceEvent, PnpEvent
     from vnic.request import Request
 
 
@@ -51,17 +52,28 @@ class ProtocolDriver:
         """
         Take what the driver needs: pools, threads, files. Anything but SUCCESS (or None) declines the binding.
 
+        With PENDING it goes on elsewhere: `binding.complete_bind(status)` ends it, and only then frames are shown.
+
         NDIS: ProtocolBindAdapter; LC-24, LC-25.
         """
         return None
 
-    def unbind_adapter(self) -> None:
+    def unbind_adapter(self) -> Status | None:
         """
         Give everything back: return every held packet, stop own threads, free own packets, close own files.
 
-        No packet is indicated any more once this is called; sends are refused.
+        No packet is indicated any more once this is called; sends are refused. After it the binding may be used only to return packets.
+        With PENDING it goes on elsewhere, until `binding.complete_unbind()`.
 
-        NDIS: ProtocolUnbindAdapter; LC-28.
+        NDIS: ProtocolUnbindAdapter; LC-28, LC-30.
+        """
+        return None
+
+    def close_complete(self) -> None:
+        """
+        Forget the binding: the last packet, send and request of it is over. Called only if that was not so when `unbind_adapter` ended.
+
+        NDIS: ProtocolCloseAdapterComplete; LC-27, LC-29.
         """
 
     def receive_packet(self, packet: Packet) -> int:
@@ -129,12 +141,41 @@ class ProtocolDriver:
         NDIS: ProtocolRequestComplete; OID-02.
         """
 
-    def status(self, status: Status) -> None:
+    def status(self, status: Status, buffer: bytes) -> None:
         """
-        Learn of MEDIA_CONNECT or MEDIA_DISCONNECT: the link came up or went down.
+        Learn what happened: MEDIA_CONNECT or MEDIA_DISCONNECT, the link came up or went down; RESET_START or RESET_END, in between
+        sends and requests are refused; or anything else that a miniport tells, with its details in the buffer.
 
-        NDIS: ProtocolStatus; LC-32, LC-33.
+        NDIS: ProtocolStatus; LC-32 to LC-34.
         """
+
+    def status_complete(self) -> None:
+        """
+        Act on the statuses up to now: no more of them belong together.
+
+        NDIS: ProtocolStatusComplete; LC-32.
+        """
+
+    def reset_complete(self, status: Status) -> None:
+        """
+        Learn how the reset went that `binding.reset` had answered with PENDING.
+
+        NDIS: ProtocolResetComplete; LC-17.
+        """
+
+    def pnp_event(self, event: PnpEvent) -> Status | None:
+        """
+        Learn of a change of the machine; `binding.adapter.power` is the power that there still is.
+
+        Before a loss of power, wait until `binding.pending_io` is 0.
+
+        Returns:
+            SUCCESS (or None), always, except to QUERY_REMOVE_DEVICE, which may be refused; PENDING: `binding.complete_pnp_event` follows.
+            A driver that answers SET_POWER with NOT_SUPPORTED is unbound.
+
+        NDIS: ProtocolPnPEvent; LC-35, LC-36.
+        """
+        return None
 
     def rotate(self) -> None:
         """
@@ -206,9 +247,62 @@ class MiniportDriver:
         Returns:
             The status, the bytes read, the bytes needed; with PENDING, `adapter.requests.set_complete` follows later.
 
-        NDIS: MiniportSetInformation; OID-06 to OID-08.
+        What all bindings together want to see is told here too: GEN_CURRENT_PACKET_FILTER, GEN_CURRENT_LOOKAHEAD and
+        IEEE_802_3_MULTICAST_LIST, whenever it has changed.
+
+        NDIS: MiniportSetInformation; OID-06 to OID-08, RX-56.
         """
         return Status.NOT_SUPPORTED, 0, 0
+
+    def initialize(self) -> Status:
+        """
+        Start the NIC, on `adapter.initialize()`; anything but SUCCESS means that everything taken is given back already.
+
+        NDIS: MiniportInitialize; LC-05 to LC-09.
+        """
+        return Status.SUCCESS
+
+    def halt(self) -> None:
+        """
+        Undo `initialize`, in reverse: every binding is gone, every indicated packet is back, no request comes any more. Complete every
+        send that is held; tell no status.
+
+        NDIS: MiniportHalt; LC-18 to LC-22.
+        """
+
+    def reset(self) -> tuple[Status, bool]:
+        """
+        Reset the NIC, and complete every pending send before the end of it.
+
+        Returns:
+            The status, and whether filter, multicast list and lookahead are to be told again; with PENDING, `adapter.reset_complete`
+            follows, once.
+
+        NDIS: MiniportReset; LC-13 to LC-16.
+        """
+        return Status.NOT_RESETTABLE, False
+
+    def check_for_hang(self) -> bool:
+        """
+        Look whether the NIC hangs, and do nothing else; if it does it is reset.
+
+        NDIS: MiniportCheckForHang; LC-11, LC-17.
+        """
+        return False
+
+    def shutdown(self) -> None:
+        """
+        Leave the NIC as it was found: the machine goes down. Call nothing of the library.
+
+        NDIS: MiniportShutdown.
+        """
+
+    def pnp_event_notify(self, event: DeviceEvent) -> None:
+        """
+        Learn that the NIC was removed, or that the power profile has changed.
+
+        NDIS: MiniportPnPEventNotify.
+        """
 
 
 def handler(driver: object, base: type, name: str) -> Callable[..., Any] | None:

@@ -577,7 +577,9 @@ class Packet:
 
 def copy_packet(target: Packet, target_offset: int, length: int, source: Packet, source_offset: int) -> int:
     """
-    Copy bytes from one packet to another, across the borders of buffers on both sides. The target must be the caller's own.
+    Copy bytes from one packet to another, across the borders of buffers on both sides.
+
+    The target must be the caller's own, or given to it to be filled.
 
     Out-of-band data, per-packet information and flags are not copied.
 
@@ -592,12 +594,14 @@ def copy_packet(target: Packet, target_offset: int, length: int, source: Packet,
         Bytes copied: fewer than `length` if either packet ends before.
 
     Raises:
-        OwnershipError: the target is not the caller's own.
+        OwnershipError: the target is neither.
 
     NDIS: NdisCopyFromPacketToPacket; BUF-18, BUF-19.
     """
-    target._require_owned("it is copied to")
     data = source.data[source_offset : source_offset + length]
+    if target._state == TRANSFERRING:
+        return target.fill(target_offset, data)
+    target._require_owned("it is copied to")
     if target._chain is None:
         room = target._length - target_offset
         copied = max(0, min(room, data.nbytes))

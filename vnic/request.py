@@ -59,7 +59,7 @@ class Entry:
     A request on its way. The miniport works on a buffer of its own, so that the requester's can be given back before it is done.
 
     Attributes:
-        binding: who asks.
+        binding: who asks; None: the library itself.
         request: what is asked.
         lent: the requester's buffer; released when the request is over.
         work: the miniport's buffer.
@@ -68,7 +68,7 @@ class Entry:
         over: the requester knows the end of it, or is about to be told.
     """
 
-    binding: Binding
+    binding: Binding | None
     request: Request
     lent: memoryview
     work: memoryview = field(init=False)

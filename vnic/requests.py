@@ -19,8 +19,9 @@ from collections.abc import Iterable
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from vnic.addressing import Addressing
 from vnic.driver import MiniportDriver, ProtocolDriver, handler
-from vnic.oids import ROW, VIRTUAL_NIC, NicValues, answer_query, fill
+from vnic.oids import ROW, VIRTUAL_NIC, NicValues, Oid, answer_query, fill
 from vnic.request import Entry, Request, RequestKind
 from vnic.settings import Settings
 from vnic.status import Status
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from vnic.ledger import Ledger
 
 LIMIT_NS = 12_000_000_000
+ASKED_FIRST = (Oid.GEN_MAXIMUM_LOOKAHEAD, Oid.GEN_MAC_OPTIONS, Oid.IEEE_802_3_CURRENT_ADDRESS, Oid.IEEE_802_3_MAXIMUM_LIST_SIZE)
 
 
 class RequestQueue:
@@ -43,6 +45,9 @@ class RequestQueue:
         adapter: whose bindings ask, and whose miniport answers.
         ledger: where broken rules and failing drivers are counted and reported.
         values: what the adapter does not know of itself.
+
+    Attributes:
+        addressing: what the miniport is told of the bindings' settings.
     """
 
     def __init__(self, adapter: Adapter, ledger: Ledger, values: NicValues = VIRTUAL_NIC) -> None:
@@ -50,12 +55,13 @@ class RequestQueue:
         self.ledger = ledger
         self._values = values
         self._settings = Settings(adapter, values)
+        self.addressing = Addressing(adapter, self, self._settings)
         self._query = handler(adapter.miniport, MiniportDriver, "query_information") or self._answer_query
         self._set = handler(adapter.miniport, MiniportDriver, "set_information") or self._answer_set
         self._lock = Lock()
         self._waiting: deque[Entry] = deque()
         self._below: Entry | None = None
-        self._running = self._resetting = self._completed = False
+        self._running = self._resetting = self._completed = self._answering = False
 
     def request(self, binding: Binding, request: Request) -> Status:
         """
@@ -72,7 +78,7 @@ class RequestQueue:
 
         NDIS: NdisRequest; OID-02, OID-04, OID-05.
         """
-        if binding.closed:
+        if binding.dead:
             raise self.ledger.violation(rules.CLOSED_BINDING, binding, f"it makes a {request} after close")
         lent = memoryview(request.information_buffer).cast("B")
         if RequestKind(request.kind) is not RequestKind.SET and lent.readonly:
@@ -84,13 +90,16 @@ class RequestQueue:
                 return Status.RESET_IN_PROGRESS
             request.bytes_written = request.bytes_read = request.bytes_needed = 0
             entry = Entry(binding, request, lent)
-            if request.oid in ROW and ROW[request.oid].by == "ndis":
-                return self._answer(entry)
-            if self._running or self._below is not None:
+            answer = self._answer(binding, entry) if request.oid in ROW and ROW[request.oid].by == "ndis" else None
+            if answer is None and (self._running or self._below is not None):
                 self._waiting.append(entry)
                 return Status.PENDING
-            self._running = True
-            self._below = entry
+            if answer is None:
+                self._running = True
+                self._below = entry
+        if answer is not None:
+            self.addressing.sync()
+            return answer
         status = self._ask(entry)
         self._run()
         return status
@@ -142,7 +151,8 @@ class RequestQueue:
         """
         with self._lock:
             self._resetting = True
-            waiting, self._waiting = self._waiting, deque()
+            waiting = [entry for entry in self._waiting if entry.binding is not None]
+            self._waiting = deque(entry for entry in self._waiting if entry.binding is None)
         self._fail(waiting, Status.RESET_IN_PROGRESS)
 
     def end_reset(self) -> None:
@@ -156,7 +166,13 @@ class RequestQueue:
             left = [] if self._below is None else [self._below]
             self._below = None
             self._completed = self._completed or bool(left)
+            # what the library itself tells is told after all
+            self._waiting.extendleft(self._own(entry.request) for entry in left if entry.binding is None)
+            idle = not self._running
+            self._running = True
         self._fail(left, Status.RESET_IN_PROGRESS)
+        if idle:
+            self._run()
 
     def scan(self, now_ns: int) -> None:
         """
@@ -171,11 +187,54 @@ class RequestQueue:
                 return
             entry.overdue = True
         seconds = (now_ns - entry.since_ns) / 1e9
-        self.ledger.violation(rules.REQUEST_TIMED_OUT, None, f"a {entry.request} by {entry.binding.name} is there for {seconds:.1f} s")
+        who = "the library" if entry.binding is None else entry.binding.name
+        self.ledger.violation(rules.REQUEST_TIMED_OUT, None, f"a {entry.request} by {who} is there for {seconds:.1f} s")
 
     def protocol_options(self, binding: Binding) -> int:
         """The flags that a binding has set of itself. NDIS: OID_GEN_PROTOCOL_OPTIONS; RX-65."""
         return self._settings.options(binding)
+
+    @property
+    def below(self) -> Entry | None:
+        """The request that is at the miniport now."""
+        return self._below
+
+    def pending(self, binding: Binding) -> int:
+        """How many requests of a binding are not over."""
+        with self._lock:
+            return sum(entry is not None and entry.binding is binding for entry in (self._below, *self._waiting))
+
+    # the library's own
+
+    @property
+    def may_tell(self) -> bool:
+        """Whether the miniport can be told anything; while a binding's own setting is changed, that is put off until it is."""
+        return self._set != self._answer_set and not self._answering
+
+    def tell(self, oid: int, data: bytes) -> None:
+        """Set something at the miniport, in its turn, also when a reset has to end first. NDIS: RX-56, LC-14."""
+        self._enter(Request(RequestKind.SET, oid, bytearray(data)))
+
+    def ask_first(self) -> bytes:
+        """Ask a miniport that has just started the four things that NDIS asks first; answers its address. NDIS: LC-07."""
+        if self._query == self._answer_query:
+            return b""
+        requests = {oid: Request(RequestKind.QUERY, oid, bytearray(8)) for oid in ASKED_FIRST}
+        for request in requests.values():
+            self._enter(request)
+        found = requests[Oid.IEEE_802_3_CURRENT_ADDRESS]
+        return bytes(found.information_buffer[: found.bytes_written])
+
+    def _own(self, request: Request) -> Entry:
+        return Entry(None, request, memoryview(request.information_buffer))
+
+    def _enter(self, request: Request) -> None:
+        with self._lock:
+            self._waiting.append(self._own(request))
+            idle = not self._running and self._below is None
+            self._running = self._running or idle
+        if idle:
+            self._run()
 
     # one at a time
 
@@ -183,7 +242,7 @@ class RequestQueue:
         """Ask for what waits, until one is pending below or nothing waits. Only the thread that has set `_running` does this."""
         while True:
             with self._lock:
-                if self._below is not None or not self._waiting:
+                if self._below is not None or self._resetting or not self._waiting:
                     self._running = False
                     return
                 entry = self._below = self._waiting.popleft()
@@ -253,13 +312,15 @@ class RequestQueue:
 
     # answers of the library itself
 
-    def _answer(self, entry: Entry) -> Status:
+    def _answer(self, binding: Binding, entry: Entry) -> Status:
         """Answer for the binding; the caller holds the lock, under which no driver is called."""
         oid = entry.request.oid
         if entry.request.kind == RequestKind.SET:
-            status, moved, needed = self._settings.change(entry.binding, oid, bytes(entry.work))
+            self._answering = True
+            status, moved, needed = self._settings.change(binding, oid, bytes(entry.work))
+            self._answering = False
         else:
-            answer = self._settings.query(entry.binding, oid)
+            answer = self._settings.query(binding, oid)
             status, moved, needed = (Status.NOT_SUPPORTED, 0, 0) if answer is None else fill(oid, answer, entry.work)
         entry.finish(status, moved, needed)
         return status
@@ -284,7 +345,7 @@ class RequestQueue:
 
     def _tell(self, entry: Entry, status: Status) -> None:
         """Tell the requester, who was answered PENDING, how it ended."""
-        complete = handler(entry.binding.driver, ProtocolDriver, "request_complete")
+        complete = None if entry.binding is None else handler(entry.binding.driver, ProtocolDriver, "request_complete")
         if complete is None:
             return
         try:

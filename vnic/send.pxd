@@ -18,6 +18,7 @@ cdef class SendPath:
     cdef public int fd
     cdef public bint link_up
     cdef public bint halted
+    cdef public bint resetting
     cdef readonly long long pending
     cdef public unsigned long long station
     cdef public list bindings

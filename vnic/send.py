@@ -87,6 +87,7 @@ class SendPath:
         fd: the descriptor; -1 before there is one.
         link_up: while it is False, sends answer NO_CABLE.
         halted: once it is True, sends answer CLOSING.
+        resetting: while it is True, sends answer RESET_IN_PROGRESS.
         pending: sends that are not over.
         station: the adapter's address, as a number.
         bindings: those to whose filters a send is shown; whoever watches everything comes first.
@@ -97,6 +98,7 @@ class SendPath:
         self.fd = -1
         self.link_up = True
         self.halted = False
+        self.resetting = False
         self.pending = 0
         self.station = 0
         self.bindings: list[Binding] = []
@@ -117,6 +119,7 @@ class SendPath:
         status = self._put(packet)
         if status is not PENDING:
             self._finish(packet, status)
+            binding._came_back()
         return status
 
     def send_packets(self, binding: Binding, packets: list[Packet]) -> None:
@@ -228,6 +231,8 @@ class SendPath:
         sender: Binding = packet._sender
         if self.halted or sender.closing:
             return Status.CLOSING
+        if self.resetting:
+            return Status.RESET_IN_PROGRESS
         if packet._chain is not None:
             packet._seal()
         if packet._length < SHORTEST or packet._length > self._longest:
@@ -318,6 +323,7 @@ class SendPath:
                 sender._send_complete(packet, status)
         except BaseException as error:
             self._ledger._failed(sender, "send_complete", error)
+        sender._came_back()
 
     def _loop_back(self, packet: Packet) -> None:
         """Show a sent frame to every binding that accepts it; they copy, the packet stays the sender's."""

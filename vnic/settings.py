@@ -44,7 +44,7 @@ class Settings:
         if oid == Oid.GEN_CURRENT_PACKET_FILTER:
             return int(binding.packet_filter).to_bytes(4, "little")
         if oid == Oid.GEN_CURRENT_LOOKAHEAD:
-            return max(self._lookahead.values(), default=self._adapter.pool.slot_size).to_bytes(4, "little")
+            return self.lookahead().to_bytes(4, "little")
         if oid == Oid.IEEE_802_3_MULTICAST_LIST:
             return b"".join(sorted({*binding.multicast_list, *self._listed_by_others(binding)}))
         return None
@@ -66,6 +66,10 @@ class Settings:
         else:
             status = self._set_number(binding, oid, int.from_bytes(data, "little"))
         return status, len(data) if status is Status.SUCCESS else 0, 0
+
+    def lookahead(self) -> int:
+        """The largest lookahead that a binding suggested: whole frames, if none did."""
+        return max(self._lookahead.values(), default=self._adapter.pool.slot_size)
 
     def options(self, binding: Binding) -> int:
         """The flags that a binding has set of itself. NDIS: OID_GEN_PROTOCOL_OPTIONS; RX-65."""

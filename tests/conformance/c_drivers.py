@@ -15,7 +15,6 @@ from vnic.ndis import (
     NDIS_ATTRIBUTE_IGNORE_PACKET_TIMEOUT,
     NDIS_ATTRIBUTE_IGNORE_REQUEST_TIMEOUT,
     NDIS_MINIPORT_CHARACTERISTICS,
-    NDIS_MINIPORT_TIMER,
     NDIS_PACKET,
     NDIS_PACKET_TYPE_BROADCAST,
     NDIS_PACKET_TYPE_DIRECTED,
@@ -93,6 +92,7 @@ class OpenContext:
     def __init__(self, AdapterName: str) -> None:
         self.AdapterName = AdapterName
         self.NdisBindingHandle: Any = None
+        self.PacketPool: Any
         _, self.PacketPool = NdisAllocatePacketPool(FRAMES, 16)
         _, self.BufferPool = NdisAllocateBufferPool(FRAMES)
         self.Held: list[NDIS_PACKET] = []
@@ -103,7 +103,7 @@ class OpenContext:
 
     def allocate(self, Memory: bytes | bytearray) -> NDIS_PACKET:
         """A packet of the protocol's own over some memory."""
-        Status, Packet = NdisAllocatePacket(self.PacketPool)  # type: ignore[arg-type]
+        Status, Packet = NdisAllocatePacket(self.PacketPool)
         assert Status == NDIS_STATUS_SUCCESS
         assert Packet is not None
         Status, Buffer = NdisAllocateBuffer(self.BufferPool, Memory, len(Memory))
@@ -191,7 +191,6 @@ class SampleProtocol:
 
     def Forget(self, Context: OpenContext) -> None:
         """Give up what the binding had."""
-        assert Context.PacketPool is not None
         NdisFreePacketPool(Context.PacketPool)
         NdisFreeBufferPool(Context.BufferPool)
         Context.Closed = True
@@ -310,7 +309,9 @@ class Card:
         self.Filter = 0
         self.Log: list[Any] = []
         self.Frame: NDIS_PACKET | None = None
-        self.Timer: NDIS_MINIPORT_TIMER | None = None
+        self.Timer: Any = None
+        self.PacketPool: Any = None
+        self.BufferPool: Any = None
 
 
 class SampleMiniport:
@@ -394,8 +395,8 @@ class SampleMiniport:
         if Self.Peer is not None:
             Self.Peer.Peer = None
         del self.Cards[Self.Address]
-        NdisMCancelTimer(Self.Timer)  # type: ignore[arg-type]
-        NdisFreePacketPool(Self.PacketPool)  # type: ignore[arg-type]
+        NdisMCancelTimer(Self.Timer)
+        NdisFreePacketPool(Self.PacketPool)
         NdisFreeBufferPool(Self.BufferPool)
 
     # frames
@@ -409,7 +410,7 @@ class SampleMiniport:
 
     def Arrive(self, Self: Card, Frame: bytes, Status: NDIS_STATUS = NDIS_STATUS_SUCCESS) -> None:
         """A frame comes in; it is put into a packet, and that is shown, or its beginning."""
-        _, Packet = NdisAllocatePacket(Self.PacketPool)  # type: ignore[arg-type]
+        _, Packet = NdisAllocatePacket(Self.PacketPool)
         _, Buffer = NdisAllocateBuffer(Self.BufferPool, Frame, len(Frame))
         assert Packet is not None
         assert Buffer is not None

@@ -49,8 +49,9 @@ def defined() -> set[str]:
 
 def expanded() -> set[str]:
     """The names that the table says are here, one for each member where it has a star."""
-    members = {"NDIS_STATUS_*": Status, "NDIS_PACKET_TYPE_*": [kind for kind in PacketFilter if kind], "NDIS_ATTRIBUTE_*": [flag for flag in Attributes if flag]}
-    stars = {name.removesuffix("*") + member.name for name, kinds in members.items() for member in kinds}  # type: ignore[attr-defined]
+    members = {"NDIS_STATUS_*": Status, "NDIS_PACKET_TYPE_*": PacketFilter, "NDIS_ATTRIBUTE_*": Attributes}
+    stars = {name.removesuffix("*") + member.name for name, kinds in members.items() for member in kinds}
+    stars -= {"NDIS_PACKET_TYPE_NONE", "NDIS_ATTRIBUTE_NONE"}
     return {name for name in HERE if not name.endswith("*")} | stars
 
 
@@ -197,7 +198,6 @@ NdisSendPackets(NdisBindingHandle, PacketArray, NumberOfPackets)
 NdisCancelSendPackets(NdisBindingHandle, CancelId)
 NdisRequest(NdisBindingHandle, NdisRequest)
 NdisMSendComplete(MiniportAdapterHandle, Packet, Status)
-NdisMSendResourcesAvailable(MiniportAdapterHandle)
 NdisGeneratePartialCancelId()
 NdisMEthIndicateReceive(MiniportAdapterHandle, MiniportReceiveContext, HeaderBuffer, HeaderBufferSize, LookaheadBuffer, \
 LookaheadBufferSize, PacketSize)

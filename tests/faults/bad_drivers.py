@@ -91,7 +91,7 @@ class RaisesEverywhere(Bad):
     def receive_complete(self) -> None:
         raise ValueError("receive_complete")  # culprit
 
-    def status(self, status: Status) -> None:
+    def status(self, status: Status, buffer: bytes) -> None:
         raise ValueError("status")  # culprit
 
     def rotate(self) -> None:

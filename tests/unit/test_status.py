@@ -18,7 +18,7 @@ class Listener(Sender):
         super().__init__()
         self.told: list[Status] = []
 
-    def status(self, status: Status) -> None:
+    def status(self, status: Status, buffer: bytes) -> None:
         self.told.append(status)
 
 
@@ -59,7 +59,7 @@ def test_every_listening_driver_is_told_of_the_link() -> None:
 
 def test_a_status_handler_that_raises_is_reported_and_the_others_are_told() -> None:
     class Broken(Driver):
-        def status(self, status: Status) -> None:
+        def status(self, status: Status, buffer: bytes) -> None:
             raise ValueError
 
     with Bench() as bench:

@@ -33,6 +33,7 @@ from vnic import (
     slot_size_for,
 )
 from vnic.counters import broken_sums
+from vnic.timers import Clock
 
 US, PEER, OTHER = bytes.fromhex("020000000002"), bytes.fromhex("020000000001"), bytes.fromhex("020000000003")
 BROADCAST = b"\xff" * 6
@@ -152,7 +153,14 @@ class Bench:
     """
 
     def __init__(
-        self, *, packets: int = 8, mtu: int = 1500, low_water: int = 0, send_queue: int = 1024, miniport: MiniportDriver | None = None
+        self,
+        *,
+        packets: int = 8,
+        mtu: int = 1500,
+        low_water: int = 0,
+        send_queue: int = 1024,
+        miniport: MiniportDriver | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.reports: list[tuple[str, str]] = []
         self.far, self.near = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -168,6 +176,7 @@ class Bench:
             mtu=mtu,
             low_water=low_water,
             send_queue=send_queue,
+            clock=clock,
             report=self.report,
         )
         self.adapter.attach(self.near.fileno())

@@ -47,6 +47,8 @@ RESERVED_TRESPASS = Rule("15", "ProtocolReservedTrespass", "A0", "the reserved a
                          "use the area only while the packet is held")
 INDICATED_IN_USE = Rule("17", "PacketInUseIndicated", "A0", "a packet is indicated that its indicator does not own",
                         "indicate a packet again only after return_packet")
+INDICATED_AFTER_HALT = Rule("21", "IndicateAfterHalt", "A0", "the miniport indicates packets or a status once its halt was called",
+                            "stop the source of frames first thing in halt")
 POOL_STARVED = Rule("26", "PoolStarvedByHolder", "A1", "the pool is low and one binding holds most of it",
                     "return packets sooner, or give the adapter more of them")
 DOUBLE_FREE = Rule("30", "DescriptorDoubleFree", "A0", "a free packet is freed", "free a packet once")
@@ -80,6 +82,8 @@ RECEIVED_SENT = Rule("58", "ReceivedPacketSentUncopied", "A0", "a received packe
                      "copy it into a packet of the driver's own pool")
 LEAKED_AT_UNBIND = Rule("60", "PacketLeakedAtUnbind", "A1", "a binding closes while it still owes returns",
                         "return every held packet in unbind_adapter")
+LEAKED_AT_HALT = Rule("61", "PacketLeakedAtHalt", "A1", "the miniport has halted, and packets are still held or being sent",
+                      "in halt, complete every send, and wait for indicated packets with adapter.wait_for_packets")
 HALT_LEFTOVER = Rule("63", "HaltLeftoverResources", "A1", "a miniport has halted and has timers set, or an interrupt or shutdown handler registered",
                      "undo in halt what initialize did, in reverse order")
 INIT_NOT_UNDONE = Rule("64", "InitFailureNotUndone", "A1", "a miniport fails to initialise a device and has left something behind",
@@ -122,9 +126,12 @@ STALL_TOO_LONG = Rule("83", "StallTooLong", "A0", "a stall of more than 50 micro
                       "set a timer, or wait in a work item")
 SERIALIZED_WORK_ITEM = Rule("86b", "WorkItemOfSerializedMiniport", "A0", "a serialized miniport schedules a work item",
                             "use a timer: a serialized miniport cannot synchronise with a work item")
+INDICATED_TOO_EARLY = Rule("93", "IndicateBeforeFilterOrInLowPower", "A1", "packets are indicated while no binding has a filter, or in low power",
+                           "indicate only after a packet filter was set, and not in low power")
 ISR_IN_LOW_POWER = Rule("93b", "IsrClaimsInLowPower", "A1", "an interrupt is claimed while the adapter is in low power; the claim is ignored",
                         "answer that the interrupt is not recognised, and do not touch the card")
-CLOSED_BINDING = Rule("98", "HandleUseAfterClose", "A0", "a closed binding is used", "forget the binding when unbind_adapter has returned")
+CLOSED_BINDING = Rule("98", "HandleUseAfterClose", "A0", "a closed binding is used, or one that is being closed, except to give back",
+                      "forget the binding when unbind_adapter has returned; only returns and completions may follow")
 
 RULES: tuple[Rule, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Rule))
 """Every rule that this version enforces, in the order of its id."""

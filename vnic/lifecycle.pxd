@@ -1,0 +1,33 @@
+# C types of vnic/lifecycle.py
+cimport cython
+
+from vnic.binding cimport Binding
+from vnic.ledger cimport Ledger
+from vnic.packet cimport Packet
+from vnic.pool cimport PacketPool
+from vnic.send cimport SendPath
+
+cdef int ALL_LOCAL
+
+
+cdef class Lifecycle:
+    cdef readonly PacketPool pool
+    cdef list _pools
+    cdef readonly object miniport
+    cdef readonly object address
+    cdef object _nic
+    cdef object _requests
+    cdef Ledger _ledger
+    cdef SendPath _sends
+    cdef list _opened
+    cdef list _bindings
+    cdef bint _low_power
+    cdef bint _halt_called
+    cdef bint _ready
+    cdef bint _tells
+    cdef readonly object _resetter
+    cdef readonly object _pnp
+
+    cdef list _packets(self)
+    cdef int _held(self) except -1
+    cdef bint _release(self, Binding binding, bint forced) except -1

@@ -1,0 +1,531 @@
+"""
+The life of an adapter and of its bindings: started, bound, told what happens, closed, halted. `Adapter` is this, and frames.
+
+Next: `vnic/reset.py` and `vnic/pnp.py`, two things that can happen on the way, and `vnic/adapter.py`, the frames.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from vnic import driver as contract
+from vnic.binding import OPEN, Binding
+from vnic.filters import PacketFilter
+from vnic.ledger import Ledger
+from vnic.packet import BINDING_NAMES, MAX_BINDINGS, Packet
+from vnic.pnp import PnpEvent, PnpEvents, PowerState
+from vnic.pool import PacketPool
+from vnic.reset import Attributes, Resetter
+from vnic.send import SendPath
+from vnic.states import PacketState
+from vnic.status import Status, VnicError
+from vnic.verifier import rules
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    import cython
+
+    from vnic.driver import MiniportDriver, ProtocolDriver
+    from vnic.oids import NicValues
+    from vnic.pnp import DeviceEvent
+    from vnic.requests import RequestQueue
+    from vnic.timers import Clock, TimerThread
+else:
+    from vnic import _cython as cython
+
+SUCCESS, PENDING = Status.SUCCESS, Status.PENDING
+ALL_LOCAL = int(PacketFilter.ALL_LOCAL)
+
+
+class Lifecycle:
+    """
+    The part of an adapter that is not about frames; `Adapter` says what the arguments are.
+
+    NDIS: section "Binding and lifecycle"; LC-05 to LC-36.
+    """
+
+    def __init__(
+        self, pool: PacketPool, miniport: MiniportDriver, ledger: Ledger, sends: SendPath, nic: NicValues | None, clock: Clock | None
+    ) -> None:
+        self.pool = pool
+        self._pools: list[PacketPool] = [pool]
+        self.miniport = miniport
+        self._ledger = ledger
+        self._sends = sends
+        self._nic = nic
+        self._requests = None
+        self._opened: list[Binding] = []
+        self._bindings: list[Binding] = []
+        self._low_power = self._halt_called = False
+        self._ready = contract.handler(miniport, contract.MiniportDriver, "initialize") is None
+        self._tells = contract.handler(miniport, contract.MiniportDriver, "set_information") is not None
+        self._resetter = Resetter(self, ledger, sends, clock)
+        self._pnp = PnpEvents(self, ledger)
+
+    @property
+    def bindings(self) -> tuple[Binding, ...]:
+        """The open bindings, in the order in which they were opened; those that open or close now are among them."""
+        return tuple(self._opened)
+
+    @property
+    def link_up(self) -> bool:
+        """Whether the link is up, as `indicate_status` was last told."""
+        return self._sends.link_up
+
+    @property
+    def halted(self) -> bool:
+        """Whether the adapter has stopped."""
+        return self._sends.halted
+
+    @property
+    def requests(self) -> RequestQueue:
+        """The requests that drivers make by OID, and the miniport's end of them."""
+        if self._requests is None:
+            # most adapters are never asked
+            from vnic.oids import VIRTUAL_NIC
+            from vnic.requests import RequestQueue
+
+            self._requests = RequestQueue(self, self._ledger, self._nic or VIRTUAL_NIC)
+        return self._requests
+
+    @property
+    def timers(self) -> TimerThread:
+        """The adapter's own timers, for the miniport; they end when it halts."""
+        return self._resetter.timers
+
+    @property
+    def power(self) -> PowerState:
+        """How much power the NIC has; below D0 nothing is indicated. See `pnp_event`."""
+        return self._pnp.power
+
+    @property
+    def pending_io(self) -> int:
+        """Sends and requests that are not over. NDIS: NdisQueryPendingIOCount, over all bindings; LC-36."""
+        binding: Binding
+        return sum([binding.pending_io for binding in self._opened])
+
+    # start
+
+    def initialize(self) -> Status:
+        """
+        Start the miniport, if it has `initialize` or `check_for_hang`; any other needs no start.
+
+        Then it is asked the four things that NDIS asks first, and by its timer whether it hangs. It gives the station address.
+
+        Returns:
+            What `initialize` answered; unless SUCCESS, nothing can be opened, and it may be tried again.
+
+        Raises:
+            ContractViolation: it is started already (rule 65).
+            Exception: whatever `initialize` raised.
+
+        NDIS: MiniportInitialize; LC-05 to LC-09.
+        """
+        initialize = contract.handler(self.miniport, contract.MiniportDriver, "initialize")
+        if self._sends.halted or (initialize is not None and self._ready):
+            raise self._ledger._violation(rules.ILLEGAL_TRANSITION, None, None, "initialize: it was started before")
+        status = SUCCESS if initialize is None else Status(initialize())
+        if status == SUCCESS:
+            self._ready = True
+            address = self.requests.ask_first()
+            if len(address) == 6:
+                self.address = address
+                self._sends.station = int.from_bytes(address, "big")
+            self._resetter.start()
+        return status
+
+    def set_attributes(self, check_for_hang_seconds: int = 0, flags: Attributes = Attributes.NONE) -> None:
+        """
+        Say how the miniport wants to be treated; to be called in its `initialize`.
+
+        Args:
+            check_for_hang_seconds: between two calls of `check_for_hang`, made a multiple of 2; 0 is 2.
+            flags: what to leave alone.
+
+        NDIS: NdisMSetAttributesEx; LC-10 to LC-12.
+        """
+        self._resetter.set_attributes(check_for_hang_seconds, flags)
+
+    # bindings
+
+    def open(self, driver: ProtocolDriver, name: str) -> Binding:
+        """
+        Bind a driver: `driver.binding` is set, `bind_adapter` is called, and then its packet filter is set, which starts indications.
+
+        To be called on the data thread, or while there is none.
+
+        Returns:
+            The binding; `opening` while `bind_adapter` is PENDING: then `binding.complete_bind` does the rest.
+
+        Raises:
+            VnicError: the driver declined, no binding is free, or the adapter has not started, or has halted.
+            Exception: whatever `bind_adapter` raised; nothing is left of the binding then.
+
+        NDIS: ProtocolBindAdapter, NdisOpenAdapter; LC-24 to LC-26.
+        """
+        if self._sends.halted or not self._ready:
+            raise VnicError(f"the adapter has {'halted' if self._sends.halted else 'not started: call initialize first'}")
+        if None not in BINDING_NAMES:
+            raise VnicError(f"{MAX_BINDINGS} bindings are open, no more fit")
+        slot = BINDING_NAMES.index(None)
+        name = str(name)
+        BINDING_NAMES[slot] = name
+        binding: Binding | None = None
+        try:
+            binding = Binding(self, driver, name, slot, self._ledger, self._sends)
+            OPEN[slot] = driver.binding = binding
+            self._opened.append(binding)
+            status = binding._calls["bind_adapter"].run(driver.bind_adapter)
+            if status == PENDING:
+                return binding
+            if status is not None and status != SUCCESS:
+                raise VnicError(f"driver {name} declined: {Status(status).name}")
+            self._end_bind(binding, SUCCESS)
+        except BaseException:
+            if binding is None:
+                BINDING_NAMES[slot] = None
+            else:
+                self._release(binding, True)
+            raise
+        return binding
+
+    def _end_bind(self, binding: Binding, status: Status) -> None:
+        """The driver is bound, or has declined after all. One that is to be closed meanwhile is unbound now."""
+        if status != SUCCESS:
+            self._release(binding, True)
+            return
+        try:
+            if not binding._filter_set:
+                binding._filter = int(binding.driver.packet_filter)
+        except BaseException:
+            self._release(binding, True)
+            raise
+        binding.opening = False
+        if binding.closing:
+            binding._filter = 0
+            self._unbind(binding)
+        else:
+            self._reorder()
+
+    def close(self, binding: Binding) -> Status:
+        """
+        Unbind a driver: nothing is indicated to it any more, its waiting sends are aborted, `unbind_adapter` is called.
+
+        To be called on the data thread, or while there is none.
+
+        Returns:
+            SUCCESS; PENDING while `unbind_adapter` is PENDING, or the binding holds packets, or waits for some below. When that is over the
+            binding closes by itself, and its `close_complete` is called. Ask again as often as you like, or `reclaim` the packets.
+
+        NDIS: ProtocolUnbindAdapter, NdisCloseAdapter; LC-27 to LC-31, AMB-17.
+        """
+        if binding.closed:
+            return SUCCESS
+        if not binding.closing:
+            binding.closing = True
+            binding._filter = 0
+            binding._multicast = frozenset()
+            self._sends.abort(binding)
+            if self._requests is not None:
+                self._requests.close(binding)
+            self._reorder()
+            if not binding.opening:
+                self._unbind(binding)
+        return SUCCESS if binding.closed and not binding._pended else PENDING
+
+    def _unbind(self, binding: Binding) -> None:
+        status = None
+        try:
+            status = binding._calls["unbind_adapter"].run(binding.driver.unbind_adapter)
+        except BaseException as error:
+            self._ledger._failed(binding, "unbind_adapter", error)
+        if status is None or status != PENDING:
+            self._end_unbind(binding, False)
+
+    def _end_unbind(self, binding: Binding, pended: cython.bint) -> None:
+        """The driver has let go of its handle. What it still owes may come back; with the last of it the binding is gone."""
+        over: cython.bint
+        with cython.critical_section(binding):
+            over = not binding._owes()
+            binding.dead = True
+            binding._pended = pended or not over
+        if over:
+            self._settle(binding)
+
+    def _settle(self, binding: Binding) -> None:
+        """Forget a dead binding, if nothing of it is out any more."""
+        if self._release(binding, False) and binding._pended:
+            self._ask(binding, "close_complete")
+
+    def reclaim(self, binding: Binding) -> int:
+        """
+        Take back, by force, every packet that a closing binding still holds. It is reported (rule 60); the other holders keep theirs.
+
+        A binding that is open is left alone: `close` it first.
+
+        Returns:
+            How many packets were taken back.
+        """
+        taken = 0
+        packet: Packet
+        if binding.closed or not binding.closing:
+            return 0
+        for packet in self._packets():
+            owed = binding.owed(packet)
+            if not owed:
+                continue
+            if not taken:
+                detail = f"it closes with {binding.held} returns owed, this packet's among them"
+                self._ledger._violation(rules.LEAKED_AT_UNBIND, binding, packet, detail)
+            taken += 1
+            while binding.owed(packet):
+                binding._take_back(packet)
+        if self._release(binding, True):
+            self._ask(binding, "close_complete")
+        return taken
+
+    def _release(self, binding: Binding, forced: cython.bint) -> cython.bint:
+        """Forget a binding, once; answers whether this was it. Unless forced, only if nothing of it is out."""
+        packet: Packet
+        pool: PacketPool
+        with cython.critical_section(binding):
+            if binding.closed or (binding._owes() and not forced):
+                return False
+            binding.closing = binding.dead = binding.closed = True
+        for packet in self._packets():
+            packet._promised[binding.slot] = packet._returned[binding.slot] = 0
+        for pool in self._pools:
+            pool._forget_reserved(binding.slot)
+        if binding in self._opened:
+            self._opened.remove(binding)
+        self._reorder()
+        BINDING_NAMES[binding.slot] = OPEN[binding.slot] = None
+        self._pnp.forget(binding)
+        if self._sends.halted and not self._opened:
+            self._halt_miniport()
+        return True
+
+    def _packets(self) -> list[Packet]:
+        """Every packet that a binding may hold."""
+        return [packet for pool in self._pools for packet in pool.packets()]
+
+    def _held(self) -> cython.int:
+        """How many packets are indicated."""
+        pool: PacketPool
+        found = [0] * len(PacketState)
+        for pool in self._pools:
+            pool._census(found)
+        return found[PacketState.INDICATED]
+
+    def _reorder(self) -> None:
+        """Those who watch everything come first, so that they see a frame before its answer."""
+        binding: Binding
+        watchers, others = [], []
+        for binding in self._opened:
+            if not (binding.closing or binding.opening or self._low_power or self._sends.halted):
+                (watchers if binding._filter & ALL_LOCAL else others).append(binding)
+        self._bindings = self._sends.bindings = watchers + others
+        self._sync()
+
+    def _sync(self) -> None:
+        """Tell the miniport what its bindings want to see, if that has changed. RX-56."""
+        if self._tells and not self._sends.halted:
+            self.requests.addressing.sync()
+
+    def _may_indicate(self) -> None:
+        """
+        Check that the miniport may indicate now: refused once it halts (rule 21), reported before a filter or in low power (rule 93).
+
+        NDIS: RX-07.
+        """
+        binding: Binding
+        if self._sends.halted:
+            raise self._ledger._violation(rules.INDICATED_AFTER_HALT, None, None, "packets are indicated")
+        for binding in self._bindings:
+            if binding._filter:
+                return
+        what = "in low power" if self._low_power else "before any binding has a packet filter"
+        self._ledger._violation(rules.INDICATED_TOO_EARLY, None, None, f"packets are indicated {what}")
+
+    # what happens
+
+    def indicate_status(self, status: Status, buffer: bytes = b"") -> None:
+        """
+        Tell every driver what has happened. The link is up after MEDIA_CONNECT, down after MEDIA_DISCONNECT: then sends answer NO_CABLE.
+
+        Args:
+            status: what has happened.
+            buffer: details, if the status has any; each driver is given a copy.
+
+        Raises:
+            ContractViolation: the miniport's `halt` was called (rule 21).
+
+        NDIS: NdisMIndicateStatus; LC-22, LC-32, LC-33.
+        """
+        if self._halt_called:
+            raise self._ledger._violation(rules.INDICATED_AFTER_HALT, None, None, f"status {Status(status).name} is indicated")
+        if status in (Status.MEDIA_CONNECT, Status.MEDIA_DISCONNECT):
+            self._sends.link_up = status == Status.MEDIA_CONNECT
+            if not self._sends.link_up:
+                self._sends.flush()
+        self._tell("status", status, bytes(buffer))
+
+    def indicate_status_complete(self) -> None:
+        """
+        Tell every driver that the statuses up to now belong together, and now is the time to act on them.
+
+        Raises:
+            ContractViolation: the miniport's `halt` was called (rule 21).
+
+        NDIS: NdisMIndicateStatusComplete; LC-32.
+        """
+        if self._halt_called:
+            raise self._ledger._violation(rules.INDICATED_AFTER_HALT, None, None, "the end of a status is indicated")
+        self._tell("status_complete")
+
+    def reset(self) -> Status:
+        """
+        Reset the NIC: its `reset` is called. Sends and requests that wait are aborted; until it is over, new ones answer RESET_IN_PROGRESS.
+
+        Every driver is told RESET_START and RESET_END, with `status_complete` after each.
+
+        Returns:
+            PENDING: the miniport calls `reset_complete` later. RESET_IN_PROGRESS: another one is not over. NOT_RESETTABLE: the miniport
+            has no `reset`. CLOSING: it has halted. Anything else is what `reset` answered.
+
+        NDIS: MiniportReset; LC-13 to LC-17.
+        """
+        return self._resetter.reset(None)
+
+    def reset_complete(self, status: Status, addressing_reset: bool) -> None:
+        """
+        End the reset that the miniport answered with PENDING.
+
+        Args:
+            status: how it went.
+            addressing_reset: whether the NIC has lost its filter, multicast list and lookahead; then it is told them again.
+
+        Raises:
+            ContractViolation: no reset is pending (rule 65).
+
+        NDIS: NdisMResetComplete; LC-14, LC-16.
+        """
+        self._resetter.reset_complete(status, addressing_reset)
+
+    def check_for_hang(self) -> bool:
+        """
+        Ask the miniport whether the NIC hangs, and look whether a request or a serialized send has been below for two intervals.
+
+        If so it is reset. The adapter's timer does this by itself, if the miniport has `check_for_hang`.
+
+        Returns:
+            Whether it hangs.
+
+        NDIS: MiniportCheckForHang; LC-11, LC-17.
+        """
+        return self._resetter.check_for_hang()
+
+    def pnp_event(self, event: PnpEvent | DeviceEvent, power: PowerState = PowerState.D0) -> Status:
+        """
+        Tell every driver of a change of the machine, or the miniport (`pnp_event_notify`) if it is a `DeviceEvent`.
+
+        A driver that answers SET_POWER with NOT_SUPPORTED is unbound. Below D0 nothing is indicated.
+
+        Args:
+            event: what happens, or is about to.
+            power: for SET_POWER, how much there will be: the drivers are told first if it is less, last if it is D0 again.
+
+        Returns:
+            SUCCESS; PENDING until every driver that answered so has called `binding.complete_pnp_event`; or what a driver answered to
+            QUERY_REMOVE_DEVICE, which it may refuse.
+
+        Raises:
+            VnicError: the event before it is not over.
+
+        NDIS: ProtocolPnPEvent, MiniportPnPEventNotify; LC-35, LC-36.
+        """
+        return self._pnp.tell(event, power)
+
+    def _set_low_power(self, low: cython.bint) -> None:
+        self._low_power = low
+        self._reorder()
+
+    def _tell(self, handler: str, *arguments: Any) -> None:
+        """Call an optional handler of every driver that is bound."""
+        binding: Binding
+        for binding in self.bindings:
+            if not (binding.closing or binding.opening):
+                self._ask(binding, handler, *arguments)
+
+    def _ask(self, binding: Binding | None, handler: str, *arguments: Any) -> Any:
+        """Call an optional handler of a driver, or of the miniport; what it raises is counted and reported."""
+        owner, base = (self.miniport, contract.MiniportDriver) if binding is None else (binding.driver, contract.ProtocolDriver)
+        call = contract.handler(owner, base, handler)
+        try:
+            return None if call is None else call(*arguments)
+        except BaseException as error:
+            self._ledger._failed(binding, handler, error)
+            return None
+
+    # end
+
+    def halt(self) -> None:
+        """
+        Stop: timers end, waiting sends are aborted, new ones answer CLOSING, nothing is indicated any more.
+
+        Bindings are closed by the caller, best before this. When the last one is gone, and so every packet is home, the miniport's
+        `halt` is called, once. Packets that it then leaves out, or sends that it does not complete, are reported (rule 61).
+
+        NDIS: MiniportHalt; LC-18 to LC-22.
+        """
+        pool: PacketPool
+        if self._sends.halted:
+            return
+        self._sends.halted = True
+        self._resetter.stop()
+        self._reorder()
+        for pool in self._pools:
+            pool._claimed = False
+        self._sends.abort(None)
+        if not self._opened:
+            self._halt_miniport()
+
+    def _halt_miniport(self) -> None:
+        if self._halt_called:
+            return
+        self._halt_called = True
+        if self._ready:
+            self._ask(None, "halt")
+        held = self._held()
+        if held or self._sends.pending:
+            detail = f"{held} packets are held and {self._sends.pending} are being sent after halt"
+            self._ledger._violation(rules.LEAKED_AT_HALT, None, None, detail)
+
+    def wait_for_packets(self, timeout: float) -> bool:
+        """
+        Wait until no packet of the adapter is indicated; for the miniport, before it gives up what they need.
+
+        Args:
+            timeout: seconds at most.
+
+        Returns:
+            Whether they are all back.
+
+        NDIS: LC-20.
+        """
+        end = time.monotonic() + timeout
+        while self._held():
+            if time.monotonic() >= end:
+                return False
+            time.sleep(0.001)
+        return True
+
+    def shutdown(self) -> None:
+        """
+        The machine goes down: call the miniport's `shutdown`, which leaves the NIC as it was found, and nothing else.
+
+        NDIS: MiniportShutdown.
+        """
+        self._ask(None, "shutdown")
