@@ -229,10 +229,10 @@ class SampleProtocol:
         Rest = PacketSize - LookaheadBufferSize
         if Rest:
             Packet = ProtocolBindingContext.allocate(bytearray(Rest))
+            ProtocolBindingContext.Received.append(bytes(Memory))
             Status, BytesTransferred = NdisTransferData(
                 ProtocolBindingContext.NdisBindingHandle, MacReceiveContext, LookaheadBufferSize, Rest, Packet
             )
-            ProtocolBindingContext.Received.append(bytes(Memory))
             if Status != NDIS_STATUS_PENDING:
                 self.TransferDataComplete(ProtocolBindingContext, Packet, Status, BytesTransferred)
         else:

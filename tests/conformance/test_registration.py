@@ -359,6 +359,35 @@ def test_rx_48_the_rest_of_a_frame_is_transferred_in_c(world: World, lookahead: 
     world.end(miniport, protocol)
 
 
+@pytest.mark.parametrize("early", [True, False])
+def test_rx_51_a_transfer_that_is_pending_is_completed_in_c(world: World, early: bool) -> None:
+    class Slow(SampleMiniport):
+        def TransferData(self, Packet: Any, MiniportAdapterContext: Card, *given: Any) -> Any:
+            status, copied = super().TransferData(Packet, MiniportAdapterContext, *given)
+
+            def complete() -> None:
+                ndis.NdisMTransferDataComplete(MiniportAdapterContext.MiniportAdapterHandle, Packet, status, copied)
+
+            if early:
+                complete()
+            else:
+                later.append(complete)
+            return Status.PENDING, 0
+
+    later: list[Any] = []
+    protocol, miniport = SampleProtocol(), Slow()
+    assert protocol.DriverEntry() is Status.SUCCESS
+    world.cable(miniport)
+    miniport.Cards[SECOND].ByLookahead = 20
+    protocol.Send("card0", frame(SECOND, FIRST))
+    if early:
+        assert later == []
+    else:
+        later.pop()()
+    assert protocol.Contexts["card1"].Received == [frame(SECOND, FIRST)]
+    world.end(miniport, protocol)
+
+
 def test_rx_55_the_packet_behind_a_frame_is_found_in_receive(world: World) -> None:
     class Curious(SampleProtocol):
         def Receive(self, ProtocolBindingContext: OpenContext, MacReceiveContext: Any, *given: Any) -> Any:
