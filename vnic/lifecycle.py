@@ -473,10 +473,11 @@ class Lifecycle:
 
     def halt(self) -> None:
         """
-        Stop: timers end, waiting sends are aborted, new ones answer CLOSING, nothing is indicated any more.
+        Stop: nobody asks whether it hangs, waiting sends are aborted, new ones answer CLOSING, nothing is indicated any more.
 
         Bindings are closed by the caller, best before this. When the last one is gone, and so every packet is home, the miniport's
-        `halt` is called, once. Packets that it then leaves out, or sends that it does not complete, are reported (rule 61).
+        `halt` is called, once, and then the adapter's timers end. Packets that it leaves out, or sends that it does not complete, are
+        reported (rule 61).
 
         NDIS: MiniportHalt; LC-18 to LC-22.
         """
@@ -498,6 +499,7 @@ class Lifecycle:
         self._halt_called = True
         if self._ready:
             self._ask(None, "halt")
+        self.timers.stop_all()
         held = self._held()
         if held or self._sends.pending:
             detail = f"{held} packets are held and {self._sends.pending} are being sent after halt"

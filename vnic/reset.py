@@ -139,8 +139,8 @@ class Resetter:
             self._timer.set_periodic(self._seconds * 1000)
 
     def stop(self) -> None:
-        """End all timers of the adapter."""
-        self.timers.stop_all()
+        """Ask no more."""
+        self._timer.cancel()
 
     def check_for_hang(self) -> bool:
         """What `Adapter.check_for_hang` does; there it is documented."""

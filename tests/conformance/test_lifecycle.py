@@ -431,6 +431,23 @@ def test_lc_36_in_low_power_nothing_is_shown() -> None:
         assert driver.frames == [frame(2)]
 
 
+def test_rx_07_whether_the_miniport_may_indicate() -> None:
+    """Rule 93 before a filter and in low power, 21 after halt."""
+    with Started() as bench:
+        bench.adapter._may_indicate()
+        binding = bench.bind(Driver())
+        bench.adapter._may_indicate()
+        bench.adapter.pnp_event(PnpEvent.SET_POWER, PowerState.D3)
+        bench.adapter._may_indicate()
+        bench.adapter.pnp_event(PnpEvent.SET_POWER, PowerState.D0)
+        binding.packet_filter = PacketFilter.NONE
+        bench.adapter._may_indicate()
+        bench.expect(*[("93", "miniport")] * 3)
+        bench.adapter.halt()
+        assert violation(bench.adapter._may_indicate) == "21"
+        bench.expect(("21", "miniport"))
+
+
 def test_a_device_event_is_for_the_miniport_alone() -> None:
     """MiniportPnPEventNotify."""
     with Started() as bench:
