@@ -4,7 +4,9 @@ What registration is made of: the tables of handlers, pools that join an adapter
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -149,3 +151,8 @@ def test_a_driver_without_devices_is_unloaded_at_once() -> None:
     assert Registry().unload(driver) is Status.SUCCESS
     assert unloaded == ["system"]
     assert driver.dead
+
+
+def test_the_protocol_of_the_page_on_porting_runs() -> None:
+    (text,) = re.findall(r"^```py\n(.*?)^```$", (Path(__file__).parents[2] / "docs/porting.md").read_text(), re.DOTALL | re.MULTILINE)
+    exec(compile(text, "porting.md", "exec", dont_inherit=True), {"__name__": "porting"})
