@@ -9,6 +9,7 @@ from vnic.pool cimport PacketPool
 from vnic.send cimport SendPath
 
 cdef int SHORTEST, OWNED, TRANSFERRING, DO_INDICATE, DO_LEND, DO_RECLAIM, DO_TRANSFER, DO_TRANSFERRED
+cdef unsigned int KEPT
 cdef int RX_FRAMES, RX_BYTES, RX_DELIVERED, RX_FILTERED, RX_RESOURCES, RX_BATCHES, INDICATED
 cdef int RX_DROPPED_RUNT, RX_DROPPED_TRUNCATED, RX_DROPPED_NO_PACKET, RX_DROPPED_NO_DRIVER, RX_DROPPED_NO_RECEIVE, RX_DROPPED_FAULT
 
@@ -30,7 +31,7 @@ cdef class Adapter(Lifecycle):
     cdef int _read_and_indicate(self, int budget) except? -1
     cdef void _indicate_batch(self, int count)
     cdef void _give_up(self, Packet packet, int done, int count)
-    cdef void _receive(self, Packet packet)
+    cdef bint _receive(self, Packet packet) except? -1
     cdef void _end_batch(self)
     cdef object _join(self, PacketPool pool)
     cdef int _discard(self, int budget) except? -1

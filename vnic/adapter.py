@@ -52,6 +52,7 @@ DO_RECLAIM = int(Event.RECLAIM)
 DO_TRANSFER = int(Event.TRANSFER)
 DO_TRANSFERRED = int(Event.TRANSFERRED)
 TRANSFERRING = int(PacketState.TRANSFERRING)
+KEPT = int(Status.PENDING)
 RX_FRAMES = COLUMN["rx_frames"]
 RX_BYTES = COLUMN["rx_bytes"]
 RX_DELIVERED = COLUMN["rx_delivered"]
@@ -86,6 +87,8 @@ class Adapter(Lifecycle):
             at most 64.
         send_queue: sends that may wait for room below, in order.
         network_addresses: what `binding.network_addresses` answers.
+        serialized: one handler of the miniport runs at a time, sends are queued for it, and `indicate` tells by `packet.status` whether
+            a packet is the miniport's again; see `vnic/serialized.py`.
         verifier_level: 0 refuses and counts broken rules, 1 also reports them, with the packet's history; it may be changed later.
         joins_pools: packets of other pools may be indicated too, if the pool is no other adapter's: it joins with its first packet.
         nic: what the adapter answers to queries and does not know of itself, as its link speed.
@@ -105,6 +108,7 @@ class Adapter(Lifecycle):
         low_water: int | None = None,
         send_queue: int = 1024,
         network_addresses: Sequence[str] = (),
+        serialized: bool = False,
         verifier_level: int = 1,
         joins_pools: bool = False,
         nic: NicValues | None = None,
@@ -125,6 +129,8 @@ class Adapter(Lifecycle):
         sends = SendPath(ledger, miniport, mtu, send_queue)
         sends.station = int.from_bytes(address, "big")
         Lifecycle.__init__(self, pool, miniport, ledger, sends, nic, clock)
+        if serialized:
+            self._serialize()
         self.name = name
         self._joins_pools = joins_pools
         self.address = bytes(address)
@@ -147,6 +153,11 @@ class Adapter(Lifecycle):
     def fd(self) -> int:
         """The descriptor that was attached; -1 before."""
         return self._sends.fd
+
+    @property
+    def serialized(self) -> bool:
+        """Whether one handler of the miniport runs at a time."""
+        return self._serial is not None
 
     @property
     def report(self) -> Callable[[str, dict[str, Any]], None]:
@@ -202,7 +213,10 @@ class Adapter(Lifecycle):
             raise VnicError("receive_batch is running already: one thread reads an adapter")
         self._reading = True
         try:
-            return self._read_and_indicate(max(1, min(budget, MAX_BUDGET)))
+            if self._serial is None:
+                return self._read_and_indicate(max(1, min(budget, MAX_BUDGET)))
+            with self._serial.gate.held():
+                return self._read_and_indicate(max(1, min(budget, MAX_BUDGET)))
         finally:
             self._reading = False
 
@@ -273,8 +287,7 @@ class Adapter(Lifecycle):
                 packet.time_received = now
                 low = low or pool._top + (count - position) <= self.low_water
                 packet._status = low
-                self._receive(packet)
-                if low:
+                if self._receive(packet):
                     with cython.critical_section(pool):
                         pool._put_back(packet)
                 done = position + 1
@@ -309,8 +322,12 @@ class Adapter(Lifecycle):
         elif packet.references == 0:
             self._ledger._home(packet, None)
 
-    def _receive(self, packet: Packet) -> None:
-        """Show one OWNED packet to every binding that accepts it; account for its frame; take the library's guard off."""
+    def _receive(self, packet: Packet) -> cython.bint:
+        """
+        Show one OWNED packet to every binding that accepts it; account for its frame; take the library's guard off.
+
+        Answers whether it is the miniport's again already: it was lent, or the miniport is serialized and nobody keeps it.
+        """
         ledger: Ledger = self._ledger
         bindings: list = self._bindings
         binding: Binding
@@ -333,7 +350,7 @@ class Adapter(Lifecycle):
         if not legal:
             # a handler has freed or sent it since the whole array was looked at
             ledger._violation(rules.INDICATED_IN_USE, None, packet, f"{packet!r} is indicated")
-            return
+            return False
         if length < SHORTEST:
             outcome = RX_DROPPED_RUNT
         elif length >= packet._slot_size and packet._chain is None:
@@ -357,12 +374,19 @@ class Adapter(Lifecycle):
             ledger._counts[outcome] += 1
             packet.references -= 1
             last = packet.references == 0
+            if self._serial is not None:
+                # what a serialized miniport reads when the call has returned
+                packet._status = 0 if lent or last else KEPT
         if lent:
             packet._change(DO_RECLAIM)
             if outcome == RX_DELIVERED:
                 ledger._counts[RX_RESOURCES] += 1
-        elif last:
+            return True
+        if last and self._serial is not None:
+            return ledger._reclaimed(packet, None)
+        if last:
             ledger._home(packet, None)
+        return False
 
     def _end_batch(self) -> None:
         binding: Binding
@@ -398,7 +422,8 @@ class Adapter(Lifecycle):
         Show packets to every binding whose filter accepts them. The caller must own them and have set `status` on each.
 
         A SUCCESS packet comes back through the miniport's `return_packet`, possibly before this returns. A RESOURCES packet is
-        the caller's own again when this returns; every packet after one is shown like it.
+        the caller's own again when this returns; every packet after one is shown like it. To a serialized miniport each packet
+        says so itself when this returns: its status is PENDING if it comes back later, SUCCESS if it has.
 
         Raises:
             OwnershipError: a packet is not the caller's to indicate (rule 17); none of them is shown then.
@@ -407,6 +432,7 @@ class Adapter(Lifecycle):
         NDIS: NdisMIndicateReceivePacket; RX-01 to RX-19, AMB-1.
         """
         packet: Packet
+        self._may_indicate()
         packets = list(packets)
         if len(set(packets)) != len(packets):
             raise self._ledger._violation(rules.INDICATED_IN_USE, None, None, "a packet stands twice in one indication")
@@ -415,6 +441,10 @@ class Adapter(Lifecycle):
                 self._join(packet.pool)
             if packet._state != OWNED:
                 raise self._ledger._violation(BROKEN[packet.state, Event.INDICATE], None, packet, f"{packet!r} is indicated")
+        self._call_below(self._indicate_all, packets)
+
+    def _indicate_all(self, packets: list) -> None:
+        packet: Packet
         low: cython.bint = False
         # an intermediate driver below, or a handler, may have begun an indication on this thread already
         outer: cython.ulonglong = self._ledger._thread
@@ -445,6 +475,8 @@ class Adapter(Lifecycle):
         packet.time_received = time_ns()
         self._receive(packet)
         packet._status = 0
+        if self._serial is not None:
+            return
         with cython.critical_section(packet):
             packet._change(DO_INDICATE)
             self._ledger._counts[INDICATED] += 1
@@ -471,6 +503,7 @@ class Adapter(Lifecycle):
 
         NDIS: NdisMEthIndicateReceive; RX-39 to RX-43, RX-53.
         """
+        self._may_indicate()
         if self._transfers:
             raise VnicError("a transfer is pending: complete it before the next frame is indicated")
         header, lookahead = bytes(header), bytes(lookahead)
@@ -577,6 +610,27 @@ class Adapter(Lifecycle):
         NDIS: NdisMSendComplete; TX-21, TX-22.
         """
         self._sends.complete(packet, status)
+
+    def send_resources_available(self) -> None:
+        """
+        A serialized miniport that has answered RESOURCES can take sends again: those that wait are shown to it, in order.
+
+        NDIS: NdisMSendResourcesAvailable; TX-25.
+        """
+        if self._serial is None:
+            self._ledger._violation(rules.RESOURCES_FROM_DESERIALIZED, None, None, "send_resources_available is called")
+        else:
+            self._serial.resources_available()
+
+    def _serialize(self) -> None:
+        """Put a gate before the miniport's handlers."""
+        from vnic.serialized import Serialized
+
+        self._serial = Serialized(self._sends, self._ledger, self._ledger._reclaim)
+        if self._sends._below is not None or self._sends._below_many is not None:
+            self._sends._serial = self._serial
+        if self._ledger._reclaim is not None:
+            self._ledger._reclaim = self._serial.return_packet
 
     def cancel_sends(self, binding: Binding, cancel_id: object) -> int:
         """

@@ -47,7 +47,6 @@ cdef class Binding:
 
     cdef bint _accepts(self, int kind, unsigned long long destination)
     cdef void _show(self, Packet packet)
-    cdef int _settle(self, Packet packet, int count)
     cdef void _show_and_copy(self, Packet packet)
     cdef object _look(self, object context, object packet, object header, object lookahead, object size)
     cdef void _look_ahead(self, object context, object header, object lookahead, object size)

@@ -417,26 +417,32 @@ class Binding:
             self._ledger._failed(self, "receive_packet", error)
             answer = 0
         count = counted(answer)
+        early: cython.int = 0
+        kept: cython.int
+        with cython.critical_section(packet):
+            # what is returned from here on is counted against the answer; what was before, by a driver that may, is known now
+            packet._asked = -1
+            if self.early_returns and packet._promises:
+                early = packet._returned[self.slot]
+            kept = max(count, early)
+            if kept > 0 and not self.closed:
+                packet._promises = True
+                packet._promised[self.slot] = kept
+                packet.references += kept - early
+                self.promised += kept
+                self.returned += early
         if count < 0:
             self._ledger._violation(rules.ILLEGAL_ANSWER, self, packet, f"receive_packet answered {shown(answer)}")
-            count = 0
-        if self.early_returns and packet._promises:
-            count = self._settle(packet, count)
-        if count and self.closed:
+        elif count < early:
+            self._ledger._violation(rules.DOUBLE_RETURN, self, packet, f"it answered {count} and has returned {early}")
+        if kept > 0 and self.closed:
             self._ledger._violation(rules.CLOSED_BINDING, self, packet, "it closed its binding and then kept a packet")
-        elif count:
-            with cython.critical_section(packet):
-                packet._promises = True
-                packet._promised[self.slot] = count
-                packet.references += count - packet._returned[self.slot]
-                self.promised += count
-        elif packet.views > views and packet.references == 1:
+        elif kept <= 0 and packet.views > views and packet.references == 1:
             packet._told = packet.views
             self._ledger._violation(rules.RETAIN_UNDECLARED, self, packet, f"it answered 0 and keeps {packet.views - views} views")
-        elif packet.views > views:
+        elif kept <= 0 and packet.views > views:
             # it may have been a holder on another thread: wait whether the view outlives the packet's last return
             packet._suspect = self
-        packet._asked = -1
 
     def _look(self, context: object, packet: object, header: object, lookahead: object, size: object) -> None:
         """Call `receive` with views that are closed when it returns, whatever it does."""
@@ -467,14 +473,6 @@ class Binding:
             if look.context is context:
                 return look
         raise self._ledger._violation(rules.LOOKAHEAD_OVER, self, None, f"a frame is {what} that receive is not being shown")
-
-    def _settle(self, packet: Packet, count: cython.int) -> cython.int:
-        """Set the returns that came before the answer against it; answers how many were promised in the end."""
-        early: cython.int = packet._returned[self.slot]
-        if count < early:
-            self._ledger._violation(rules.DOUBLE_RETURN, self, packet, f"it answered {count} and has returned {early}")
-        self.returned += early
-        return max(count, early)
 
     def _show_and_copy(self, packet: Packet) -> None:
         """Show a packet that the driver may not keep: through `receive` if it has that, else through `receive_packet`."""

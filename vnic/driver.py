@@ -218,9 +218,22 @@ class MiniportDriver:
         """
         Put a packet on the wire and answer SUCCESS or an error, or keep it, answer PENDING and call `adapter.send_complete` later.
 
-        NDIS: MiniportSend; TX-18 to TX-21, the deserialized column.
+        RESOURCES: of a serialized miniport, the packet waits and is the next one shown; of another one, the send has failed.
+
+        NDIS: MiniportSend; TX-18 to TX-21.
         """
         return Status.FAILURE
+
+    def send_packets(self, packets: list[Packet]) -> None:
+        """
+        Put several packets on the wire, in order. A miniport that defines this is given every send so, and never by `send`.
+
+        Deserialized: each is completed by `adapter.send_complete`, perhaps before this returns. Serialized: set `packet.status` of
+        each before this returns: SUCCESS or an error, it is over; PENDING, `adapter.send_complete` follows; RESOURCES, it and all
+        behind it are untouched, and are shown again when a send completes or `adapter.send_resources_available` is called.
+
+        NDIS: MiniportSendPackets; TX-12 to TX-20.
+        """
 
     def cancel_sends(self, cancel_id: object) -> None:
         """

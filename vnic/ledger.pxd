@@ -20,5 +20,6 @@ cdef class Ledger:
     cdef object _violation(self, object rule, object binding, object packet, str detail)
     cdef void _failed(self, object binding, str handler, object error)
     cdef void _home(self, Packet packet, object binding)
+    cdef bint _reclaimed(self, Packet packet, object binding) except? -1
     cdef void _record(self, object error, object binding, object packet)
     cdef void _tell(self, str event, dict fields)

@@ -62,12 +62,8 @@ class Ledger:
 
     def _home(self, packet: Packet, binding: object) -> None:
         """Nobody holds the packet any more: hand it to the miniport, once."""
-        with cython.critical_section(packet):
-            if not packet._change(DO_RECLAIM):
-                return
-            self._counts[RETURNED] += 1
-        if packet.views > packet._told:
-            self._tell_of_views(packet, binding)
+        if not self._reclaimed(packet, binding):
+            return
         if self._reclaim is None:
             pool: PacketPool = packet.pool
             with cython.critical_section(pool):
@@ -77,6 +73,17 @@ class Ledger:
             self._reclaim(packet)
         except BaseException as error:
             self._failed(None, "return_packet", error)
+
+    def _reclaimed(self, packet: Packet, binding: object) -> cython.bint:
+        """Make the packet the miniport's again, if it is not that already; answers whether it was made so."""
+        with cython.critical_section(packet):
+            if not packet._change(DO_RECLAIM):
+                return False
+            self._counts[RETURNED] += 1
+            packet._status = 0
+        if packet.views > packet._told:
+            self._tell_of_views(packet, binding)
+        return True
 
     def _tell_of_views(self, packet: Packet, binding: object) -> None:
         """At its last return views of a packet are alive that nobody was told of: name who made one and answered 0, or else the last."""

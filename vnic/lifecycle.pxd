@@ -17,6 +17,7 @@ cdef class Lifecycle:
     cdef readonly object address
     cdef object _nic
     cdef object _requests
+    cdef readonly object _serial
     cdef Ledger _ledger
     cdef SendPath _sends
     cdef list _opened

@@ -55,7 +55,7 @@ class Lifecycle:
         self._ledger = ledger
         self._sends = sends
         self._nic = nic
-        self._requests = None
+        self._requests = self._serial = None
         self._opened: list[Binding] = []
         self._bindings: list[Binding] = []
         self._low_power = self._halt_called = False
@@ -126,7 +126,7 @@ class Lifecycle:
         initialize = contract.handler(self.miniport, contract.MiniportDriver, "initialize")
         if self._sends.halted or (initialize is not None and self._ready):
             raise self._ledger._violation(rules.ILLEGAL_TRANSITION, None, None, "initialize: it was started before")
-        status = SUCCESS if initialize is None else Status(initialize())
+        status = SUCCESS if initialize is None else Status(self._call_below(initialize))
         if status == SUCCESS:
             self._ready = True
             address = self.requests.ask_first()
@@ -464,10 +464,19 @@ class Lifecycle:
         owner, base = (self.miniport, contract.MiniportDriver) if binding is None else (binding.driver, contract.ProtocolDriver)
         call = contract.handler(owner, base, handler)
         try:
-            return None if call is None else call(*arguments)
+            if call is None:
+                return None
+            return self._call_below(call, *arguments) if binding is None else call(*arguments)
         except BaseException as error:
             self._ledger._failed(binding, handler, error)
             return None
+
+    def _call_below(self, call: Any, *arguments: Any) -> Any:
+        """Call a handler of the miniport, or for it; of a serialized one, when no other runs."""
+        if self._serial is None:
+            return call(*arguments)
+        with self._serial.gate.held():
+            return call(*arguments)
 
     # end
 

@@ -5,6 +5,7 @@ from vnic.buffer cimport Buffer
 from vnic.chain cimport Chain
 
 cdef int SHORTEST, FREE, OWNED, SENDING, TRANSFERRING, QUARANTINED, EVENTS, ILLEGAL
+cdef unsigned int UNSET
 cdef bint COUNTS_VIEWS
 cdef unsigned char NEXT_STATE[128]
 
@@ -25,6 +26,7 @@ cdef class Packet:
     cdef int _asked
     cdef bint _promises
     cdef bint _completing
+    cdef bint _submitted
     cdef int _told
     cdef object _suspect
     cdef object _sender

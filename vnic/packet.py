@@ -45,7 +45,8 @@ HEADER_SIZE = 14
 BINDING_NAMES: list[str | None] = [None] * MAX_BINDINGS
 """Which binding uses which column of every packet's promised/returned pairs."""
 
-SUCCESS, RESOURCES = Status.SUCCESS, Status.RESOURCES
+SUCCESS, PENDING, RESOURCES = Status.SUCCESS, Status.PENDING, Status.RESOURCES
+UNSET = 0xFFFFFFFF
 
 SHORTEST = HEADER_SIZE
 FREE = int(PacketState.FREE)
@@ -109,7 +110,7 @@ class Packet:
         self._slot_size = pool.slot_size
         self._asked = -1
         self._promises = False
-        self._completing = False
+        self._completing = self._submitted = False
         self._told = 0
         self._suspect = None
         self._sender = None
@@ -156,12 +157,22 @@ class Packet:
         """
         SUCCESS: drivers may keep the packet. RESOURCES: they must copy it during the call. The miniport sets it before indicating.
 
-        NDIS: NDIS_GET_PACKET_STATUS, NDIS_SET_PACKET_STATUS; RX-06, RX-20.
+        A serialized miniport reads it when `indicate` has returned: PENDING, a driver keeps the packet; SUCCESS, it is the
+        miniport's again. And it sets it, of each packet that its `send_packets` is shown.
+
+        NDIS: NDIS_GET_PACKET_STATUS, NDIS_SET_PACKET_STATUS; RX-06, RX-16, RX-20, TX-13.
         """
-        return RESOURCES if self._status else SUCCESS
+        if self._status == 0:
+            return SUCCESS
+        if self._status == 1:
+            return RESOURCES
+        return PENDING if self._status == UNSET else Status(self._status)
 
     @status.setter
     def status(self, value: Status) -> None:
+        if self._submitted:
+            self._status = 1 if value == RESOURCES else int(Status(value))
+            return
         self._require_owned("its status is set")
         if value not in (SUCCESS, RESOURCES):
             raise ValueError(f"status {value!r} of a packet to indicate: SUCCESS or RESOURCES")

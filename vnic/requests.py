@@ -59,6 +59,7 @@ class RequestQueue:
         self._query = handler(adapter.miniport, MiniportDriver, "query_information") or self._answer_query
         self._set = handler(adapter.miniport, MiniportDriver, "set_information") or self._answer_set
         self._lock = Lock()
+        self._gate = adapter._serial.gate if adapter._serial is not None else None
         self._waiting: deque[Entry] = deque()
         self._below: Entry | None = None
         self._running = self._resetting = self._completed = self._answering = False
@@ -100,9 +101,17 @@ class RequestQueue:
         if answer is not None:
             self.addressing.sync()
             return answer
-        status = self._ask(entry)
+        answers: list[Status] = []
+        if self._gate is None:
+            answers.append(self._ask(entry))
+        elif not self._gate.do_now(lambda: answers.append(self._ask(entry))):
+            # a handler of the serialized miniport is running: this is asked when it has ended
+            with self._lock:
+                self._below = None
+                self._waiting.appendleft(entry)
+            answers.append(Status.PENDING)
         self._run()
-        return status
+        return answers[0]
 
     # for the miniport
 
@@ -239,7 +248,13 @@ class RequestQueue:
     # one at a time
 
     def _run(self) -> None:
-        """Ask for what waits, until one is pending below or nothing waits. Only the thread that has set `_running` does this."""
+        """Ask for what waits, until one is pending below or nothing waits. Only the thread that has set `_running` starts this."""
+        if self._gate is None:
+            self._ask_waiting()
+        else:
+            self._gate.do(self._ask_waiting)
+
+    def _ask_waiting(self) -> None:
         while True:
             with self._lock:
                 if self._below is not None or self._resetting or not self._waiting:

@@ -110,12 +110,14 @@ class Resetter:
                 self._adapter._ask(initiator, "reset_complete", status)
 
     def _ask(self) -> Any:
-        status, addressing_reset = self._reset() if self._reset is not None else (Status.NOT_RESETTABLE, False)
+        status, addressing_reset = (Status.NOT_RESETTABLE, False) if self._reset is None else self._adapter._call_below(self._reset)
         return Status.PENDING if status == Status.PENDING else (Status(status), bool(addressing_reset))
 
     def _end(self, status: Status, addressing_reset: bool) -> Status:
         self._below = None
         self._sends.resetting = False
+        if self._adapter._serial is not None:
+            self._adapter._serial.resources_available()
         self._adapter.requests.end_reset()
         if addressing_reset:
             self._adapter.requests.addressing.sync(everything=True)
@@ -166,7 +168,7 @@ class Resetter:
 
     def _sends_are_late(self) -> bool:
         """Whether sends to a serialized miniport were pending all the time, and none was completed in two intervals."""
-        if not getattr(self._adapter, "serialized", False):
+        if not self._adapter.serialized:
             return False
         pending = self._sends.pending
         over = self._adapter.counters()["tx_submitted"] - pending

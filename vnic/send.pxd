@@ -8,6 +8,7 @@ from vnic.packet cimport Packet
 cdef int SHORTEST, SENDING, DO_SEND, DO_COMPLETE
 cdef int TX_SUBMITTED, TX_FRAMES, TX_BYTES, TX_QUEUED, TX_LOOPED, TX_LOOPED_ONLY, TX_NOT_LOOPED, TX_DROPPED_ERROR
 cdef int MAX_NESTED
+cdef unsigned int UNSET
 cdef int DIRECTED, ALL_MULTICAST, BROADCAST
 cdef unsigned int NOT_LOOPED, ONLY_LOOPED
 cdef unsigned long long BROADCAST_ADDRESS, GROUP_BIT
@@ -29,12 +30,17 @@ cdef class SendPath:
     cdef int _nested
     cdef object _queue
     cdef object _below
+    cdef object _below_many
+    cdef public object _serial
     cdef object _cancel_below
 
     cdef int _kind(self, unsigned long long destination) noexcept
 
     cdef object _lend_down(self, Binding binding, Packet packet)
+    cdef object _refusal(self, Packet packet)
     cdef object _put(self, Packet packet)
+    cdef object _put_many(self, list packets)
+    cdef object _submitted(self, Packet packet)
     cdef object _put_below(self, Packet packet)
     cdef int _write(self, Packet packet)
     cdef void _finish(self, Packet packet, object status)

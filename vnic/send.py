@@ -50,6 +50,8 @@ ONLY_LOOPED = LOOPBACK_ONLY
 MAX_NESTED = 16
 """Sends shown to drivers within each other; two drivers that answer all they see would go on until the stack is full."""
 SENDING = int(PacketState.SENDING)
+UNSET = 0xFFFFFFFF
+"""In place of the status of a packet that a serialized miniport is shown, until it sets one."""
 DO_SEND = int(Event.SEND)
 DO_COMPLETE = int(Event.COMPLETE)
 TX_SUBMITTED = COLUMN["tx_submitted"]
@@ -109,6 +111,8 @@ class SendPath:
         self._nested = 0
         self._queue: deque[Packet] = deque()
         self._below = contract.handler(miniport, contract.MiniportDriver, "send")
+        self._below_many = contract.handler(miniport, contract.MiniportDriver, "send_packets")
+        self._serial = None
         self._cancel_below = contract.handler(miniport, contract.MiniportDriver, "cancel_sends")
 
     def send(self, binding: Binding, packet: Packet) -> Status:
@@ -116,7 +120,9 @@ class SendPath:
         refused = self._lend_down(binding, packet)
         if refused is not None:
             raise refused
-        status = self._put(packet)
+        status = self._refusal(packet)
+        if status is None:
+            status = self._put(packet)
         if status is not PENDING:
             self._finish(packet, status)
             binding._came_back()
@@ -126,14 +132,24 @@ class SendPath:
         """What `Binding.send_packets` does; there it is documented."""
         first: object = None
         packet: Packet
+        together = []
         for packet in packets:
             refused = self._lend_down(binding, packet)
             if refused is not None:
                 first = first or refused
                 continue
-            status = self._put(packet)
+            status = self._refusal(packet)
+            if status is None and (self._serial is not None or self._below_many is not None):
+                together.append(packet)
+                continue
+            if status is None:
+                status = self._put(packet)
             if status is not PENDING:
                 self._give_back(packet, status)
+        if together and self._serial is not None:
+            self._serial.send_packets(together)
+        elif together:
+            self._put_many(together)
         if first is not None:
             raise first
 
@@ -151,11 +167,15 @@ class SendPath:
         if status is SUCCESS:
             self._loop_back(packet)
         self._give_back(packet, Status.FAILURE if status is PENDING else status)
+        if self._serial is not None:
+            self._serial.resources_available()
 
     def flush(self) -> int:
         """What `Adapter.flush` does; there it is documented."""
         packet: Packet
         failure: cython.int
+        if self._serial is not None:
+            return len(self._queue)
         # no more than wait now: a driver that sends again in send_complete must not keep the caller here
         for _ in range(len(self._queue)):
             with cython.critical_section(self):
@@ -226,8 +246,8 @@ class SendPath:
             return None
         return self._ledger._violation(BROKEN[packet.state, Event.SEND], binding, packet, f"{packet!r} is sent")
 
-    def _put(self, packet: Packet) -> object:
-        """Put one packet on the wire, or in the queue; answers its status."""
+    def _refusal(self, packet: Packet) -> object:
+        """The status of a send that is over before anybody below sees it; else None."""
         sender: Binding = packet._sender
         if self.halted or sender.closing:
             return Status.CLOSING
@@ -240,10 +260,20 @@ class SendPath:
         if packet._flags & ONLY_LOOPED:
             self._loop_back(packet)
             return SUCCESS
-        if not self.link_up:
-            return Status.NO_CABLE
+        return None if self.link_up else Status.NO_CABLE
+
+    def _put(self, packet: Packet) -> object:
+        """Hand one packet to the miniport, or put it on the wire, or in the queue; answers its status."""
+        if self._serial is not None:
+            return self._serial.send(packet)
+        if self._below_many is not None:
+            self._put_many([packet])
+            return PENDING
         if self._below is not None:
-            return self._put_below(packet)
+            status = self._put_below(packet)
+            if status is Status.RESOURCES:
+                self._ledger._violation(rules.RESOURCES_FROM_DESERIALIZED, None, packet, f"send answered RESOURCES for {packet!r}")
+            return status
         failure: cython.int
         blocked: cython.bint
         first: cython.bint
@@ -264,6 +294,73 @@ class SendPath:
         if failure == errors.EAGAIN:
             return Status.RESOURCES
         return STATUS_OF.get(failure, Status.FAILURE)
+
+    def _put_many(self, packets: list) -> None:
+        """Let the miniport send several; each completes later, unless the miniport fails."""
+        packet: Packet
+        try:
+            self._below_many(list(packets))
+        except BaseException as error:
+            self._ledger._failed(None, "send_packets", error)
+            for packet in packets:
+                if packet._sender is not None:
+                    self._give_back(packet, Status.FAILURE)
+
+    def submit(self, packets: list[Packet]) -> list[Status | None]:
+        """Show packets to a serialized miniport; answers what it made of each: None if it did not say, RESOURCES for all behind one."""
+        packet: Packet
+        statuses = []
+        if self._below_many is None:
+            for packet in packets:
+                statuses.append(Status.RESOURCES if Status.RESOURCES in statuses else self._put_below(packet))
+            return statuses
+        for packet in packets:
+            packet._submitted = True
+            packet._status = UNSET
+        try:
+            self._below_many(list(packets))
+        except BaseException as error:
+            self._ledger._failed(None, "send_packets", error)
+            for packet in packets:
+                if packet._submitted and packet._status == UNSET:
+                    packet._status = Status.FAILURE
+        return [self._submitted(packet) for packet in packets]
+
+    def _submitted(self, packet: Packet) -> object:
+        """What the miniport made of a packet that it was shown; PENDING, if it has completed it meanwhile."""
+        if not packet._submitted:
+            return PENDING
+        status = None if packet._status == UNSET else packet.status
+        packet._submitted = False
+        packet._status = 0
+        if status is SUCCESS:
+            self._loop_back(packet)
+        return status
+
+    def take_waiting(self) -> list[Packet]:
+        """Take all packets that wait, in order."""
+        with cython.critical_section(self):
+            packets = list(self._queue)
+            self._queue.clear()
+        return packets
+
+    def wait_first(self, packets: list[Packet]) -> None:
+        """Let packets wait in front of all others; whatever has been completed meanwhile does not."""
+        packet: Packet
+        with cython.critical_section(self):
+            for packet in reversed(packets):
+                if packet._sender is not None:
+                    self._queue.appendleft(packet)
+
+    def wait_last(self, packets: list[Packet]) -> None:
+        """Let packets wait behind all others."""
+        with cython.critical_section(self):
+            self._queue.extend(packets)
+            self._ledger._counts[TX_QUEUED] += len(packets)
+
+    def give_back(self, packet: Packet, status: Status) -> None:
+        """Complete a send through `send_complete`."""
+        self._give_back(packet, status)
 
     def _put_below(self, packet: Packet) -> object:
         """Let the miniport send; if it has completed the packet before it answers, that was the completion."""
@@ -309,7 +406,8 @@ class SendPath:
             self.pending -= 1
             sender.sends_pending -= 1
             packet._sender = None
-            packet._completing = False
+            packet._completing = packet._submitted = False
+            packet._status = 0
             packet._change(DO_COMPLETE)
 
     def _give_back(self, packet: Packet, status: object) -> None:

@@ -1,5 +1,5 @@
 """
-The receive matrix, exhaustively: each status, each answer of each of up to three bindings, returns early and late.
+The receive matrix, exhaustively: both models, each status, each answer of each of up to three bindings, returns early and late.
 
 After every step it is written down who owns the packet, and how often the miniport has had it back.
 """
@@ -15,9 +15,11 @@ from unit.wire import Batched, Bench, Driver, Miniport, frame, violation
 from vnic import Packet, PacketState, Status
 
 CASES = [
-    pytest.param(status, answers, early, id=f"{status.name}-{''.join(map(str, answers))}-{'early' if early else 'late'}")
+    pytest.param(model, status, answers, early, id=f"{model}-{status.name}-{''.join(map(str, answers))}-{'early' if early else 'late'}")
     for bindings in (1, 2, 3)
-    for status, answers, early in product((Status.SUCCESS, Status.RESOURCES), product(range(3), repeat=bindings), (True, False))
+    for model, status, answers, early in product(
+        ("deserialized", "serialized"), (Status.SUCCESS, Status.RESOURCES), product(range(3), repeat=bindings), (True, False)
+    )
 ]
 
 
@@ -26,6 +28,7 @@ class Row:
 
     def __init__(self, bench: Bench, miniport: Miniport, answers: tuple[int, ...], early: bool) -> None:
         self.bench, self.miniport, self.early = bench, miniport, early
+        self.serialized = bench.adapter.serialized
         self.shown: list[tuple[PacketState, int]] = []
         self.log: list[tuple[int, int]] = []
         self.drivers = [self.driver(index, answer) for index, answer in enumerate(answers)]
@@ -63,6 +66,9 @@ def check_success(row: Row, packet: Packet, answers: tuple[int, ...]) -> None:
     """SUCCESS: the holders own it until the last return, then the miniport does, told exactly once."""
     total = sum(answers)
     row.bench.adapter.indicate([packet])
+    if row.serialized:
+        # kept by a driver: PENDING until the last return; by nobody, or by nobody any more: the miniport's again
+        assert packet.status is (Status.PENDING if total and not row.early else Status.SUCCESS)
     assert row.shown == [(PacketState.INDICATED, 1 + sum(answers[:index])) for index in range(len(answers))]
     if total and not row.early:
         assert (packet.state, packet.references, row.miniport.returned) == (PacketState.INDICATED, total, [])
@@ -71,8 +77,12 @@ def check_success(row: Row, packet: Packet, answers: tuple[int, ...]) -> None:
         assert violation(row.bench.adapter.indicate, [packet]) == "17"
         row.bench.expect(("17", "miniport"))
         row.give_back_elsewhere()
-    assert row.log == [(left, int(left == 0)) for left in range(total - 1, -1, -1)]
-    assert row.miniport.returned == [packet]
+    # a serialized miniport is called only where it was told PENDING, and not while its own handler runs
+    called = int(total > 0 or not row.serialized)
+    told = 0 if row.serialized and row.early else 1
+    assert row.log == [(left, told * int(left == 0)) for left in range(total - 1, -1, -1)]
+    assert row.miniport.returned == [packet] * called
+    assert packet.status is Status.SUCCESS
 
 
 def check_resources(row: Row, packet: Packet, answers: tuple[int, ...]) -> None:
@@ -94,12 +104,13 @@ def check_resources(row: Row, packet: Packet, answers: tuple[int, ...]) -> None:
         assert (driver.binding.promised, driver.binding.owed(packet)) == (0, 0)
     row.bench.reports.clear()
     assert row.miniport.returned == []
+    assert packet.status is (Status.SUCCESS if row.serialized else Status.RESOURCES)
 
 
-@pytest.mark.parametrize(("status", "answers", "early"), CASES)
-def test_who_owns_the_packet_when(status: Status, answers: tuple[int, ...], early: bool) -> None:
+@pytest.mark.parametrize(("model", "status", "answers", "early"), CASES)
+def test_who_owns_the_packet_when(model: str, status: Status, answers: tuple[int, ...], early: bool) -> None:
     miniport = Miniport(frees=False)
-    with Bench(packets=1, miniport=miniport) as bench:
+    with Bench(packets=1, miniport=miniport, serialized=model == "serialized") as bench:
         row = Row(bench, miniport, answers, early)
         packet = bench.owned(frame(7))
         if status is Status.SUCCESS:

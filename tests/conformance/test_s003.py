@@ -263,6 +263,7 @@ def test_s003_26_a_miniport_indicates_several_packets_at_a_time(count: int) -> N
 
 def test_syn_09_no_lock_is_held_across_an_indication(strict: None) -> None:
     with Bench() as bench:
+        bench.bind(Driver())
         lock, packet = NdisAllocateSpinLock(), bench.owned()
         NdisAcquireSpinLock(lock)
         assert violation(indicate, bench, packet) == "80"

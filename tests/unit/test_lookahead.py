@@ -289,6 +289,7 @@ def test_filters_and_short_headers_are_counted_as_for_packets() -> None:
     with Bench(miniport=Card()) as bench:
         adapter = bench.adapter
         adapter.indicate_lookahead(None, HEADER, BODY, len(BODY))
+        bench.expect(("93", "miniport"))
         driver = Reader()
         driver.packet_filter = PacketFilter.BROADCAST
         bench.bind(driver)

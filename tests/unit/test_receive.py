@@ -392,6 +392,7 @@ def test_a_packet_that_stands_twice_in_one_indication_is_refused(answer: int) ->
 
 def test_a_packet_of_another_pool_is_not_indicated() -> None:
     with Bench() as bench:
+        bench.bind(Driver())
         packet = bench.owned(pool=bench.own)
         with pytest.raises(ValueError, match="not from the adapter's pool"):
             bench.adapter.indicate([packet])

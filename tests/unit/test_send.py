@@ -390,6 +390,8 @@ def test_what_the_miniport_answers_is_what_send_answers(answer: Status) -> None:
         assert binding.send(packet) is answer
         assert (packet.state, driver.completed) == (PacketState.OWNED, [])
         bench.own.free(packet)
+        # only a serialized miniport has its sends queued
+        bench.expect(*[("96", "miniport")] * (answer is Status.RESOURCES))
 
 
 def test_a_pending_send_is_completed_once_by_the_miniport() -> None:

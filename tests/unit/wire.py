@@ -160,6 +160,7 @@ class Bench:
         low_water: int = 0,
         send_queue: int = 1024,
         miniport: MiniportDriver | None = None,
+        serialized: bool = False,
         clock: Clock | None = None,
     ) -> None:
         self.reports: list[tuple[str, str]] = []
@@ -176,6 +177,7 @@ class Bench:
             mtu=mtu,
             low_water=low_water,
             send_queue=send_queue,
+            serialized=serialized,
             clock=clock,
             report=self.report,
         )

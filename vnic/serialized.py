@@ -1,0 +1,180 @@
+"""
+The serialized model: one handler of the miniport at a time, sends queued here, and a received packet's fate told by its status.
+
+A deserialized miniport, which is what the TAP's is, does all of that for itself and never comes here.
+
+Next: `vnic/send.py`, which hands sends over, and `vnic/adapter.py`, which shows received packets.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from threading import get_ident
+from typing import TYPE_CHECKING, Protocol
+
+from vnic.locks import Irql, at_irql
+from vnic.status import Status
+from vnic.verifier import rules
+
+if TYPE_CHECKING:
+    from vnic.core import Packet
+    from vnic.ledger import Ledger
+
+
+class Waiting(Protocol):
+    """What is needed of `vnic.send.SendPath`: its queue, and the way to the miniport and back."""
+
+    def waiting(self) -> int: ...
+    def take_waiting(self) -> list[Packet]: ...
+    def wait_first(self, packets: list[Packet]) -> None: ...
+    def wait_last(self, packets: list[Packet]) -> None: ...
+    def submit(self, packets: list[Packet]) -> list[Status | None]: ...
+    def give_back(self, packet: Packet, status: Status) -> None: ...
+
+
+class Gate:
+    """
+    Lets one handler of a miniport run at a time, at DISPATCH. What comes meanwhile waits in order, and whoever is inside does it.
+
+    NDIS: the serialization of miniport handlers; section "serialized versus deserialized".
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._owner = 0
+        self._waiting: deque[Callable[[], object]] = deque()
+
+    def do_now(self, job: Callable[[], object]) -> bool:
+        """Do a job, unless a handler is running, on this thread or another one. Answers whether it was done."""
+        if self._owner == get_ident() or not self._lock.acquire(blocking=False):
+            return False
+        self._inside(job)
+        return True
+
+    def do(self, job: Callable[[], object]) -> None:
+        """Do a job, now or when the handler that is running has ended."""
+        self._waiting.append(job)
+        self._drain()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Be inside, for a miniport that calls the library; waits for a handler on another thread."""
+        if self._owner == get_ident():
+            yield
+            return
+        self._lock.acquire()
+        self._owner = get_ident()
+        try:
+            with at_irql(Irql.DISPATCH):
+                yield
+                self._do_waiting()
+        finally:
+            self._owner = 0
+            self._lock.release()
+        self._drain()
+
+    def _inside(self, job: Callable[[], object]) -> None:
+        """Do a job, and what comes meanwhile; the lock is held, and is let go."""
+        self._owner = get_ident()
+        try:
+            with at_irql(Irql.DISPATCH):
+                job()
+                self._do_waiting()
+        finally:
+            self._owner = 0
+            self._lock.release()
+        self._drain()
+
+    def _do_waiting(self) -> None:
+        while self._waiting:
+            self._waiting.popleft()()
+
+    def _drain(self) -> None:
+        # a job may have come after the last look, and before the lock was free
+        while self._waiting and self.do_now(self._do_waiting):
+            pass
+
+
+class Serialized:
+    """
+    The library's half of a serialized miniport.
+
+    A send that finds a handler running, or other sends waiting, waits; so does one that the miniport answers with RESOURCES, with
+    all behind it, until a send completes or `resources_available` is called. Then they are shown again, in the same order.
+
+    Args:
+        sends: whose waiting packets these are.
+        ledger: where failures are counted.
+        return_packet: the miniport's handler, or None.
+
+    NDIS: TX-13 to TX-16, TX-23, TX-25, AMB-28.
+    """
+
+    def __init__(self, sends: Waiting, ledger: Ledger, return_packet: Callable[[Packet], None] | None) -> None:
+        self.gate = Gate()
+        self.blocked = False
+        self._sends = sends
+        self._ledger = ledger
+        self._return_packet = return_packet
+
+    def send(self, packet: Packet) -> Status:
+        """Show one packet to the miniport, or let it wait. Answers its status; with PENDING it completes later."""
+        answers: list[Status] = []
+        if self.blocked or self._sends.waiting() or not self.gate.do_now(lambda: answers.append(self._show_first(packet))):
+            self._sends.wait_last([packet])
+            self.gate.do(self._show_waiting)
+            return Status.PENDING
+        return answers[0]
+
+    def send_packets(self, packets: list[Packet]) -> None:
+        """Let packets wait, and show all that wait, unless the miniport is busy; each completes through its sender's handler."""
+        self._sends.wait_last(packets)
+        self.gate.do(self._show_waiting)
+
+    def resources_available(self) -> None:
+        """The miniport can take sends again: show it those that wait."""
+        self.blocked = False
+        self.gate.do(self._show_waiting)
+
+    def return_packet(self, packet: Packet) -> None:
+        """Hand a packet back to the miniport, when no handler of it is running."""
+        self.gate.do(partial(self._hand_back, packet))
+
+    def _hand_back(self, packet: Packet) -> None:
+        try:
+            if self._return_packet is not None:
+                self._return_packet(packet)
+        except BaseException as error:
+            self._ledger.failed(None, "return_packet", error)
+
+    def _show_first(self, packet: Packet) -> Status:
+        """Show a packet that has come alone, and finds nothing before it."""
+        status = self._sends.submit([packet])[0]
+        if status is Status.RESOURCES:
+            self.blocked = True
+            self._sends.wait_first([packet])
+            return Status.PENDING
+        return self._unset(packet) if status is None else status
+
+    def _show_waiting(self) -> None:
+        while not self.blocked and (packets := self._sends.take_waiting()):
+            self._settle(packets, self._sends.submit(packets))
+
+    def _settle(self, packets: list[Packet], statuses: list[Status | None]) -> None:
+        """Complete what the miniport has finished; from the first RESOURCES on, all wait again, in front."""
+        for index, (packet, status) in enumerate(zip(packets, statuses, strict=True)):
+            if status is Status.RESOURCES:
+                self.blocked = True
+                self._sends.wait_first(packets[index:])
+                return
+            if status is not Status.PENDING:
+                self._sends.give_back(packet, self._unset(packet) if status is None else status)
+
+    def _unset(self, packet: Packet) -> Status:
+        detail = f"send_packets has set no status of {packet!r}"
+        self._ledger.violation(rules.SEND_STATUS_MISSING, None, detail)
+        return Status.FAILURE
