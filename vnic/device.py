@@ -126,7 +126,7 @@ class Device:
 
     def set_attributes(self, context: Any, hang_seconds: int, flags: int) -> None:
         """
-        Say what the device is, once, before anything is claimed for it.
+        Say what the device is, once, before anything is claimed for it. Without DESERIALIZE one handler of it runs at a time.
 
         Raises:
             ContractViolation: it was said before (rule 65).
@@ -143,6 +143,7 @@ class Device:
             RegisteredMiniport(self),
             name=self.name,
             mtu=self.mtu,
+            serialized=not flags & Attributes.DESERIALIZE,
             joins_pools=True,
             report=self._report,
             clock=self._clock,
@@ -150,11 +151,15 @@ class Device:
         self.adapter.set_attributes(hang_seconds, Attributes(flags))
 
     def timer(self, function: Callable[[Any, Any, Any, Any], object], context: Any) -> Timer:
-        """Make a timer whose function is called as in C. It must be cancelled when halt ends. NDIS: NdisMInitializeTimer; SYN-16."""
+        """
+        Make a timer whose function is called as in C, as a handler of the device. It must be cancelled when halt ends.
+
+        NDIS: NdisMInitializeTimer; SYN-14, SYN-16.
+        """
         self._require_attributes("a timer")
 
         def run(given: Any) -> None:
-            function(None, given, None, None)
+            self.adapter._call_below(function, None, given, None, None)
 
         return Timer(run, context, self.timers)
 

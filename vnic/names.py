@@ -32,7 +32,6 @@ class Name(NamedTuple):
 IM = "there are no intermediate drivers yet"
 CONDIS = "there is no connection-oriented NDIS yet"
 TDI = "there are no clients above a protocol yet"
-SERIALIZED = "the serialized model is not there yet"
 C_ONLY = "a matter of C: "
 
 NAMES: tuple[Name, ...] = (
@@ -197,12 +196,12 @@ NAMES: tuple[Name, ...] = (
     Name("NdisSend", "send", "core.Binding.send"),
     Name("NdisSendPackets", "send", "core.Binding.send_packets"),
     Name("NdisMSendComplete", "send", "core.Adapter.send_complete"),
-    Name("NdisMSendResourcesAvailable", "send", absent=SERIALIZED),
+    Name("NdisMSendResourcesAvailable", "send", "core.Adapter.send_resources_available"),
     Name("NdisCancelSendPackets", "send", "core.Binding.cancel_sends"),
     Name("NdisGeneratePartialCancelId", "send", "registration.Registry.partial_cancel_id"),
     Name("ProtocolSendComplete", "handler", "driver.ProtocolDriver.send_complete"),
     Name("MiniportSend", "handler", "driver.MiniportDriver.send"),
-    Name("MiniportSendPackets", "handler", absent="a miniport is given sends one by one"),
+    Name("MiniportSendPackets", "handler", "driver.MiniportDriver.send_packets"),
     Name("MiniportCancelSendPackets", "handler", "driver.MiniportDriver.cancel_sends"),
     Name("NDIS_STATUS", "status", "status.Status"),
     Name("NDIS_STATUS_*", "status", "status.Status"),

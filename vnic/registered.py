@@ -199,7 +199,7 @@ class RegisteredMiniport(MiniportDriver):
 
     def handle_interrupt(self) -> None:
         """NDIS: MiniportHandleInterrupt."""
-        self.table.HandleInterruptHandler(self.device.context)
+        self.device.adapter._call_below(self.table.HandleInterruptHandler, self.device.context)
 
     def disable_interrupt(self) -> None:
         """NDIS: MiniportDisableInterrupt."""

@@ -14,6 +14,7 @@ from vnic.ndis import (
     NDIS_ATTRIBUTE_DESERIALIZE,
     NDIS_ATTRIBUTE_IGNORE_PACKET_TIMEOUT,
     NDIS_ATTRIBUTE_IGNORE_REQUEST_TIMEOUT,
+    NDIS_GET_PACKET_STATUS,
     NDIS_MINIPORT_CHARACTERISTICS,
     NDIS_PACKET,
     NDIS_PACKET_TYPE_BROADCAST,
@@ -59,6 +60,7 @@ from vnic.ndis import (
     NdisMRegisterMiniport,
     NdisMRegisterUnloadHandler,
     NdisMSetAttributesEx,
+    NdisMSetTimer,
     NdisOpenAdapter,
     NdisQueryBuffer,
     NdisRegisterProtocol,
@@ -310,13 +312,15 @@ class Card:
         self.Log: list[Any] = []
         self.Frame: NDIS_PACKET | None = None
         self.Timer: Any = None
+        self.Poll: Any = None
+        self.Waiting: list[bytes] = []
         self.PacketPool: Any = None
         self.BufferPool: Any = None
 
 
 class SampleMiniport:
     """
-    A miniport of cards that are joined in pairs; deserialized, or serialized.
+    A miniport of cards that are joined in pairs; deserialized, or serialized: then a timer looks for frames.
 
     Attributes:
         Cards: the devices that it has initialised, by address.
@@ -326,6 +330,7 @@ class SampleMiniport:
     def __init__(self, *, Deserialize: bool = True, Wrong: str = "") -> None:
         self.Cards: dict[bytes, Card] = {}
         self.Wrong = Wrong
+        self.Serialized = not Deserialize
         self.Unloaded: list[Any] = []
         self.Flags = NDIS_ATTRIBUTE_BUS_MASTER | NDIS_ATTRIBUTE_IGNORE_PACKET_TIMEOUT | NDIS_ATTRIBUTE_IGNORE_REQUEST_TIMEOUT
         if Deserialize:
@@ -372,6 +377,7 @@ class SampleMiniport:
         _, Self.PacketPool = NdisAllocatePacketPool(FRAMES, 16)
         _, Self.BufferPool = NdisAllocateBufferPool(FRAMES)
         Self.Timer = NdisMInitializeTimer(MiniportAdapterHandle, self.OnTimer, Self)
+        Self.Poll = NdisMInitializeTimer(MiniportAdapterHandle, self.OnPoll, Self)
         self.Cards[Self.Address] = Self
         for Other in self.Cards.values():
             if Other is not Self and Other.Peer is None:
@@ -396,6 +402,7 @@ class SampleMiniport:
             Self.Peer.Peer = None
         del self.Cards[Self.Address]
         NdisMCancelTimer(Self.Timer)
+        NdisMCancelTimer(Self.Poll)
         NdisFreePacketPool(Self.PacketPool)
         NdisFreeBufferPool(Self.BufferPool)
 
@@ -404,7 +411,10 @@ class SampleMiniport:
     def Send(self, MiniportAdapterContext: Card, Packet: NDIS_PACKET, Flags: int) -> NDIS_STATUS:
         """To the other end of the cable."""
         Peer = MiniportAdapterContext.Peer
-        if Peer is not None and Peer.Alive:
+        if Peer is not None and Peer.Alive and self.Serialized:
+            Peer.Waiting.append(bytes_of(Packet))
+            NdisMSetTimer(Peer.Poll, 1)
+        elif Peer is not None and Peer.Alive:
             self.Arrive(Peer, bytes_of(Packet))
         return NDIS_STATUS_SUCCESS
 
@@ -419,7 +429,8 @@ class SampleMiniport:
         NDIS_SET_PACKET_STATUS(Packet, Status)
         if not Self.ByLookahead:
             NdisMIndicateReceivePacket(Self.MiniportAdapterHandle, [Packet], 1)
-            if Status != NDIS_STATUS_SUCCESS:
+            Kept = NDIS_GET_PACKET_STATUS(Packet) == NDIS_STATUS_PENDING if self.Serialized else Status == NDIS_STATUS_SUCCESS
+            if not Kept:
                 self.ReturnPacket(Self, Packet)
             return
         Self.Frame = Packet
@@ -498,6 +509,12 @@ class SampleMiniport:
         """The cable was plugged in."""
         NdisMIndicateStatus(FunctionContext.MiniportAdapterHandle, NDIS_STATUS_MEDIA_CONNECT, b"1 Gbit/s and more", 8)
         NdisMIndicateStatusComplete(FunctionContext.MiniportAdapterHandle)
+
+    def OnPoll(self, SystemSpecific1: Any, FunctionContext: Card, SystemSpecific2: Any, SystemSpecific3: Any) -> None:
+        """Frames have come."""
+        Frames, FunctionContext.Waiting = FunctionContext.Waiting, []
+        for Frame in Frames:
+            self.Arrive(FunctionContext, Frame)
 
     def PnPEventNotify(
         self, MiniportAdapterContext: Card, PnPEvent: Any, InformationBuffer: Any, InformationBufferLength: int

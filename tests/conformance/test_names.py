@@ -198,6 +198,7 @@ NdisSendPackets(NdisBindingHandle, PacketArray, NumberOfPackets)
 NdisCancelSendPackets(NdisBindingHandle, CancelId)
 NdisRequest(NdisBindingHandle, NdisRequest)
 NdisMSendComplete(MiniportAdapterHandle, Packet, Status)
+NdisMSendResourcesAvailable(MiniportAdapterHandle)
 NdisGeneratePartialCancelId()
 NdisMEthIndicateReceive(MiniportAdapterHandle, MiniportReceiveContext, HeaderBuffer, HeaderBufferSize, LookaheadBuffer, \
 LookaheadBufferSize, PacketSize)

@@ -330,18 +330,22 @@ def test_a_miniport_removes_its_device_itself(world: World) -> None:
 # frames
 
 
+@pytest.mark.parametrize("deserialize", [True, False])
 @pytest.mark.parametrize("by_packets", [True, False])
-def test_frames_pass_between_two_c_protocols_over_a_c_miniport(world: World, by_packets: bool) -> None:
-    """LC-25, RX-48, TX-01: a whole life of both drivers."""
-    protocol, miniport = SampleProtocol(ByPackets=by_packets), SampleMiniport()
+def test_frames_pass_between_two_c_protocols_over_a_c_miniport(world: World, by_packets: bool, deserialize: bool) -> None:
+    """LC-10, LC-25, TX-01: a whole life of both drivers, in both models."""
+    protocol, miniport = SampleProtocol(ByPackets=by_packets), SampleMiniport(Deserialize=deserialize)
     left, right = world.cable(miniport)
+    assert left.serialized == right.serialized == (not deserialize)
     assert protocol.DriverEntry() is Status.SUCCESS
     for mark in range(3 * FRAMES):
         assert protocol.Send("card0", frame(SECOND, FIRST, mark)) is Status.SUCCESS
+        world.poll()
     assert protocol.Contexts["card1"].Received == [frame(SECOND, FIRST, mark) for mark in range(3 * FRAMES)]
     assert protocol.Contexts["card0"].Completed == [Status.SUCCESS] * 3 * FRAMES
     protocol.Send("card1", frame(b"\xff" * 6, SECOND))
     protocol.Send("card1", frame(US, SECOND))
+    world.poll()
     assert protocol.Contexts["card0"].Received == [frame(b"\xff" * 6, SECOND)]
     assert (left.counters()["held"], right.counters()["held"]) == (0, 0)
     world.end(miniport, protocol)
@@ -356,6 +360,32 @@ def test_rx_48_the_rest_of_a_frame_is_transferred_in_c(world: World, lookahead: 
     for mark in range(3):
         protocol.Send("card0", frame(SECOND, FIRST, mark))
     assert protocol.Contexts["card1"].Received == [frame(SECOND, FIRST, mark) for mark in range(3)]
+    world.end(miniport, protocol)
+
+
+def test_tx_14_tx_25_a_serialized_c_miniport_has_sends_shown_again(world: World) -> None:
+    class Short(SampleMiniport):
+        room = 1
+
+        def SendPackets(self, MiniportAdapterContext: Card, PacketArray: Any, NumberOfPackets: int) -> None:
+            for packet in PacketArray[:NumberOfPackets]:
+                status = self.Send(MiniportAdapterContext, packet, 0) if self.room > 0 else Status.RESOURCES
+                ndis.NDIS_SET_PACKET_STATUS(packet, status)
+                self.room -= 1
+
+    protocol, miniport = SampleProtocol(), Short(Deserialize=False)
+    miniport.Characteristics.SendPacketsHandler = miniport.SendPackets
+    world.cable(miniport)
+    assert protocol.DriverEntry() is Status.SUCCESS
+    for mark in range(3):
+        protocol.Send("card0", frame(SECOND, FIRST, mark))
+    context = protocol.Contexts["card1"]
+    world.poll()
+    assert context.Received == [frame(SECOND, FIRST)]
+    miniport.room = 2
+    ndis.NdisMSendResourcesAvailable(miniport.Cards[FIRST].MiniportAdapterHandle)
+    world.poll()
+    assert context.Received == [frame(SECOND, FIRST, mark) for mark in range(3)]
     world.end(miniport, protocol)
 
 

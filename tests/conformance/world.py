@@ -52,6 +52,11 @@ class World:
         assert right is not None
         return left, right
 
+    def poll(self) -> None:
+        """Let a millisecond pass for the timers of every device."""
+        for device in list(self.registry.devices.values()):
+            self.clock.advance(1, device.timers)
+
     def end(self, miniport: SampleMiniport | None, *protocols: SampleProtocol) -> None:
         """Everything goes."""
         for protocol in protocols:

@@ -37,5 +37,11 @@ def NdisMSendComplete(MiniportAdapterHandle: Adapter, Packet: NDIS_PACKET, Statu
     MiniportAdapterHandle.send_complete(Packet, Status)
 
 
+@up_to_dispatch
+def NdisMSendResourcesAvailable(MiniportAdapterHandle: Adapter) -> None:
+    require_no_locks("NdisMSendResourcesAvailable")
+    MiniportAdapterHandle.send_resources_available()
+
+
 def NdisGeneratePartialCancelId() -> int:
     return registry.partial_cancel_id()
