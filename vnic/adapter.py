@@ -654,6 +654,10 @@ class Adapter(Lifecycle):
 
     # figures
 
+    def failed(self, binding: Binding | None, handler: str, error: BaseException) -> None:
+        """Count and report an exception that came out of a driver (None: the miniport) which a module above the core had called."""
+        self._ledger._failed(binding, handler, error)
+
     def counters(self) -> dict[str, int]:
         """
         Take a snapshot of every counter and gauge of `vnic.counters`, save those of the interface itself.

@@ -17,6 +17,7 @@ Next: `vnic/names.py`, which says of every name where it is, or why it is not.
 """
 
 from vnic.ndis5.buffers import *
+from vnic.ndis5.condis import *
 from vnic.ndis5.constants import *
 from vnic.ndis5.lifecycle import *
 from vnic.ndis5.locks import *
@@ -24,4 +25,5 @@ from vnic.ndis5.packets import *
 from vnic.ndis5.receive import *
 from vnic.ndis5.requests import *
 from vnic.ndis5.send import *
+from vnic.ndis5.tdi import *
 from vnic.ndis5.time import *

@@ -609,10 +609,10 @@ def copy_packet(target: Packet, target_offset: int, length: int, source: Packet,
 
     NDIS: NdisCopyFromPacketToPacket; BUF-18, BUF-19.
     """
-    data = source.data[source_offset : source_offset + length]
-    if target._state == TRANSFERRING:
-        return target.fill(target_offset, data)
+    if target._state == TRANSFERRING and target_offset >= 0:
+        return target.fill(target_offset, source.data[source_offset : source_offset + length])
     target._require_owned("it is copied to")
+    data = source.data[source_offset : source_offset + length]
     if target._chain is None:
         room = target._length - target_offset
         copied = max(0, min(room, data.nbytes))

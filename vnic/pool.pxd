@@ -42,5 +42,6 @@ cdef class PacketPool:
     cdef object _discard(self, Packet packet)
     cdef object _census(self, object found)
     cdef object _require_open(self)
+    cdef object _require_lock(self, str what)
     cdef void _fresh(self, Packet packet) noexcept
     cdef void _put_back(self, Packet packet) noexcept

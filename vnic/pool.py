@@ -400,10 +400,11 @@ class PacketPool:
     def _slot_view(self, index: int) -> memoryview:
         return memoryview(self._readable)[index * self.slot_size : (index + 1) * self.slot_size]
 
-    def _require_lock(self, what: str) -> None:
+    def _require_lock(self, what: str) -> object:
         if self.lock is not None and not self.lock.held:
             detail = f"pool {self.name} is {what} without lock by a thread that does not hold the pool's"
             raise ContractViolation(rules.UNSYNCHRONISED, self.name, detail)
+        return None
 
     def _forget_reserved(self, slot: int) -> None:
         self._reserved.pop(slot, None)

@@ -445,9 +445,7 @@ class SampleMiniport:
         self, Packet: NDIS_PACKET, MiniportAdapterContext: Card, MiniportReceiveContext: NDIS_PACKET, ByteOffset: int, BytesToTransfer: int
     ) -> tuple[NDIS_STATUS, int]:
         """The rest of the frame."""
-        return NDIS_STATUS_SUCCESS, NdisCopyFromPacketToPacket(
-            Packet, 0, BytesToTransfer, MiniportReceiveContext, HEADER_SIZE + ByteOffset
-        )
+        return NDIS_STATUS_SUCCESS, NdisCopyFromPacketToPacket(Packet, 0, BytesToTransfer, MiniportReceiveContext, HEADER_SIZE + ByteOffset)
 
     def ReturnPacket(self, MiniportAdapterContext: Card, Packet: NDIS_PACKET) -> None:
         """Nobody has it any more."""
@@ -516,9 +514,7 @@ class SampleMiniport:
         for Frame in Frames:
             self.Arrive(FunctionContext, Frame)
 
-    def PnPEventNotify(
-        self, MiniportAdapterContext: Card, PnPEvent: Any, InformationBuffer: Any, InformationBufferLength: int
-    ) -> None:
+    def PnPEventNotify(self, MiniportAdapterContext: Card, PnPEvent: Any, InformationBuffer: Any, InformationBufferLength: int) -> None:
         """The machine changes."""
         MiniportAdapterContext.Log.append(PnPEvent)
 

@@ -26,10 +26,8 @@ class Statement(NamedTuple):
 
 
 BACKGROUND = "documentation: background, nothing to show"
-LATER = "benchmark: measured, never asserted in an ordinary test"
+MEASURED = "benchmark: `scripts/bench packets`, with its figures in docs/packets.md; never asserted in an ordinary test"
 NO_IM = "not yet: there are no intermediate drivers"
-NO_TDI = "not yet: there are no clients above a protocol"
-NO_CONDIS = "not yet: there is no connection-oriented NDIS"
 
 STATEMENTS: tuple[Statement, ...] = (
     Statement("S000-01", "the call releases a packet of the driver's own"),
@@ -99,7 +97,7 @@ STATEMENTS: tuple[Statement, ...] = (
     Statement("S002-21", "what was sent or indicated comes back to its allocator"),
     Statement("S002-22", "which reinitialises it, chains buffers, and uses it again"),
     Statement("S002-23", "or frees it"),
-    Statement("S002-24", "reuse is far faster than freeing and allocating", LATER),
+    Statement("S002-24", "reuse is far faster than freeing and allocating", MEASURED),
     Statement("S002-25", "before it reinitialises, it saves the chained buffers"),
     Statement("S002-26", "because the chain is empty afterwards"),
     Statement("S002-27", "a pool that is needed no more is freed, and its storage with it"),
@@ -111,21 +109,21 @@ STATEMENTS: tuple[Statement, ...] = (
     Statement("S003-03", "each packet goes to the driver that allocated it"),
     Statement("S003-04", "the count says how many of the array"),
     Statement("S003-05", "an intermediate driver returns packets as soon as it can", NO_IM),
-    Statement("S003-06", "delay degrades the miniport and the protocol", LATER),
+    Statement("S003-06", "delay degrades the miniport and the protocol"),
     Statement("S003-07", "a miniport can be low on packets"),
     Statement("S003-08", "or the card on receive buffers", "documentation: the slot of a packet is its receive buffer, so both run out together"),
     Statement("S003-09", "then it makes every binding be called through ProtocolReceive"),
     Statement("S003-10", "with one packet at a time"),
     Statement("S003-11", "until it has its packets again"),
-    Statement("S003-12", "ProtocolReceive delivers to clients only from ProtocolReceiveComplete on", NO_TDI),
-    Statement("S003-13", "ProtocolReceivePacket may deliver to clients at once", NO_TDI),
+    Statement("S003-12", "ProtocolReceive delivers to clients only from ProtocolReceiveComplete on"),
+    Statement("S003-13", "ProtocolReceivePacket may deliver to clients at once"),
     Statement("S003-14", "because the protocol decides how long it keeps the packet"),
-    Statement("S003-15", "it may mark the range of interest to a client", NO_TDI),
-    Statement("S003-16", "and forward the same descriptor to several clients", NO_TDI),
+    Statement("S003-15", "it may mark the range of interest to a client"),
+    Statement("S003-16", "and forward the same descriptor to several clients"),
     Statement("S003-17", "ProtocolReceivePacket answers a count of references"),
     Statement("S003-18", "whoever answers more than 0 must return the packet"),
     Statement("S003-19", "after as many returns as were promised the miniport has it"),
-    Statement("S003-20", "packets that clients keep are returned by the clients", NO_TDI),
+    Statement("S003-20", "packets that clients keep are returned by the clients"),
     Statement("S003-21", "the library keeps the count, not the protocol"),
     Statement("S003-22", "the count begins with the answers"),
     Statement("S003-23", "at zero MiniportReturnPacket is called with the packet"),
@@ -139,12 +137,12 @@ STATEMENTS: tuple[Statement, ...] = (
     Statement("S004-05", "then the packet can be sent again"),
     Statement("S004-06", "or take a copy of received data"),
     Statement("S004-07", "with NdisSendPackets too"),
-    Statement("S004-08", "with NdisCoSendPackets too", NO_CONDIS),
+    Statement("S004-08", "with NdisCoSendPackets too"),
     Statement("S004-09", "NdisSendPackets completes by one ProtocolSendComplete for each packet"),
-    Statement("S004-10", "NdisCoSendPackets by one ProtocolCoSendComplete for each", NO_CONDIS),
-    Statement("S004-11", "reusing packets and buffers is cheaper for sends", LATER),
-    Statement("S004-12", "and for transfers of data", LATER),
-    Statement("S004-13", "keeping buffers for reuse is usually faster than freeing them", LATER),
+    Statement("S004-10", "NdisCoSendPackets by one ProtocolCoSendComplete for each"),
+    Statement("S004-11", "reusing packets and buffers is cheaper for sends", MEASURED),
+    Statement("S004-12", "and for transfers of data", MEASURED),
+    Statement("S004-13", "keeping buffers for reuse is usually faster than freeing them", MEASURED),
     Statement("S004-14", "NdisReinitializePacket makes a packet ready for reuse"),
     Statement("S004-15", "first every chained buffer is unchained"),
     Statement("S004-16", "which saves buffers and their memory for reuse"),

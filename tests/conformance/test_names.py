@@ -8,6 +8,7 @@ import ast
 import inspect
 import mmap
 import re
+import runpy
 import subprocess
 import sys
 import threading
@@ -193,6 +194,7 @@ NdisMDeregisterInterrupt(Interrupt)
 NdisMSynchronizeWithInterrupt(Interrupt, SynchronizeFunction, SynchronizeContext)
 NdisMIndicateReceivePacket(MiniportAdapterHandle, ReceivePackets, NumberOfPackets)
 NdisReturnPackets(PacketsToReturn, NumberOfPackets)
+TdiReturnChainedReceives(TsduDescriptors, NumberOfTsdus)
 NdisSend(NdisBindingHandle, Packet)
 NdisSendPackets(NdisBindingHandle, PacketArray, NumberOfPackets)
 NdisCancelSendPackets(NdisBindingHandle, CancelId)
@@ -237,6 +239,17 @@ NdisReset(NdisBindingHandle)
 NdisMResetComplete(MiniportAdapterHandle, Status, AddressingReset)
 NdisCompletePnPEvent(Status, NdisBindingHandle, NetPnPEvent)
 NdisQueryPendingIOCount(NdisBindingHandle)
+NdisCoCreateVc(NdisBindingHandle, NdisAfHandle, ProtocolVcContext)
+NdisCmActivateVc(NdisVcHandle, CallParameters)
+NdisCmDeactivateVc(NdisVcHandle)
+NdisCoDeleteVc(NdisVcHandle)
+NdisCoSendPackets(NdisVcHandle, PacketArray, NumberOfPackets)
+NdisMCoSendComplete(Status, NdisVcHandle, Packet)
+NdisMCoIndicateReceivePacket(NdisVcHandle, PacketArray, NumberOfPackets)
+NdisMCoReceiveComplete(MiniportAdapterHandle)
+NdisMCoActivateVcComplete(Status, NdisVcHandle, CallParameters)
+NdisMCoDeactivateVcComplete(Status, NdisVcHandle)
+NdisCoRequest(NdisBindingHandle, NdisAfHandle, NdisVcHandle, NdisPartyHandle, NdisRequest)
 """
 """The C forms, without what comes out."""
 
@@ -249,6 +262,15 @@ def test_parameters_have_their_c_names_in_their_c_order() -> None:
 def test_the_page_of_conformance_is_up_to_date() -> None:
     done = subprocess.run([sys.executable, TREE / "scripts/conformance", "--check"], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_call_of_the_contract_that_has_no_row_is_a_fault() -> None:
+    callers_part = runpy.run_path(str(TREE / "scripts/conformance"))["callers_part"]
+    callers = runpy.run_path(str(TREE / "tests/conformance/callers.py"))
+    assert {name for call in callers["CALLS"] for name in call.callers.split()} == callers["DRIVERS"].keys()
+    assert callers_part(NAMES, callers)[1] == []
+    fewer = [name for name in NAMES if name.name != "NdisSendPackets"]
+    assert callers_part(fewer, callers)[1] == ["NdisSendPackets is called by ndisprot, and has no row in vnic/names.py"]
 
 
 # pools

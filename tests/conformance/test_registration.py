@@ -175,9 +175,7 @@ def test_lc_10_lc_12_the_attributes_have_their_real_numbers(world: World) -> Non
         ("answers nothing", Status.FAILURE, []),
     ],
 )
-def test_lc_05_lc_06_a_device_that_is_not_initialised_leaves_nothing(
-    world: World, wrong: str, status: Status, reports: list[str]
-) -> None:
+def test_lc_05_lc_06_a_device_that_is_not_initialised_leaves_nothing(world: World, wrong: str, status: Status, reports: list[str]) -> None:
     miniport = SampleMiniport(Wrong=wrong)
     assert miniport.DriverEntry() is Status.SUCCESS
     assert world.plug(miniport) == (status, None)

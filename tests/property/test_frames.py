@@ -16,6 +16,7 @@ from unit.wire import BROADCAST, OTHER, PEER, US, Bench
 from protocol.arp import Arp
 from protocol.icmp_echo import IcmpEcho
 from protocol.sink import Sink
+from protocol.udp import Udp
 from vnic.counters import broken_sums
 
 MTU = 1500
@@ -33,6 +34,7 @@ def bench() -> Iterator[Bench]:
         bench.bind(Arp(address=ADDRESS), "arp")
         bench.bind(IcmpEcho(address=ADDRESS), "icmp_echo")
         bench.bind(Sink(), "sink")
+        bench.bind(Udp(address=ADDRESS, echo=7, discard=9), "udp")
         yield bench
 
 
@@ -50,7 +52,7 @@ def survive(bench: Bench, data: bytes) -> None:
         assert answer[6:12] == US
 
 
-@pytest.mark.parametrize("kind", ["random bytes", "to us", "IPv4", "ARP", "ICMP"])
+@pytest.mark.parametrize("kind", ["random bytes", "to us", "IPv4", "ARP", "ICMP", "UDP"])
 def test_random_frames_of_every_length_are_accounted_for(bench: Bench, kind: str) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")
@@ -61,6 +63,7 @@ def test_random_frames_of_every_length_are_accounted_for(bench: Bench, kind: str
         "IPv4": US + PEER + b"\x08\x00" + b"\x45",
         "ARP": BROADCAST + PEER + b"\x08\x06" + bytes.fromhex("0001 0800 06 04 0001"),
         "ICMP": US + PEER + bytes.fromhex("0800 4500003c 00000000 4001 0000 0a000001 0a000002 0800"),
+        "UDP": US + PEER + bytes.fromhex("0800 4500003c 00000000 4011 0000 0a000001 0a000002 0fa00007"),
     }[kind]
     for length in range(1, LONGEST):
         survive(bench, (head + rng.randbytes(LONGEST))[:length])

@@ -22,6 +22,7 @@ import pytest
 from miniport import cli, config
 from miniport.errors import Exit
 from vnic import ProtocolDriver
+from vnic.condis import CoProtocolDriver
 from vnic.counters import COUNTED, GAUGES, INTERFACE
 from vnic.verifier.rules import RULES
 
@@ -129,12 +130,14 @@ def test_every_block_of_python_runs_and_its_drivers_break_no_rule(text: str, low
     # a module of its own, as the daemon makes one of a driver's file
     module = types.ModuleType("block")
     exec(compile(text, "block", "exec", dont_inherit=True), module.__dict__)
-    drivers = [found for found in vars(module).values() if isinstance(found, type) and found.__module__ == "block"]
+    classes = [found for found in vars(module).values() if isinstance(found, type) and found.__module__ == "block"]
+    drivers = [found for found in classes if issubclass(found, ProtocolDriver)]
     assert drivers
     wire = make_wire(packets=64, low_water=64 if low else 0)
     for driver in drivers:
-        assert issubclass(driver, ProtocolDriver)
-        wire.open(driver())
+        # one with connections is bound by the edge below it
+        if not issubclass(driver, CoProtocolDriver):
+            wire.open(driver())
     wire.give(*FRAMES * 5)
     counters = wire.adapter.counters()
     assert counters["rx_delivered"] + counters["rx_filtered"] == len(FRAMES) * 5

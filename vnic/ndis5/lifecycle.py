@@ -151,9 +151,7 @@ def NdisMSetAttributesEx(
 
 
 @at_passive
-def NdisMRegisterAdapterShutdownHandler(
-    MiniportHandle: Adapter, ShutdownContext: Any, ShutdownHandler: Callable[[Any], object]
-) -> None:
+def NdisMRegisterAdapterShutdownHandler(MiniportHandle: Adapter, ShutdownContext: Any, ShutdownHandler: Callable[[Any], object]) -> None:
     registry.device(MiniportHandle).shutdown = ShutdownHandler, ShutdownContext
 
 
