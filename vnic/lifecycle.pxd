@@ -26,7 +26,8 @@ cdef class Lifecycle:
     cdef bint _halt_called
     cdef bint _ready
     cdef bint _tells
-    cdef readonly object _resetter
+    cdef object _clock
+    cdef object _reset_part
     cdef readonly object _pnp
 
     cdef list _packets(self)

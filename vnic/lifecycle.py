@@ -16,7 +16,6 @@ from vnic.ledger import Ledger
 from vnic.packet import BINDING_NAMES, MAX_BINDINGS, Packet
 from vnic.pnp import PnpEvent, PnpEvents, PowerState
 from vnic.pool import PacketPool
-from vnic.reset import Attributes, Resetter
 from vnic.send import SendPath
 from vnic.states import PacketState
 from vnic.status import Status, VnicError
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from vnic.oids import NicValues
     from vnic.pnp import DeviceEvent
     from vnic.requests import RequestQueue
+    from vnic.reset import Attributes, Resetter
     from vnic.timers import Clock, TimerThread
 else:
     from vnic import _cython as cython
@@ -61,7 +61,8 @@ class Lifecycle:
         self._low_power = self._halt_called = False
         self._ready = contract.handler(miniport, contract.MiniportDriver, "initialize") is None
         self._tells = contract.handler(miniport, contract.MiniportDriver, "set_information") is not None
-        self._resetter = Resetter(self, ledger, sends, clock)
+        self._clock = clock
+        self._reset_part = None
         self._pnp = PnpEvents(self, ledger)
 
     @property
@@ -89,6 +90,15 @@ class Lifecycle:
 
             self._requests = RequestQueue(self, self._ledger, self._nic or VIRTUAL_NIC)
         return self._requests
+
+    @property
+    def _resetter(self) -> Resetter:
+        if self._reset_part is None:
+            # most adapters are never reset, and have no timers
+            from vnic.reset import Resetter
+
+            self._reset_part = Resetter(self, self._ledger, self._sends, self._clock)
+        return self._reset_part
 
     @property
     def timers(self) -> TimerThread:
@@ -136,7 +146,7 @@ class Lifecycle:
             self._resetter.start()
         return status
 
-    def set_attributes(self, check_for_hang_seconds: int = 0, flags: Attributes = Attributes.NONE) -> None:
+    def set_attributes(self, check_for_hang_seconds: int = 0, flags: Attributes | int = 0) -> None:
         """
         Say how the miniport wants to be treated; to be called in its `initialize`.
 
@@ -494,7 +504,8 @@ class Lifecycle:
         if self._sends.halted:
             return
         self._sends.halted = True
-        self._resetter.stop()
+        if self._reset_part is not None:
+            self._resetter.stop()
         self._reorder()
         for pool in self._pools:
             pool._claimed = False
@@ -508,7 +519,8 @@ class Lifecycle:
         self._halt_called = True
         if self._ready:
             self._ask(None, "halt")
-        self.timers.stop_all()
+        if self._reset_part is not None:
+            self.timers.stop_all()
         held = self._held()
         if held or self._sends.pending:
             detail = f"{held} packets are held and {self._sends.pending} are being sent after halt"
