@@ -27,7 +27,7 @@ from miniport.errors import Exit, Failure
 from miniport.log import escape, exception_fields, shown
 from vnic.driver import ProtocolDriver
 
-BUNDLED: dict[str, str] = {name: f"protocol.{name}" for name in ("arp", "capture", "hold", "icmp_echo", "sink", "udp")}
+BUNDLED: dict[str, str] = {name: f"protocol.{name}" for name in ("arp", "capture", "hold", "icmp_echo", "mux", "passthru", "sink", "udp")}
 """Drivers that ship, with the module of each."""
 
 GROUP = "vnic.protocol"

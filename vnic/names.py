@@ -30,6 +30,14 @@ class Name(NamedTuple):
 
 
 IM = "there are no intermediate drivers yet"
+LIFE = "drivers and adapters are opened through the object API, not yet by registration"
+TIMERS = "an adapter has no timers of its own yet"
+REQUESTS = "a completion says how many bytes were moved, which the C form cannot: `adapter.requests` has it"
+STATUS = "the handlers for a status take no buffer yet"
+LOOKAHEAD = "a miniport indicates whole packets; lookahead with a later transfer is not there yet"
+SERIALIZED = "the serialized model is not there yet"
+RESET = "there is no reset yet"
+IM = "intermediate drivers are not registered yet: they derive from IntermediateDriver"
 CALLS = "there are no address families, SAPs and calls: a virtual connection is made and activated by the driver that uses it"
 C_ONLY = "a matter of C: "
 
@@ -269,10 +277,10 @@ NAMES: tuple[Name, ...] = (
     Name("NdisIMCancelInitializeDeviceInstance", "im", absent=IM),
     Name("NdisIMDeInitializeDeviceInstance", "im", absent=IM),
     Name("NdisIMGetDeviceContext", "im", absent=IM),
-    Name("NdisIMGetCurrentPacketStack", "im", absent=IM),
+    Name("NdisIMGetCurrentPacketStack", "im", "virtual.VirtualMiniport.pass_up"),
     Name("NdisIMNotifyPnPEvent", "im", absent=IM),
-    Name("NdisIMCopySendPerPacketInfo", "im", absent=IM),
-    Name("NdisIMCopySendCompletePerPacketInfo", "im", absent=IM),
+    Name("NdisIMCopySendPerPacketInfo", "im", "oob.copy_send_info"),
+    Name("NdisIMCopySendCompletePerPacketInfo", "im", "oob.copy_send_complete_info"),
     Name("NdisCoCreateVc", "condis", "vc.VirtualConnection.create"),
     Name("NdisCoDeleteVc", "condis", "vc.VirtualConnection.delete"),
     Name("NdisCmActivateVc", "condis", "vc.VirtualConnection.activate"),

@@ -7,7 +7,10 @@ Next: `vnic/pool.py`.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vnic.core import Packet
 
 EPOCH_1601 = 11_644_473_600
 """Seconds from the epoch of NDIS times, 1601, to that of Unix, 1970."""
@@ -32,6 +35,8 @@ class Info(IntEnum):
 
 
 INFO_SLOTS = len(Info) + 1
+SEND_COMPLETE_INFO = (Info.TCP_IP_CHECKSUM, Info.IP_SEC, Info.TCP_LARGE_SEND)
+SEND_INFO = (*SEND_COMPLETE_INFO, Info.CLASSIFICATION_HANDLE, Info.IEEE_8021Q, Info.CANCEL_ID)
 
 
 class OobData:
@@ -68,3 +73,29 @@ class OobData:
 def ndis_time(unix_ns: int) -> int:
     """Convert nanoseconds since 1970 to 100 ns units since 1601. NDIS: NdisGetCurrentSystemTime."""
     return unix_ns // 100 + EPOCH_1601 * 10_000_000
+
+
+def copy_send_info(target: Packet, source: Packet) -> None:
+    """
+    Copy the per-packet information that a send goes down with, or a frame comes up with. The link to the original packet stays.
+
+    NDIS: NdisIMCopySendPerPacketInfo; IM-11, IM-15.
+    """
+    for slot in SEND_INFO:
+        target.info[slot] = source.info[slot]
+
+
+def copy_send_complete_info(target: Packet, source: Packet) -> None:
+    """
+    Copy back what a miniport says of a send when it is complete.
+
+    NDIS: NdisIMCopySendCompletePerPacketInfo; IM-16, IM-17.
+    """
+    for slot in SEND_COMPLETE_INFO:
+        target.info[slot] = source.info[slot]
+
+
+def copy_oob(target: Packet, source: Packet) -> None:
+    """Copy the out-of-band block of a send; what is attached to it stays the source's (IM-15)."""
+    into, of = target.oob, source.oob
+    into.time, into.time_received, into.header_size, into.media_specific = of.time, of.time_received, of.header_size, of.media_specific

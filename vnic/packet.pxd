@@ -52,6 +52,7 @@ cdef class Packet:
     cdef object _require_bare(self, object rule, str what)
     cdef object _require_unchained(self)
     cdef Chain _open_chain(self)
+    cdef Buffer _first_buffer(self)
     cdef object _seal(self)
     cdef object _retire(self)
     cdef object _unlink(self)

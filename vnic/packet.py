@@ -217,6 +217,16 @@ class Packet:
         return self._info
 
     @property
+    def has_oob(self) -> bool:
+        """Whether somebody has looked at `oob`; until then there is nothing in it to copy."""
+        return self._oob is not None
+
+    @property
+    def has_info(self) -> bool:
+        """Whether somebody has looked at `info`; until then there is nothing in it to copy."""
+        return self._info is not None
+
+    @property
     def protocol_reserved(self) -> memoryview:
         """
         The scratch bytes of the driver that allocated the packet, `pool.reserved_size` of them, zero when it is allocated.
@@ -397,7 +407,7 @@ class Packet:
         self._require_owned("it is given another's chain")
         self._require_bare(rules.BUFFER_CHAINED, "given another's chain")
         chain: Chain = self._open_chain()
-        chain.head = other._open_chain().head
+        chain.head = other._first_buffer()
         chain.valid = False
 
     def reinitialize(self) -> None:
@@ -441,18 +451,26 @@ class Packet:
 
     def _open_chain(self) -> Chain:
         """The chain of the packet; a frame in the slot becomes a chain of one buffer."""
-        slot: Buffer
         if self._chain is None:
+            first = self._first_buffer()
             self._chain = Chain(self)
-            if self._length:
-                if self._slot_buffer is None:
-                    self._slot_buffer = Buffer(None, self.pool._slot_view(self.index))
-                slot = self._slot_buffer
-                slot.length = self._length
-                slot.packet = self
-                slot.following = None
-                self._chain.head = slot
+            self._chain.head = first
         return self._chain
+
+    def _first_buffer(self) -> Buffer | None:
+        """The first buffer of the chain; of a packet without one, its slot's, and it stays without: it can be written to again."""
+        slot: Buffer
+        if self._chain is not None:
+            return self._chain.head
+        if not self._length:
+            return None
+        if self._slot_buffer is None:
+            self._slot_buffer = Buffer(None, self.pool._slot_view(self.index))
+        slot = self._slot_buffer
+        slot.length = self._length
+        slot.packet = self
+        slot.following = None
+        return slot
 
     def _require_bare(self, rule: object, what: str) -> None:
         if self._chain is not None and self._chain.owns_other_than(self._slot_buffer):

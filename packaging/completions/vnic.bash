@@ -6,7 +6,7 @@ _vnic() {
     ((COMP_CWORD > 1)) && command=${COMP_WORDS[1]}
     COMPREPLY=()
     case $command:$before in
-        run:--driver) words="arp capture hold icmp_echo sink udp" ;;
+        run:--driver) words="arp capture hold icmp_echo mux passthru sink udp" ;;
         run:--log-format) words="auto text json" ;;
         run:--verifier) words="0 1" ;;
         run:--address | run:--mtu | run:--mac | run:--packets | run:--stats-interval | run:--drain-timeout | run:--*-fd) return ;;

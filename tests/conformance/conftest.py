@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from unit.wire import Bench
 
 from vnic import locks
 from vnic.locks import Irql, Profile, at_irql, current_irql, held_locks, in_profile
@@ -39,3 +40,10 @@ def dispatch(profile: Profile) -> Iterator[None]:
     """The test runs at DISPATCH, where the Dpr forms are at home; under CE there is no such level."""
     with at_irql(Irql.DISPATCH):
         yield
+
+
+@pytest.fixture(params=[False, True], ids=["deserialized", "serialized"])
+def serialized(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Both models of miniport: every adapter on a bench is of the one, then of the other."""
+    monkeypatch.setitem(Bench.__init__.__kwdefaults__, "serialized", request.param)
+    return bool(request.param)

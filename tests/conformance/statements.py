@@ -27,7 +27,6 @@ class Statement(NamedTuple):
 
 BACKGROUND = "documentation: background, nothing to show"
 MEASURED = "benchmark: `scripts/bench packets`, with its figures in docs/packets.md; never asserted in an ordinary test"
-NO_IM = "not yet: there are no intermediate drivers"
 
 STATEMENTS: tuple[Statement, ...] = (
     Statement("S000-01", "the call releases a packet of the driver's own"),
@@ -108,7 +107,7 @@ STATEMENTS: tuple[Statement, ...] = (
     Statement("S003-02", "an array and a count go in, nothing comes out"),
     Statement("S003-03", "each packet goes to the driver that allocated it"),
     Statement("S003-04", "the count says how many of the array"),
-    Statement("S003-05", "an intermediate driver returns packets as soon as it can", NO_IM),
+    Statement("S003-05", "an intermediate driver returns packets as soon as it can"),
     Statement("S003-06", "delay degrades the miniport and the protocol"),
     Statement("S003-07", "a miniport can be low on packets"),
     Statement("S003-08", "or the card on receive buffers", "documentation: the slot of a packet is its receive buffer, so both run out together"),

@@ -33,6 +33,9 @@ from vnic.ndis import (
     NdisUnchainBufferAtFront,
 )
 
+pytestmark = pytest.mark.usefixtures("profile", "serialized")
+"""In both profiles, with both models of miniport."""
+
 
 class Below(MiniportDriver):
     """Answer sends as told, by the last byte of the frame; keep what is pending."""

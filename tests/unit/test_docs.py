@@ -21,6 +21,7 @@ import pytest
 
 from miniport import cli, config
 from miniport.errors import Exit
+from protocol.sink import Sink
 from vnic import ProtocolDriver
 from vnic.condis import CoProtocolDriver
 from vnic.counters import COUNTED, GAUGES, INTERFACE
@@ -137,7 +138,8 @@ def test_every_block_of_python_runs_and_its_drivers_break_no_rule(text: str, low
     for driver in drivers:
         # one with connections is bound by the edge below it
         if not issubclass(driver, CoProtocolDriver):
-            wire.open(driver())
+            for adapter in getattr(wire.open(driver()).driver, "adapters", ()):
+                adapter.open(Sink(), "above")
     wire.give(*FRAMES * 5)
     counters = wire.adapter.counters()
     assert counters["rx_delivered"] + counters["rx_filtered"] == len(FRAMES) * 5

@@ -57,7 +57,7 @@ def failure(spec: str, options: dict[str, object] | None = None) -> str:
 
 @pytest.mark.parametrize("name", BUNDLED)
 def test_a_bundled_driver_loads_by_its_name(name: str) -> None:
-    found, driver = load_driver(name, {"file": "x.pcapng"} if name == "capture" else {})
+    found, driver = load_driver(name, {"capture": {"file": "x.pcapng"}, "mux": {"vlans": "7"}}.get(name, {}))
     assert found == name
     assert type(driver).__module__ == f"protocol.{name}"
 
@@ -78,7 +78,8 @@ def test_another_package_named_protocol_is_called_so_and_not_run(tmp_path: Path)
 
 
 def test_an_unknown_driver_is_answered_with_the_known_ones() -> None:
-    assert failure("snik").startswith("driver 'snik' is unknown: did you mean sink? known are arp, capture, hold, icmp_echo, sink, udp")
+    listed = "arp, capture, hold, icmp_echo, mux, passthru, sink, udp"
+    assert failure("snik").startswith(f"driver 'snik' is unknown: did you mean sink? known are {listed}")
     assert failure("\x1b[2J").startswith(r"driver '\x1b[2J' is unknown: known are ")
 
 
