@@ -113,6 +113,12 @@ def add_run_arguments(run: Parser) -> None:
     run.add_argument(
         "--driver", metavar='"SPEC key=value ..."', action="append", help="bind a driver: a name, or path/file.py:Class; repeat for more"
     )
+    run.add_argument(
+        "--filter",
+        metavar='"SPEC key=value ..."',
+        action="append",
+        help="put an intermediate driver between the interface and the drivers; repeat for more, the lowest first",
+    )
     run.add_argument("--address", metavar="A/P", action="append", help="an address for drivers to answer for; repeat for more")
     run.add_argument("--mtu", metavar="N", type=int, help="68 to 65520, default 1500")
     run.add_argument("--mac", metavar="M", help="the adapter's own address, default 02:00:00:00:00:02")
@@ -134,13 +140,14 @@ def run_command(arguments: argparse.Namespace) -> int:
     if arguments.name is None and arguments.config is None:
         arguments.parser.error("NAME is missing")
     from miniport import config
-    from miniport.drivers import parse_driver
+    from miniport.drivers import parse_driver, parse_filter
 
+    filters = [parse_filter(text) for text in arguments.filter or ()]
     protocol = [parse_driver(text) for text in arguments.driver or ()]
 
     def load_config() -> Config:
         base = config.load(arguments.config, need_name=arguments.name is None) if arguments.config is not None else config.Config()
-        return config.override(base, protocol=protocol, **{key: getattr(arguments, key) for key in config.OPTIONS})
+        return config.override(base, filters=filters, protocol=protocol, **{key: getattr(arguments, key) for key in config.OPTIONS})
 
     from miniport.daemon import run
 
@@ -150,25 +157,27 @@ def run_command(arguments: argparse.Namespace) -> int:
 def check_command(arguments: argparse.Namespace) -> int:
     """Load a file and make its drivers, as `run` would."""
     from miniport import config
-    from miniport.drivers import binding_names, load_driver
+    from miniport.drivers import binding_names, load_driver, load_filter
     from miniport.errors import Failure
     from miniport.log import escape
 
     path = escape(arguments.file)
     found = config.load(arguments.file)
     names = []
-    for index, protocol in enumerate(found.protocol):
-        try:
-            names.append(load_driver(protocol.driver, protocol.options)[0])
-        except Failure as failure:
-            raise Failure(failure.status, f"{path}: $.protocol[{index}]: {failure.what}", failure.remedy) from None
+    for section, load, tables in (("filter", load_filter, found.filter), ("protocol", load_driver, found.protocol)):
+        for index, table in enumerate(tables):
+            try:
+                names.append(load(table.driver, table.options)[0])
+            except Failure as failure:
+                raise Failure(failure.status, f"{path}: $.{section}[{index}]: {failure.what}", failure.remedy) from None
     from vnic.core import COMPILED
 
-    drivers = ", ".join(binding_names(names)) or "none"
+    names, count = binding_names(names), len(found.filter)
+    filters = f"filters: {', '.join(names[:count])}, " if count else ""
     adapter = found.adapter
     print(
-        f"{path}: ok: adapter {adapter.name}, mtu {adapter.mtu}, {found.pool.packets} packets, drivers: {drivers}; "
-        f"core {'compiled' if COMPILED else 'not compiled'}"
+        f"{path}: ok: adapter {adapter.name}, mtu {adapter.mtu}, {found.pool.packets} packets, {filters}"
+        f"drivers: {', '.join(names[count:]) or 'none'}; core {'compiled' if COMPILED else 'not compiled'}"
     )
     return 0
 

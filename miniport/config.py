@@ -3,7 +3,7 @@ The configuration: what a TOML file and the command line can say, within which l
 
 Every problem is a `Failure` of one line, with the file, the key as a path (`$.adapter.mtu`), the value and what is allowed.
 
-Next: `miniport/drivers.py`, which turns `[[protocol]]` tables into drivers.
+Next: `miniport/drivers.py`, which turns `[[filter]]` and `[[protocol]]` tables into drivers.
 """
 
 from __future__ import annotations
@@ -49,11 +49,17 @@ class LoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     drain_timeout: Annotated[float, Meta(ge=0, le=3600)] = 2.0
 
 
-class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A driver to bind: a name or `path/file.py:Class`, and its options, not yet converted."""
+class FilterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An intermediate driver between the interface and the drivers: a name or `path/file.py:Class`, and its options, not yet converted."""
 
     driver: Annotated[str, Meta(min_length=1)]
     options: dict[str, Any] = {}
+
+
+class ProtocolConfig(FilterConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A driver to bind, written like a filter. `adapter` names what it is bound to; None is the topmost."""
+
+    adapter: Annotated[str, Meta(min_length=1)] | None = None
 
 
 class LogConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,6 +81,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     adapter: AdapterConfig = AdapterConfig()
     pool: PoolConfig = PoolConfig()
     loop: LoopConfig = LoopConfig()
+    filter: tuple[FilterConfig, ...] = ()
     protocol: tuple[ProtocolConfig, ...] = ()
     log: LogConfig = LogConfig()
     verifier: VerifierConfig = VerifierConfig()
@@ -92,6 +99,10 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
     "verifier": ("verifier", "level", "--verifier"),
 }
 """What the command line can override: the section and key, and how the option is spelled."""
+
+
+DRIVER_KEYS = {"filter": ("driver",), "protocol": ("driver", "adapter")}
+"""The sections of drivers, with the keys that are not the driver's own options."""
 
 
 def load(path: str, *, need_name: bool = False) -> Config:
@@ -154,22 +165,23 @@ def parse(text: str, source: str, *, need_name: bool = False) -> Config:
         line = f":{found[2] or text.count(chr(10), 0, len(text.rstrip())) + 1}" if found else ""
         reason = escape(found[1] if found else str(error))
         raise Failure(Exit.CONFIG, f"{escape(source)}{line}: not TOML", reason) from None
-    protocol = raw.get("protocol")
-    if isinstance(protocol, list):
-        raw["protocol"] = [_split(table) for table in protocol]
+    for section, own in DRIVER_KEYS.items():
+        if isinstance(tables := raw.get(section), list):
+            raw[section] = [_split(table, own) for table in tables]
     config = _build(raw, source)
     if need_name and "name" not in raw.get("adapter", {}):
         raise Failure(Exit.CONFIG, f"{escape(source)}: $.adapter.name: missing", "name the interface there or on the command line")
     return config
 
 
-def override(config: Config, *, protocol: Iterable[ProtocolConfig] | None = None, **cli: Any) -> Config:
+def override(config: Config, *, filters: Iterable[FilterConfig] = (), protocol: Iterable[ProtocolConfig] = (), **cli: Any) -> Config:
     """
     Let the command line have the last word.
 
     Args:
         config: from the file, or `Config()`.
-        protocol: the drivers given, instead of all those of the file; None or none given leaves the file's.
+        filters: the filters given, instead of all those of the file; none given leaves the file's.
+        protocol: the drivers given, likewise.
         cli: values by the names of `OPTIONS`; None means not given.
 
     Raises:
@@ -185,16 +197,17 @@ def override(config: Config, *, protocol: Iterable[ProtocolConfig] | None = None
             raw[section] = msgspec.structs.asdict(raw[section])
         raw[section][field] = value
         spelled[f"$.{section}.{field}"] = option
-    raw["protocol"] = tuple(protocol or ()) or config.protocol
+    raw["filter"] = tuple(filters) or config.filter
+    raw["protocol"] = tuple(protocol) or config.protocol
     return _build(raw, "command line", spelled)
 
 
-def _split(table: Any) -> Any:
-    """Keep `driver` apart from the driver's own options."""
+def _split(table: Any, own: tuple[str, ...]) -> Any:
+    """Keep the keys that are ours apart from the driver's own options."""
     if not isinstance(table, dict):
         return table
-    options = {key: value for key, value in table.items() if key != "driver"}
-    return {"driver": table["driver"], "options": options} if "driver" in table else {"options": options}
+    options = {key: value for key, value in table.items() if key not in own}
+    return {key: table[key] for key in own if key in table} | {"options": options}
 
 
 def _build(raw: dict[str, Any], source: str, spelled: dict[str, str] | None = None) -> Config:
@@ -230,8 +243,8 @@ def _explain(raw: Any, message: str) -> tuple[str, str, str]:
         return _unknown(path, named[1], hint)
     if named := re.fullmatch(r"Object missing required field `(.*)`", text):
         return f"{path}.{named[1]}", "missing", "add it"
-    if path == "$.protocol" and isinstance(raw, dict):
-        return path, "one table", "write [[protocol]] in double brackets"
+    if path[2:] in DRIVER_KEYS and isinstance(raw, dict):
+        return path, "one table", f"write [[{path[2:]}]] in double brackets"
     return path, f"{shown(raw)} is not allowed", f"give {_allowed(hint)}"
 
 

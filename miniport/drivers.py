@@ -1,5 +1,5 @@
 """
-Protocol drivers by name: bundled ones, installed ones (entry points `vnic.protocol`), and files (`path/file.py:Class`).
+Drivers and filters by name: bundled ones, installed ones (entry points `vnic.protocol`), and files (`path/file.py:Class`).
 
 Whatever a driver does wrong before it is bound ends as one `Failure` that names the driver and the line.
 
@@ -17,18 +17,22 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeGuard, get_args, get_type_hints
+from typing import Any, TypeGuard, TypeVar, get_args, get_type_hints
 
 import msgspec
 
 import vnic
-from miniport.config import ProtocolConfig, read_file
+from miniport.config import FilterConfig, ProtocolConfig, read_file
 from miniport.errors import Exit, Failure
 from miniport.log import escape, exception_fields, shown
 from vnic.driver import ProtocolDriver
+from vnic.intermediate import IntermediateDriver
 
-BUNDLED: dict[str, str] = {name: f"protocol.{name}" for name in ("arp", "capture", "hold", "icmp_echo", "mux", "passthru", "sink", "udp")}
-"""Drivers that ship, with the module of each."""
+D = TypeVar("D", bound=ProtocolDriver)
+BUNDLED = ("arp", "capture", "hold", "icmp_echo", "sink", "udp")
+"""Drivers that ship, each in the module of its name in `protocol`."""
+FILTERS = ("mux", "passthru")
+"""Intermediate drivers that ship, likewise."""
 
 GROUP = "vnic.protocol"
 YES_NO = {"yes": True, "on": True, "true": True, "1": True, "no": False, "off": False, "false": False, "0": False}
@@ -36,12 +40,31 @@ YES_NO = {"yes": True, "on": True, "true": True, "1": True, "no": False, "off": 
 
 def parse_driver(text: str) -> ProtocolConfig:
     """
-    Take a command line's `SPEC key=value ...` apart, with the quoting of a shell.
+    Take a command line's `SPEC key=value ...` apart, with the quoting of a shell. The key `adapter` is not the driver's, but ours.
 
     Raises:
         Failure: of status USAGE.
     """
-    what = f"--driver {shown(text)}"
+    spec, options = _words("--driver", text)
+    adapter = options.pop("adapter", None)
+    if adapter == "":
+        raise Failure(Exit.USAGE, f"--driver {shown(text)}: adapter is empty", "name the adapter, or leave it out")
+    return ProtocolConfig(driver=spec, adapter=adapter, options=options)
+
+
+def parse_filter(text: str) -> FilterConfig:
+    """
+    Take a command line's filter apart, which is written like a driver.
+
+    Raises:
+        Failure: of status USAGE.
+    """
+    spec, options = _words("--filter", text)
+    return FilterConfig(driver=spec, options=options)
+
+
+def _words(option: str, text: str) -> tuple[str, dict[str, Any]]:
+    what = f"{option} {shown(text)}"
     try:
         spec, *words = shlex.split(text) or [""]
     except ValueError as error:
@@ -56,7 +79,7 @@ def parse_driver(text: str) -> ProtocolConfig:
         if key in options:
             raise Failure(Exit.USAGE, f"{what}: {escape(key)} is given twice", "give it once")
         options[key] = value
-    return ProtocolConfig(driver=spec, options=options)
+    return spec, options
 
 
 def load_driver(spec: str, options: Mapping[str, Any]) -> tuple[str, ProtocolDriver]:
@@ -73,19 +96,41 @@ def load_driver(spec: str, options: Mapping[str, Any]) -> tuple[str, ProtocolDri
     Raises:
         Failure: of status CONFIG.
     """
+    name, found = _find(spec, BUNDLED)
+    if issubclass(found, IntermediateDriver):
+        raise Failure(Exit.CONFIG, f"driver {name} is an intermediate driver", "give it as a filter: --filter, or [[filter]]")
+    return name, _make(name, found, options)
+
+
+def load_filter(spec: str, options: Mapping[str, Any]) -> tuple[str, IntermediateDriver]:
+    """
+    Do the same for an intermediate driver.
+
+    Raises:
+        Failure: of status CONFIG.
+    """
+    name, found = _find(spec, FILTERS)
+    if not issubclass(found, IntermediateDriver):
+        raise Failure(Exit.CONFIG, f"driver {name} is no intermediate driver", "give it as a driver: --driver, or [[protocol]]")
+    return name, _make(name, found, options)
+
+
+def _find(spec: str, wanted: tuple[str, ...]) -> tuple[str, type[ProtocolDriver]]:
     path, _, class_name = spec.rpartition(":") if ".py:" in spec else (spec, "", "")
     if path.endswith(".py"):
         found = _pick(path, _load_file(path), class_name)
-        name = escape(found.__name__)
-    else:
-        found, name = (_bundled(spec) if spec in BUNDLED else _installed(spec)), escape(spec)
-    arguments = _convert(name, found, options)
+        return escape(found.__name__), found
+    return escape(spec), _bundled(spec) if spec in (*BUNDLED, *FILTERS) else _installed(spec, wanted)
+
+
+def _make(name: str, driver: type[D], options: Mapping[str, Any]) -> D:
+    arguments = _convert(name, driver, options)
     try:
-        return name, found(**arguments)
+        return driver(**arguments)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise _broken(name, error, file_of(found), "mend the driver or its options") from None
+        raise _broken(name, error, file_of(driver), "mend the driver or its options") from None
 
 
 def binding_names(names: Iterable[str]) -> list[str]:
@@ -118,7 +163,7 @@ def _bundled(name: str) -> type[ProtocolDriver]:
         what = f"driver {name}: the package 'protocol' that Python finds is {escape(found)}"
         raise Failure(Exit.CONFIG, what, f"it must be the one in {escape(str(beside))}; rename the other or take it from the path")
     try:
-        module = importlib.import_module(BUNDLED[name])
+        module = importlib.import_module(f"protocol.{name}")
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -126,14 +171,14 @@ def _bundled(name: str) -> type[ProtocolDriver]:
     return _pick(name, module, "")
 
 
-def _installed(name: str) -> type[ProtocolDriver]:
-    """Find a driver among the entry points."""
+def _installed(name: str, wanted: tuple[str, ...]) -> type[ProtocolDriver]:
+    """Find a driver among the entry points; if it is not there, say what `wanted` ships."""
     # Not at the top: this import costs more than all others here, and a bundled driver does not need it.
     from importlib.metadata import entry_points
 
     points = {point.name: point for point in entry_points(group=GROUP)}
     if name not in points:
-        known = sorted({*BUNDLED, *points})
+        known = sorted({*wanted, *points})
         near = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean {escape(near[0])}? " if near else ""
         listed = ", ".join(map(escape, known))

@@ -216,7 +216,7 @@ def _as_json(record: dict[str, Any]) -> str:
 
 
 def _as_text(ts: str, name: str, level: str, fields: dict[str, Any]) -> str:
-    if name == "counters":
+    if name in ("counters", "virtual_counters"):
         fields = {key: value for key, value in fields.items() if value}
     words = " ".join(f"{escape(key)}={_word(value)}" for key, value in fields.items())
     return f"{ts[11:23]}Z {escape(level):<7} {escape(name):<16} {words}".rstrip()

@@ -49,6 +49,11 @@ class Reports:
         level = "warning" if event == "violation" and error.rule.cls == "A1" else "error"
         self.post(lambda: self.log.event(event, level, driver=driver, **told))
 
+    def stray(self, handler: str, error: BaseException | None) -> None:
+        """Tell of an exception of which only the place is known."""
+        if error is not None:
+            self("driver_error", {"driver": "unknown", "handler": handler, "error": error})
+
     def drain(self) -> None:
         """Tell what was suppressed and not yet told."""
         for (event, driver, what), suppressed in self._throttle.drain():

@@ -673,6 +673,7 @@ class Adapter(Lifecycle):
         with cython.critical_section(pool):
             for pool in self._pools:
                 pool._census(found)
+                # a pool that was closed has no packets any more
                 capacity += len(pool._packets) + len(pool._extra)
             pool = self.pool
             self._ledger._copy(counts)

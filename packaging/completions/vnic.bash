@@ -6,13 +6,14 @@ _vnic() {
     ((COMP_CWORD > 1)) && command=${COMP_WORDS[1]}
     COMPREPLY=()
     case $command:$before in
-        run:--driver) words="arp capture hold icmp_echo mux passthru sink udp" ;;
+        run:--driver) words="arp capture hold icmp_echo sink udp" ;;
+        run:--filter) words="mux passthru" ;;
         run:--log-format) words="auto text json" ;;
         run:--verifier) words="0 1" ;;
         run:--address | run:--mtu | run:--mac | run:--packets | run:--stats-interval | run:--drain-timeout | run:--*-fd) return ;;
         run:--config) mapfile -t COMPREPLY < <(compgen -f -- "$word") && return ;;
         run:*)
-            words="--help --config --driver --address --mtu --mac --packets --verifier --stats-interval --log-format --drain-timeout
+            words="--help --config --driver --filter --address --mtu --mac --packets --verifier --stats-interval --log-format --drain-timeout
                    --tap-fd --ready-fd"
             [[ $word == -* ]] || words=$(cd /sys/class/net 2>/dev/null && echo *)
             ;;

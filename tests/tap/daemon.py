@@ -12,6 +12,7 @@ import errno
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -84,6 +85,7 @@ class Daemon:
             raise
         self.ready_at = time.monotonic()
         self.name = name
+        self.filters: list[str] = self.ready["filters"]
         self.drivers: list[str] = self.ready["drivers"]
 
     def __enter__(self) -> Self:
@@ -143,12 +145,13 @@ class Daemon:
         """
         after = self.mark()
         self.signal(signal.SIGUSR1)
-        self.wait_for("binding" if self.drivers else "counters", after, count=max(len(self.drivers), 1))
+        bound = self.filters + self.drivers
+        self.wait_for("binding" if bound else "counters", after, count=max(len(bound), 1))
         events = self.events(after=after)
         first = next((index for index, event in enumerate(events) if event["event"] == "binding"), len(events))
-        bindings = events[first : first + len(self.drivers)]
-        assert [binding["driver"] for binding in bindings] == self.drivers
-        counters = events[first - 1]
+        bindings = events[first : first + len(bound)]
+        assert [binding["driver"] for binding in bindings] == bound
+        counters = next(event for event in reversed(events[:first]) if event["event"] == "counters")
         check_counters(counters)
         return counters, {binding["driver"]: binding for binding in bindings}
 
@@ -188,6 +191,8 @@ class Daemon:
             check_counters(line)
         for before, after in itertools.pairwise(lines):
             assert [row.name for row in COUNTED if after[row.name] < before[row.name]] == []
+        for line in self.events("virtual_counters"):
+            check_counters(line)
         assert self.events("stopped", lost_log_lines=0)
         return lines[-1]
 
@@ -281,6 +286,12 @@ def run(*words: str) -> str:
     done = subprocess.run(words, capture_output=True, text=True, timeout=50)
     assert done.returncode == 0, f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
     return done.stdout
+
+
+def ping(target: str, count: int, size: int = 56) -> None:
+    """Ping, and require every answer, unharmed."""
+    said = run("ping", "-n", "-q", "-c", str(count), "-i", "0.01", "-W", "5", "-s", str(size), "-M", "do", target)
+    assert re.search(rf"{count} packets transmitted, {count} received, 0% packet loss", said), said
 
 
 def ip(*words: str) -> str:

@@ -4,23 +4,16 @@ The daemon as a whole: real pings through it, and every frame and packet account
 
 from __future__ import annotations
 
-import re
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
-from tap.daemon import PROMISCUOUS_SINK, Daemon, Sender, allow_ipv6, frame, ip, link, needs, run
+from tap.daemon import PROMISCUOUS_SINK, Daemon, Sender, allow_ipv6, frame, ip, link, needs, ping
 from tap.namespace import namespaced, until
 
 ANSWERING = ("--address", "10.0.0.2/24", "--address", "fd00::2/64", "--driver", "arp", "--driver", "icmp_echo")
 OFTEN = ("--stats-interval", "0.05")
-
-
-def ping(target: str, count: int, size: int = 56) -> None:
-    """Ping, and require every answer, unharmed."""
-    said = run("ping", "-n", "-q", "-c", str(count), "-i", "0.01", "-W", "5", "-s", str(size), "-M", "do", target)
-    assert re.search(rf"{count} packets transmitted, {count} received, 0% packet loss", said), said
 
 
 @needs("ping", "iputils-ping")

@@ -131,12 +131,22 @@ def test_check_says_ok_and_what_it_found(tmp_path: Path, capsys: pytest.CaptureF
     assert capsys.readouterr().out == f"{path}: ok: adapter vnic0, mtu 1500, 1024 packets, drivers: sink, sink-2; core {mode}\n"
 
 
+def test_check_makes_the_filters_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "middle.py").write_text("from vnic.intermediate import IntermediateDriver\nclass sink(IntermediateDriver): pass\n")
+    path = tmp_path / "x.toml"
+    path.write_text(f"[[filter]]\ndriver = '{tmp_path}/middle.py'\n[[protocol]]\ndriver = 'sink'\nadapter = 'vnic0'\n")
+    assert main(["check", str(path)]) == 0
+    assert ", filters: sink, drivers: sink-2; core " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [
         ("[adapter]\nmut = 1", "$.adapter.mut: unknown key"),
         ("[adapter]\nmtu = 5", "$.adapter.mtu: 5 is not allowed"),
         ("[[protocol]]\ndriver = 'sink'\n[[protocol]]\ndriver = 'snik'", "$.protocol[1]: driver 'snik' is unknown"),
+        ("[[filter]]\ndriver = 'arp'", "$.filter[0]: driver arp is no intermediate driver"),
+        ("[[filter]]\ndriver = 'pasthru'", "$.filter[0]: driver 'pasthru' is unknown"),
         ("[[protocol]]\ndriver = 'sink'\nloud = 1", "$.protocol[0]: driver sink has no option 'loud'"),
         ("[[protocol]]\ndriver = 'sink'\npromiscuous = 'x'", "$.protocol[0]: driver sink: option promiscuous='x'"),
     ],

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from miniport import config
-from miniport.config import Config, ProtocolConfig
+from miniport.config import Config, FilterConfig, ProtocolConfig
 from miniport.errors import Exit, Failure
 
 COMPLETE = """
@@ -28,8 +28,14 @@ low_water = 63
 [loop]
 budget = 256
 drain_timeout = 0
+[[filter]]
+driver = "passthru"
+[[filter]]
+driver = "./mine.py:Split"
+adapter = "an option may be called so here"
 [[protocol]]
 driver = "arp"
+adapter = "tap9.7"
 [[protocol]]
 driver = "./mine.py:Mine"
 count = 3
@@ -57,7 +63,10 @@ def test_a_complete_file_arrives_typed() -> None:
     assert (found.adapter.name, found.adapter.mtu, found.adapter.mac) == ("tap9", 65520, "02:00:00:00:00:09")
     assert found.adapter.address == ("10.0.0.2/24", "fd00::2/64")
     assert (found.pool.packets, found.pool.low_water, found.loop.budget, found.loop.drain_timeout) == (64, 63, 256, 0.0)
-    assert found.protocol[0] == ProtocolConfig(driver="arp")
+    assert found.filter[0] == FilterConfig(driver="passthru")
+    assert found.filter[1].options == {"adapter": "an option may be called so here"}
+    assert found.protocol[0] == ProtocolConfig(driver="arp", adapter="tap9.7")
+    assert found.protocol[1].adapter is None
     assert found.protocol[1].options == {"count": 3, "options": "an option may be called so"}
     assert (found.log.format, found.log.stats_interval, found.verifier.level) == ("json", 0.01, 0)
 
@@ -73,7 +82,10 @@ def test_an_empty_file_is_the_defaults() -> None:
         ("[adapter]\nmut = 1", "$.adapter.mut: unknown key: did you mean mtu?"),
         ("[adapter]\nqqq = 1", "$.adapter.qqq: unknown key: known are name, mtu, mac, address"),
         ("[adpater]\nmtu = 1500", "$.adpater: unknown key: did you mean adapter?"),
-        ('"x` - at `$.adapter.mtu" = 1', "$.x` - at `$.adapter.mtu: unknown key: known are adapter, pool, loop, protocol, log, verifier"),
+        (
+            '"x` - at `$.adapter.mtu" = 1',
+            "$.x` - at `$.adapter.mtu: unknown key: known are adapter, pool, loop, filter, protocol, log, verifier",
+        ),
         ('[adapter]\n"m\\nu\\u001b" = 1', "$.adapter.m\\nu\\x1b: unknown key: known are name, mtu, mac, address"),
         ("[adapter]\nmtu = 67", "$.adapter.mtu: 67 is not allowed: give an integer from 68 to 65520"),
         ("[adapter]\nmtu = 65521", "$.adapter.mtu: 65521 is not allowed: give an integer from 68 to 65520"),
@@ -97,6 +109,13 @@ def test_an_empty_file_is_the_defaults() -> None:
         ("[[protocol]]\nx = 1", "$.protocol[0].driver: missing: add it"),
         ("[[protocol]]\ndriver = 'a'\n[[protocol]]\ndriver = 3", "$.protocol[1].driver: 3 is not allowed: give text"),
         ("[[protocol]]\ndriver = ''", "$.protocol[0].driver: '' is not allowed: give text"),
+        ("[[protocol]]\ndriver = 'a'\nadapter = 7", "$.protocol[0].adapter: 7 is not allowed: give text"),
+        ("[[protocol]]\ndriver = 'a'\nadapter = ''", "$.protocol[0].adapter: '' is not allowed: give text"),
+        ("[filter]\ndriver = 'passthru'", "$.filter: one table: write [[filter]] in double brackets"),
+        ("filter = 3", "$.filter: 3 is not allowed: give a list of tables"),
+        ("filter = [3]", "$.filter[0]: 3 is not allowed: give a table"),
+        ("[[filter]]\nx = 1", "$.filter[0].driver: missing: add it"),
+        ("[[filter]]\ndriver = 'a'\n[[filter]]\ndriver = 3", "$.filter[1].driver: 3 is not allowed: give text"),
     ],
 )
 def test_a_mistake_is_named_with_its_path_value_and_range(text: str, line: str) -> None:
@@ -210,8 +229,11 @@ def test_the_command_line_overrides_the_file() -> None:
     assert (found.protocol, found.log.stats_interval, found.verifier.level) == (base.protocol, 0.01, 1)
 
 
-def test_drivers_on_the_command_line_replace_those_of_the_file() -> None:
+def test_drivers_and_filters_on_the_command_line_replace_those_of_the_file() -> None:
     base = config.parse(COMPLETE, "x")
+    assert config.override(base, filters=[]).filter == base.filter
+    assert config.override(base, filters=[FilterConfig(driver="mux")]).filter == (FilterConfig(driver="mux"),)
+    assert config.override(base, filters=[FilterConfig(driver="mux")]).protocol == base.protocol
     assert config.override(base, protocol=[]).protocol == base.protocol
     assert config.override(base, protocol=[ProtocolConfig(driver="sink")]).protocol == (ProtocolConfig(driver="sink"),)
 

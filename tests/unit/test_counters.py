@@ -36,6 +36,15 @@ def test_each_broken_sum_is_told() -> None:
         assert len(list(broken_sums({**values, name: 1}))) == 1
 
 
+def test_a_pool_that_was_closed_has_no_packets_and_its_adapters_sums_come_out() -> None:
+    with Bench(packets=4) as bench:
+        bench.adapter.halt()
+        bench.adapter.pool.close()
+        values = bench.adapter.counters()
+        assert (values["pool_capacity"], values["pool_free"], bench.adapter.pool.capacity) == (0, 0, 4)
+        assert list(broken_sums(values)) == []
+
+
 def test_every_way_of_a_frame_is_counted_once() -> None:
     with Bench(packets=4, low_water=1) as bench:
         bench.give(frame(1))

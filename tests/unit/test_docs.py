@@ -195,7 +195,7 @@ def config_rows() -> Iterator[list[str]]:
         struct = get_args(hint)[0] if get_args(hint) else hint
         hints = get_type_hints(struct, include_extras=True)
         for field in msgspec.structs.fields(struct):
-            if (section, field.name) == ("protocol", "options"):
+            if (section, field.name) in (("filter", "options"), ("protocol", "options")):
                 continue  # every other key of the table; they are the driver's
             default = field.default
             shown = "required" if default is msgspec.NODEFAULT else "none" if default in (None, ()) else f"`{default}`"
@@ -205,7 +205,7 @@ def config_rows() -> Iterator[list[str]]:
 
 def test_the_table_of_keys_is_that_of_the_configuration() -> None:
     wanted = list(config_rows())
-    found = [row[:4] for row in table(OPERATING, "key") if row[0] != "`protocol.*`"]
+    found = [row[:4] for row in table(OPERATING, "key") if row[0] not in ("`filter.*`", "`protocol.*`")]
     assert found == wanted, "the table should be:\n" + "\n".join(f"| {' | '.join(row)} |" for row in wanted)
 
 
@@ -216,12 +216,13 @@ def test_every_event_has_an_example_and_every_example_is_an_event() -> None:
     assert {example["event"] for example in examples} == events
     for example in examples:
         assert list(example)[:3] == ["ts", "event", "level"]
-    counters = [list(example)[3:] for example in examples if example["event"] == "counters"]
-    assert counters == [[row.name for row in (*COUNTED, *GAUGES, *INTERFACE)]]
+    counters = {example["event"]: list(example)[3:] for example in examples if example["event"].endswith("counters")}
+    names = [row.name for row in (*COUNTED, *GAUGES)]
+    assert counters == {"counters": [*names, *(row.name for row in INTERFACE)], "virtual_counters": ["adapter", *names]}
 
 
 def test_every_signal_is_described() -> None:
-    watched = set(re.findall(r"signal\.(SIG[A-Z0-9]+)", (TREE / "miniport/daemon.py").read_text()))
+    watched = set(re.findall(r"signal\.(SIG[A-Z0-9]+)", (TREE / "miniport/supervisor.py").read_text()))
     for page in (OPERATING, MAN):
         assert {name for name in watched if name not in page.read_text()} == set()
 
@@ -267,6 +268,7 @@ def test_bash_accepts_the_completion() -> None:
         (["vnic", "run", "--m"], "--mac --mtu"),
         (["vnic", "run", "--log-format", ""], "auto json text"),
         (["vnic", "run", "vnic0", "--driver", "a"], "arp"),
+        (["vnic", "run", "vnic0", "--filter", ""], "mux passthru"),
         (["vnic", "check", "--"], "--help"),
     ],
 )
@@ -287,11 +289,12 @@ def complete(*words: str) -> list[str]:
     return done.stdout.split()
 
 
-def test_the_completions_name_the_drivers_that_ship() -> None:
-    from miniport.drivers import BUNDLED
+def test_the_completions_name_the_drivers_and_filters_that_ship() -> None:
+    from miniport.drivers import BUNDLED, FILTERS
 
     for file in (BASH, ZSH):
         assert " ".join(sorted(BUNDLED)) in file.read_text()
+        assert " ".join(sorted(FILTERS)) in file.read_text()
 
 
 if __name__ == "__main__":

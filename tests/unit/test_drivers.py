@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from miniport.config import ProtocolConfig
-from miniport.drivers import BUNDLED, binding_names, file_of, load_driver, parse_driver
+from miniport.config import FilterConfig, ProtocolConfig
+from miniport.drivers import BUNDLED, FILTERS, binding_names, file_of, load_driver, load_filter, parse_driver, parse_filter
 from miniport.errors import Exit, Failure
 from vnic.driver import ProtocolDriver
 
@@ -57,7 +57,14 @@ def failure(spec: str, options: dict[str, object] | None = None) -> str:
 
 @pytest.mark.parametrize("name", BUNDLED)
 def test_a_bundled_driver_loads_by_its_name(name: str) -> None:
-    found, driver = load_driver(name, {"capture": {"file": "x.pcapng"}, "mux": {"vlans": "7"}}.get(name, {}))
+    found, driver = load_driver(name, {"file": "x.pcapng"} if name == "capture" else {})
+    assert found == name
+    assert type(driver).__module__ == f"protocol.{name}"
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_bundled_filter_loads_by_its_name(name: str) -> None:
+    found, driver = load_filter(name, {"vlans": "7"} if name == "mux" else {})
     assert found == name
     assert type(driver).__module__ == f"protocol.{name}"
 
@@ -78,8 +85,7 @@ def test_another_package_named_protocol_is_called_so_and_not_run(tmp_path: Path)
 
 
 def test_an_unknown_driver_is_answered_with_the_known_ones() -> None:
-    listed = "arp, capture, hold, icmp_echo, mux, passthru, sink, udp"
-    assert failure("snik").startswith(f"driver 'snik' is unknown: did you mean sink? known are {listed}")
+    assert failure("snik").startswith("driver 'snik' is unknown: did you mean sink? known are arp, capture, hold, icmp_echo, sink, udp")
     assert failure("\x1b[2J").startswith(r"driver '\x1b[2J' is unknown: known are ")
 
 
@@ -219,12 +225,53 @@ def test_a_command_line_is_split_as_a_shell_would() -> None:
     assert parse_driver("a.py:B x=1 'y=two words' z= w=a=b").options == {"x": "1", "y": "two words", "z": "", "w": "a=b"}
 
 
+def test_the_adapter_is_a_key_of_the_command_line_and_no_option_of_the_driver() -> None:
+    assert parse_driver("arp x=1 adapter=vnic0.7") == ProtocolConfig(driver="arp", adapter="vnic0.7", options={"x": "1"})
+    assert parse_driver("./a@b.py:C 'adapter=a b'") == ProtocolConfig(driver="./a@b.py:C", adapter="a b")
+    assert parse_filter("mux vlans=7,9 adapter=x") == FilterConfig(driver="mux", options={"vlans": "7,9", "adapter": "x"})
+
+
+def test_an_adapter_without_a_name_is_a_usage_error() -> None:
+    with pytest.raises(Failure, match="adapter is empty") as caught:
+        parse_driver("arp adapter=")
+    assert caught.value.status is Exit.USAGE
+
+
+FILTER = """
+from vnic.intermediate import IntermediateDriver
+class Middle(IntermediateDriver):
+    def __init__(self, count: int = 1) -> None:
+        self.count = count
+class Plain(ProtocolDriver):
+    pass
+"""
+
+
+def test_an_intermediate_driver_is_loaded_as_a_filter_only(tmp_path: Path) -> None:
+    path = tmp_path / "filter.py"
+    path.write_text(HEAD + FILTER)
+    name, found = load_filter(f"{path}:Middle", {"count": "3"})
+    assert (name, vars(found)) == ("Middle", {"count": 3})
+    wrong = "driver Middle is an intermediate driver: give it as a filter: --filter, or [[filter]]"
+    assert failure(f"{path}:Middle") == wrong
+    with pytest.raises(Failure) as caught:
+        load_filter(f"{path}:Plain", {})
+    assert str(caught.value) == "driver Plain is no intermediate driver: give it as a driver: --driver, or [[protocol]]"
+    with pytest.raises(Failure, match="driver Middle has no option 'colour'"):
+        load_filter(f"{path}:Middle", {"colour": "red"})
+    with pytest.raises(Failure, match="driver arp is no intermediate driver"):
+        load_filter("arp", {})
+    with pytest.raises(Failure, match=r"driver 'passtrhu' is unknown: did you mean passthru\? known are mux, passthru"):
+        load_filter("passtrhu", {})
+
+
 @pytest.mark.parametrize("text", ["", " ", "'", "a=b", "sink x", "sink x=1 x=2", "sink =1", "sink \x1b=1", "sink a-b=1"])
 def test_a_bad_command_line_is_a_usage_error(text: str) -> None:
-    with pytest.raises(Failure) as caught:
-        parse_driver(text)
-    assert caught.value.status is Exit.USAGE
-    assert str(caught.value).isprintable()
+    for option, parse in (("--driver", parse_driver), ("--filter", parse_filter)):
+        with pytest.raises(Failure, match=option) as caught:
+            parse(text)
+        assert caught.value.status is Exit.USAGE
+        assert str(caught.value).isprintable()
 
 
 def test_bindings_of_one_driver_get_different_names() -> None:

@@ -1,0 +1,116 @@
+"""
+SIGHUP: the configuration is read again. Drivers that changed are exchanged, the others do not notice.
+
+What cannot follow while frames flow is named in the log as needing a restart; an invalid configuration changes nothing.
+
+Next: `miniport/stack.py`, where the drivers are exchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import TYPE_CHECKING
+
+from miniport.errors import Failure
+from miniport.stack import Bound, load_drivers
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from miniport.config import Config
+    from miniport.data_thread import DataThread
+    from miniport.log import EventLog
+    from miniport.stack import Stack
+
+RESTART = ("adapter", "pool", "filter")
+"""Sections that are only read at the start."""
+
+
+class Reload:
+    """
+    The configuration as it is now, and how it changes. Called on the main thread.
+
+    Args:
+        config: what the daemon was started with.
+        load: makes the configuration anew.
+        stack: whose drivers are exchanged, by the data thread.
+        thread: the data thread.
+        log: where to say how it went.
+        stopping: once it is set, nothing is reloaded any more.
+        post: runs a function soon on the main thread.
+        on_done: called, on the data thread, with the exchange that is over.
+
+    Attributes:
+        config: the configuration.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        load: Callable[[], Config],
+        *,
+        stack: Stack,
+        thread: DataThread,
+        log: EventLog,
+        stopping: asyncio.Event,
+        post: Callable[[Callable[[], None]], None],
+        on_done: Callable[[Future[None]], None],
+    ) -> None:
+        self.config = config
+        self._load = load
+        self._stack = stack
+        self._thread = thread
+        self._log = log
+        self._stopping = stopping
+        self._post = post
+        self._on_done = on_done
+        self._running = self._again = False
+
+    def __call__(self) -> None:
+        """Read the configuration, follow what can be followed at once, and have the drivers exchanged."""
+        if self._stopping.is_set():
+            return
+        if self._running:
+            self._again = True
+            return
+        try:
+            fresh = self._load()
+            missing = list(fresh.protocol)
+            surplus: list[Bound] = []
+            for bound in self._stack.drivers:
+                if bound.table in missing:
+                    missing.remove(bound.table)
+                else:
+                    surplus.append(bound)
+            drivers = load_drivers(missing)
+            for loaded in drivers:
+                self._stack.adapter_for(loaded)
+        except Failure as failure:
+            self._failed(failure)
+            return
+        needs_restart = [name for name in RESTART if getattr(fresh, name) != getattr(self.config, name)]
+        if fresh.log.format != self.config.log.format:
+            needs_restart.append("log.format")
+        self._thread.budget = fresh.loop.budget
+        for adapter in self._stack.adapters:
+            adapter.verifier_level = fresh.verifier.level
+        self.config = fresh
+        self._running = True
+        exchange = self._thread.call(
+            lambda: self._stack.exchange(surplus, drivers, lambda failure: self._post(partial(self._failed, failure)))
+        )
+        exchange.add_done_callback(self._on_done)
+        exchange.add_done_callback(lambda _: self._post(partial(self._exchanged, needs_restart)))
+
+    def _exchanged(self, needs_restart: list[str]) -> None:
+        """The drivers have been exchanged: say which are bound now; a signal that came meanwhile is obeyed now."""
+        self._running = False
+        self._log.event("reload", drivers=[bound.binding.name for bound in self._stack.drivers], needs_restart=needs_restart)
+        if self._again:
+            self._again = False
+            self()
+
+    def _failed(self, failure: Failure) -> None:
+        self._log.event("reload", "error", status=int(failure.status), error=failure.what, remedy=failure.remedy)

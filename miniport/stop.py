@@ -1,0 +1,78 @@
+"""
+The end: unbind from top to bottom, wait for what is held, name who hangs, and say whether everything is accounted for.
+
+Next: `vnic/counters.py`, the sums that must come out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, TypeVar
+
+from miniport.drivers import file_of
+from miniport.log import escape
+from vnic.counters import broken_sums
+
+if TYPE_CHECKING:
+    from miniport.data_thread import DataThread
+    from miniport.log import EventLog
+    from miniport.stack import Stack
+
+T = TypeVar("T")
+AGAIN = 0.005
+"""Seconds between two looks at drivers that still hold packets."""
+
+
+async def unbind_all(stack: Stack, thread: DataThread, drain_timeout: float) -> None:
+    """
+    Stop reading and close every binding; what is not home after `drain_timeout` seconds is taken back by force.
+
+    Returns early if the data thread does not answer, because a driver does not return.
+    """
+
+    def unbind() -> bool:
+        thread.stop_reading()
+        return stack.close()
+
+    deadline = time.monotonic() + drain_timeout
+    overdue = 0
+    # each time that something is taken back by force, what is below it may go
+    while overdue <= len(stack.bindings):
+        closed = await _wait_for(thread.call(unbind), max(deadline - time.monotonic(), 0) + 1)
+        if closed or closed is None:
+            return
+        if time.monotonic() >= deadline:
+            overdue += 1
+            await _wait_for(thread.call(stack.reclaim), 1)
+        await asyncio.sleep(AGAIN)
+
+
+async def _wait_for(future: Future[T], seconds: float) -> T | None:
+    """Wait for the data thread, with the loop running; None if it did not answer in time."""
+    try:
+        return await asyncio.wait_for(asyncio.wrap_future(future), seconds)
+    except TimeoutError:
+        return None
+
+
+def name_the_hanging(log: EventLog, stack: Stack, thread: DataThread) -> None:
+    """Say in which line of which driver the data thread is; a filter is also on the stack while a driver above it is called."""
+    files = {file_of(type(binding.driver)): binding.name for binding in stack.bindings}
+    frame = thread.stack()
+    while frame is not None and frame.f_code.co_filename not in files:
+        frame = frame.f_back
+    if frame is not None:
+        file = frame.f_code.co_filename
+        told = {"handler": "unknown", "type": "Hang", "message": "does not return", "where": f"{file}:{frame.f_lineno}"}
+        log.event("driver_error", "error", driver=files[file], **told)
+
+
+def accounted_for(log: EventLog, name: str, counters: Mapping[str, int]) -> bool:
+    """Whether every frame and packet of an adapter is accounted for, all packets are home, and no operation was refused."""
+    for broken in broken_sums(counters):
+        log.event("violation", "error", driver="vnic", rule="48", name="PoolConservationBroken", detail=f"{escape(name)}: {broken}")
+        return False
+    return not counters["violations_refused"] and counters["pool_free"] == counters["pool_capacity"]
