@@ -20,6 +20,7 @@ cdef class Adapter(Lifecycle):
     cdef readonly int mtu
     cdef readonly int low_water
     cdef readonly tuple network_addresses
+    cdef bint _joins_pools
     cdef object _transfer_data
     cdef int _transfers
     cdef bint _reading
@@ -32,6 +33,7 @@ cdef class Adapter(Lifecycle):
     cdef void _give_up(self, Packet packet, int done, int count)
     cdef bint _receive(self, Packet packet) except? -1
     cdef void _end_batch(self)
+    cdef object _join(self, PacketPool pool)
     cdef int _discard(self, int budget) except? -1
     cdef void _receive_copied(self, Packet packet)
     cdef int _look_ahead(self, object context, bytes header, bytes lookahead, object packet_size) except? -1

@@ -90,6 +90,7 @@ class Adapter(Lifecycle):
         serialized: one handler of the miniport runs at a time, sends are queued for it, and `indicate` tells by `packet.status` whether
             a packet is the miniport's again; see `vnic/serialized.py`.
         verifier_level: 0 refuses and counts broken rules, 1 also reports them, with the packet's history; it may be changed later.
+        joins_pools: packets of other pools may be indicated too, if the pool is no other adapter's: it joins with its first packet.
         nic: what the adapter answers to queries and does not know of itself, as its link speed.
         clock: what its timers go by; a test gives a `VirtualClock`.
         report: called, on the thread where it happened, with "violation" or "driver_error" and its facts: `binding` (None: the
@@ -109,6 +110,7 @@ class Adapter(Lifecycle):
         network_addresses: Sequence[str] = (),
         serialized: bool = False,
         verifier_level: int = 1,
+        joins_pools: bool = False,
         nic: NicValues | None = None,
         clock: Clock | None = None,
         report: Callable[[str, dict[str, Any]], None] | None = None,
@@ -130,6 +132,7 @@ class Adapter(Lifecycle):
         if serialized:
             self._serialize()
         self.name = name
+        self._joins_pools = joins_pools
         self.address = bytes(address)
         self.mtu = mtu
         self.low_water = min(64, pool.capacity // 8) if low_water is None else low_water
@@ -435,7 +438,7 @@ class Adapter(Lifecycle):
             raise self._ledger._violation(rules.INDICATED_IN_USE, None, None, "a packet stands twice in one indication")
         for packet in packets:
             if packet.pool is not self.pool:
-                raise ValueError(f"{packet!r} is not from the adapter's pool {self.pool.name}")
+                self._join(packet.pool)
             if packet._state != OWNED:
                 raise self._ledger._violation(BROKEN[packet.state, Event.INDICATE], None, packet, f"{packet!r} is indicated")
         self._call_below(self._indicate_all, packets)
@@ -456,6 +459,15 @@ class Adapter(Lifecycle):
             self._receive(packet)
         self._end_batch()
         self._ledger._thread = outer
+
+    def _join(self, pool: PacketPool) -> None:
+        """Take a pool of the miniport's own for one of the adapter's."""
+        if pool in self._pools:
+            return
+        if pool._claimed or not self._joins_pools:
+            raise ValueError(f"a packet of {pool.name} is not from the adapter's pool {self.pool.name}")
+        pool._claimed = True
+        self._pools.append(pool)
 
     def _receive_copied(self, packet: Packet) -> None:
         """A SUCCESS packet behind a RESOURCES one: delivery is by copy, but by its own status it goes home through return_packet."""
@@ -654,18 +666,22 @@ class Adapter(Lifecycle):
         `vnic.counters.broken_sums` compare two independent ways of counting.
         """
         pool: PacketPool = self.pool
+        capacity: cython.int = 0
         found = [0] * len(PacketState)
         counts = [0] * len(COUNTED)
         # these three belong together: no Python code may run between them, not even the collector of garbage
         with cython.critical_section(pool):
-            pool._census(found)
+            for pool in self._pools:
+                pool._census(found)
+                # a pool that was closed has no packets any more
+                capacity += len(pool._packets) + len(pool._extra)
+            pool = self.pool
             self._ledger._copy(counts)
             pending = self._sends.pending
         values = {row.name: count for row, count in zip(COUNTED, counts, strict=True)}
         values["held"] = found[PacketState.INDICATED]
         values["tx_pending"] = pending
-        # a pool that was closed has no packets any more
-        values["pool_capacity"] = len(pool._packets) + len(pool._extra)
+        values["pool_capacity"] = capacity
         values["pool_free"] = found[PacketState.FREE]
         values["pool_low_water"] = pool.low_water
         values["pool_owned"] = found[PacketState.OWNED] + found[PacketState.LENT]

@@ -206,6 +206,7 @@ class Adapter:
         network_addresses: Sequence[str] = ...,
         serialized: bool = ...,
         verifier_level: int = ...,
+        joins_pools: bool = ...,
         nic: NicValues | None = ...,
         clock: Clock | None = ...,
         report: Callable[[str, dict[str, Any]], None] | None = ...,

@@ -209,4 +209,4 @@ class Interrupt:
 
     def _require_registered(self, done: str) -> None:
         if self.phase is Phase.DEREGISTERED:
-            raise ContractViolation(rules.DEAD_INTERRUPT, CALLER, f"an interrupt is {done} after deregister")
+            raise ContractViolation(rules.DEAD_DRIVER, CALLER, f"an interrupt is {done} after deregister")

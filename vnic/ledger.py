@@ -80,7 +80,6 @@ class Ledger:
             if not packet._change(DO_RECLAIM):
                 return False
             self._counts[RETURNED] += 1
-            packet._status = 0
         if packet.views > packet._told:
             self._tell_of_views(packet, binding)
         return True

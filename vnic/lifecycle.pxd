@@ -12,6 +12,7 @@ cdef int ALL_LOCAL
 
 cdef class Lifecycle:
     cdef readonly PacketPool pool
+    cdef list _pools
     cdef readonly object miniport
     cdef readonly object address
     cdef object _nic
@@ -29,4 +30,6 @@ cdef class Lifecycle:
     cdef object _reset_part
     cdef readonly object _pnp
 
+    cdef list _packets(self)
+    cdef int _held(self) except -1
     cdef bint _release(self, Binding binding, bint forced) except -1

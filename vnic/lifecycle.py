@@ -50,6 +50,7 @@ class Lifecycle:
         self, pool: PacketPool, miniport: MiniportDriver, ledger: Ledger, sends: SendPath, nic: NicValues | None, clock: Clock | None
     ) -> None:
         self.pool = pool
+        self._pools: list[PacketPool] = [pool]
         self.miniport = miniport
         self._ledger = ledger
         self._sends = sends
@@ -281,7 +282,7 @@ class Lifecycle:
         packet: Packet
         if binding.closed or not binding.closing:
             return 0
-        for packet in self.pool.packets():
+        for packet in self._packets():
             owed = binding.owed(packet)
             if not owed:
                 continue
@@ -298,13 +299,15 @@ class Lifecycle:
     def _release(self, binding: Binding, forced: cython.bint) -> cython.bint:
         """Forget a binding, once; answers whether this was it. Unless forced, only if nothing of it is out."""
         packet: Packet
+        pool: PacketPool
         with cython.critical_section(binding):
             if binding.closed or (binding._owes() and not forced):
                 return False
             binding.closing = binding.dead = binding.closed = True
-        for packet in self.pool.packets():
+        for packet in self._packets():
             packet._promised[binding.slot] = packet._returned[binding.slot] = 0
-        self.pool._forget_reserved(binding.slot)
+        for pool in self._pools:
+            pool._forget_reserved(binding.slot)
         if binding in self._opened:
             self._opened.remove(binding)
         self._reorder()
@@ -313,6 +316,18 @@ class Lifecycle:
         if self._sends.halted and not self._opened:
             self._halt_miniport()
         return True
+
+    def _packets(self) -> list[Packet]:
+        """Every packet that a binding may hold."""
+        return [packet for pool in self._pools for packet in pool.packets()]
+
+    def _held(self) -> cython.int:
+        """How many packets are indicated."""
+        pool: PacketPool
+        found = [0] * len(PacketState)
+        for pool in self._pools:
+            pool._census(found)
+        return found[PacketState.INDICATED]
 
     def _reorder(self) -> None:
         """Those who watch everything come first, so that they see a frame before its answer."""
@@ -485,13 +500,15 @@ class Lifecycle:
 
         NDIS: MiniportHalt; LC-18 to LC-22.
         """
+        pool: PacketPool
         if self._sends.halted:
             return
         self._sends.halted = True
         if self._reset_part is not None:
             self._resetter.stop()
         self._reorder()
-        self.pool._claimed = False
+        for pool in self._pools:
+            pool._claimed = False
         self._sends.abort(None)
         if not self._opened:
             self._halt_miniport()
@@ -504,7 +521,7 @@ class Lifecycle:
             self._ask(None, "halt")
         if self._reset_part is not None:
             self.timers.stop_all()
-        held = self.pool.audit()[PacketState.INDICATED]
+        held = self._held()
         if held or self._sends.pending:
             detail = f"{held} packets are held and {self._sends.pending} are being sent after halt"
             self._ledger._violation(rules.LEAKED_AT_HALT, None, None, detail)
@@ -522,7 +539,7 @@ class Lifecycle:
         NDIS: LC-20.
         """
         end = time.monotonic() + timeout
-        while self.pool.audit()[PacketState.INDICATED]:
+        while self._held():
             if time.monotonic() >= end:
                 return False
             time.sleep(0.001)

@@ -606,7 +606,9 @@ class Packet:
 
 def copy_packet(target: Packet, target_offset: int, length: int, source: Packet, source_offset: int) -> int:
     """
-    Copy bytes from one packet to another, across the borders of buffers on both sides. The target must be the caller's own.
+    Copy bytes from one packet to another, across the borders of buffers on both sides.
+
+    The target must be the caller's own, or given to it to be filled.
 
     Out-of-band data, per-packet information and flags are not copied.
 
@@ -621,10 +623,12 @@ def copy_packet(target: Packet, target_offset: int, length: int, source: Packet,
         Bytes copied: fewer than `length` if either packet ends before.
 
     Raises:
-        OwnershipError: the target is not the caller's own.
+        OwnershipError: the target is neither.
 
     NDIS: NdisCopyFromPacketToPacket; BUF-18, BUF-19.
     """
+    if target._state == TRANSFERRING and target_offset >= 0:
+        return target.fill(target_offset, source.data[source_offset : source_offset + length])
     target._require_owned("it is copied to")
     data = source.data[source_offset : source_offset + length]
     if target._chain is None:

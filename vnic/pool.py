@@ -328,13 +328,15 @@ class PacketPool:
         return f"<PacketPool {self.name}: {self._top} of {self.capacity} free>"
 
     def _census(self, found: object) -> None:
-        """Count packets by state into a list of zeros; the caller holds the critical section, and nothing here runs Python code."""
+        """Add the packets of each state to a list of counts; the caller holds the critical section, and nothing here runs Python code."""
         packet: Packet
         for packet in self._packets:
-            found[packet._state] += 1
+            if packet._state != FREE:
+                found[packet._state] += 1
         for packet in self._extra.values():
-            found[packet._state] += 1
-        found[FREE] = self._top
+            if packet._state != FREE:
+                found[packet._state] += 1
+        found[FREE] += self._top
         found[OWNED] += self._unread
 
     def _require_open(self) -> object:

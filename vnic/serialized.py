@@ -146,6 +146,8 @@ class Serialized:
 
     def _hand_back(self, packet: Packet) -> None:
         try:
+            # until now the miniport, which may have been inside `indicate` still, had to read that it comes back
+            packet.status = Status.SUCCESS
             if self._return_packet is not None:
                 self._return_packet(packet)
         except BaseException as error:

@@ -29,6 +29,7 @@ from vnic.locks import Interlocked, Irql, at_irql, current_irql
 from vnic.names import NAMES
 from vnic.oids import Oid
 from vnic.request import RequestKind
+from vnic.reset import Attributes
 from vnic.timers import VirtualClock, system_timers, work_items
 
 TREE = Path(__file__).parents[2]
@@ -49,8 +50,9 @@ def defined() -> set[str]:
 
 def expanded() -> set[str]:
     """The names that the table says are here, one for each member where it has a star."""
-    members = {"NDIS_STATUS_*": Status, "NDIS_PACKET_TYPE_*": [kind for kind in PacketFilter if kind]}
-    stars = {name.removesuffix("*") + member.name for name, kinds in members.items() for member in kinds}  # type: ignore[attr-defined]
+    members = {"NDIS_STATUS_*": Status, "NDIS_PACKET_TYPE_*": PacketFilter, "NDIS_ATTRIBUTE_*": Attributes}
+    stars = {name.removesuffix("*") + member.name for name, kinds in members.items() for member in kinds}
+    stars -= {"NDIS_PACKET_TYPE_NONE", "NDIS_ATTRIBUTE_NONE"}
     return {name for name in HERE if not name.endswith("*")} | stars
 
 
@@ -198,6 +200,45 @@ NdisSendPackets(NdisBindingHandle, PacketArray, NumberOfPackets)
 NdisCancelSendPackets(NdisBindingHandle, CancelId)
 NdisRequest(NdisBindingHandle, NdisRequest)
 NdisMSendComplete(MiniportAdapterHandle, Packet, Status)
+NdisMSendResourcesAvailable(MiniportAdapterHandle)
+NdisGeneratePartialCancelId()
+NdisMEthIndicateReceive(MiniportAdapterHandle, MiniportReceiveContext, HeaderBuffer, HeaderBufferSize, LookaheadBuffer, \
+LookaheadBufferSize, PacketSize)
+NdisMEthIndicateReceiveComplete(MiniportAdapterHandle)
+NdisTransferData(NdisBindingHandle, MacReceiveContext, ByteOffset, BytesToTransfer, Packet)
+NdisMTransferDataComplete(MiniportAdapterHandle, Packet, Status, BytesTransferred)
+NdisGetReceivedPacket(NdisBindingHandle, MacContext)
+NdisCopyLookaheadData(Destination, Source, Length, ReceiveFlags)
+NdisMQueryInformationComplete(MiniportAdapterHandle, Status, BytesWritten, BytesNeeded)
+NdisMSetInformationComplete(MiniportAdapterHandle, Status, BytesRead, BytesNeeded)
+NdisRegisterProtocol(ProtocolCharacteristics, CharacteristicsLength)
+NdisDeregisterProtocol(NdisProtocolHandle)
+NdisOpenAdapter(MediumArray, MediumArraySize, NdisProtocolHandle, ProtocolBindingContext, AdapterName, OpenOptions, AddressingInformation)
+NdisCloseAdapter(NdisBindingHandle)
+NdisCompleteBindAdapter(BindAdapterContext, Status, OpenStatus)
+NdisCompleteUnbindAdapter(UnbindAdapterContext, Status)
+NdisReEnumerateProtocolBindings(NdisProtocolHandle)
+NdisQueryAdapterInstanceName(NdisBindingHandle)
+NdisMInitializeWrapper(SystemSpecific1, SystemSpecific2, SystemSpecific3)
+NdisTerminateWrapper(NdisWrapperHandle, SystemSpecific)
+NdisMRegisterMiniport(NdisWrapperHandle, MiniportCharacteristics, CharacteristicsLength)
+NdisMRegisterUnloadHandler(NdisWrapperHandle, UnloadHandler)
+NdisMSetAttributes(MiniportAdapterHandle, MiniportAdapterContext, BusMaster, AdapterType)
+NdisMSetAttributesEx(MiniportAdapterHandle, MiniportAdapterContext, CheckForHangTimeInSeconds, AttributeFlags, AdapterType)
+NdisMRegisterAdapterShutdownHandler(MiniportHandle, ShutdownContext, ShutdownHandler)
+NdisMDeregisterAdapterShutdownHandler(MiniportHandle)
+NdisMRemoveMiniport(MiniportHandle)
+NdisMRegisterInterrupt(MiniportAdapterHandle, InterruptVector, InterruptLevel, RequestIsr, SharedInterrupt, InterruptMode)
+NdisMInitializeTimer(MiniportAdapterHandle, TimerFunction, FunctionContext)
+NdisMSetTimer(Timer, MillisecondsToDelay)
+NdisMSetPeriodicTimer(Timer, MillisecondPeriod)
+NdisMCancelTimer(Timer)
+NdisMIndicateStatus(MiniportAdapterHandle, GeneralStatus, StatusBuffer, StatusBufferSize)
+NdisMIndicateStatusComplete(MiniportAdapterHandle)
+NdisReset(NdisBindingHandle)
+NdisMResetComplete(MiniportAdapterHandle, Status, AddressingReset)
+NdisCompletePnPEvent(Status, NdisBindingHandle, NetPnPEvent)
+NdisQueryPendingIOCount(NdisBindingHandle)
 NdisIMGetCurrentPacketStack(Packet)
 NdisIMCopySendPerPacketInfo(DstPacket, SrcPacket)
 NdisIMCopySendCompletePerPacketInfo(DstPacket, SrcPacket)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from unit.wire import Bench, Driver, Miniport, Sender, frame, violation
+from unit.wire import Batched, Bench, Driver, Miniport, Sender, frame, violation
 
 from vnic import Info, MiniportDriver, Packet, PacketState, ProtocolDriver, Status
 from vnic.locks import Irql, current_irql
@@ -262,6 +262,28 @@ def test_the_status_on_return_says_whose_a_packet_is() -> None:
         assert packets[1].status is SUCCESS
         for packet in packets:
             bench.pool.free(packet)
+
+
+def test_a_packet_that_is_returned_before_the_miniport_can_look_is_told_to_come_back() -> None:
+    """Its status on return says so, or the miniport would take it for its own twice."""
+    told: list[Status] = []
+
+    class Polled(Miniport):
+        def check_for_hang(self) -> bool:
+            bench.adapter.indicate(packets)
+            told.extend(packet.status for packet in packets)
+            assert self.returned == []
+            return False
+
+    miniport = Polled()
+    with Bench(miniport=miniport, serialized=True) as bench:
+        driver = Batched(1)
+        driver.at_end = driver.give_back
+        bench.bind(driver)
+        packets = [bench.owned(frame(1))]
+        assert not bench.adapter.check_for_hang()
+        assert told == [PENDING]
+        assert miniport.returned == packets
 
 
 def test_a_packet_is_handed_back_only_when_no_handler_runs() -> None:

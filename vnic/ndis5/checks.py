@@ -18,6 +18,17 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
+def at_passive(function: Callable[P, R]) -> Callable[P, R]:
+    """Refuse a call above PASSIVE."""
+
+    @wraps(function)
+    def checked(*arguments: P.args, **named: P.kwargs) -> R:
+        require_irql(maximum=Irql.PASSIVE, what=function.__name__)
+        return function(*arguments, **named)
+
+    return checked
+
+
 def up_to_dispatch(function: Callable[P, R]) -> Callable[P, R]:
     """Refuse a call above DISPATCH."""
 

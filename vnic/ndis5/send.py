@@ -1,7 +1,7 @@
 """
 The way down: packets are lent, and completed.
 
-Next: `requests.py`.
+Next: `lifecycle.py`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from vnic.core import Adapter, Binding
 from vnic.locks import require_no_locks
 from vnic.ndis5.checks import array, up_to_dispatch
 from vnic.ndis5.constants import NDIS_PACKET, NDIS_STATUS
+from vnic.registration import registry
 from vnic.status import Status
 
 
@@ -34,3 +35,13 @@ def NdisCancelSendPackets(NdisBindingHandle: Binding, CancelId: int) -> None:
 def NdisMSendComplete(MiniportAdapterHandle: Adapter, Packet: NDIS_PACKET, Status: NDIS_STATUS) -> None:
     require_no_locks("NdisMSendComplete")
     MiniportAdapterHandle.send_complete(Packet, Status)
+
+
+@up_to_dispatch
+def NdisMSendResourcesAvailable(MiniportAdapterHandle: Adapter) -> None:
+    require_no_locks("NdisMSendResourcesAvailable")
+    MiniportAdapterHandle.send_resources_available()
+
+
+def NdisGeneratePartialCancelId() -> int:
+    return registry.partial_cancel_id()

@@ -84,10 +84,16 @@ LEAKED_AT_UNBIND = Rule("60", "PacketLeakedAtUnbind", "A1", "a binding closes wh
                         "return every held packet in unbind_adapter")
 LEAKED_AT_HALT = Rule("61", "PacketLeakedAtHalt", "A1", "the miniport has halted, and packets are still held or being sent",
                       "in halt, complete every send, and wait for indicated packets with adapter.wait_for_packets")
+HALT_LEFTOVER = Rule("63", "HaltLeftoverResources", "A1", "a miniport has halted and has timers set, or an interrupt or shutdown handler registered",
+                     "undo in halt what initialize did, in reverse order")
+INIT_NOT_UNDONE = Rule("64", "InitFailureNotUndone", "A1", "a miniport fails to initialise a device and has left something behind",
+                       "give back what was claimed before answering an error")
 ILLEGAL_TRANSITION = Rule("65", "IllegalStateTransition", "A0", "a completion of what is not pending, or a step out of order",
                           "complete once, and only what was answered with PENDING")
-DEAD_INTERRUPT = Rule("66", "CallIntoDeadDriver", "A0", "an interrupt is used after it was deregistered",
-                      "deregister it last, and forget it then")
+DEAD_DRIVER = Rule("66", "CallIntoDeadDriver", "A0", "an interrupt, a protocol or a device is used after it was deregistered or removed",
+                   "deregister it last, and forget it then")
+REENTRANT_BIND = Rule("67", "ReentrantBindOperation", "A0", "a protocol asks for binds or unbinds inside of one",
+                      "put it off until the handler has ended")
 REQUEST_COMPLETED_TWICE = Rule("68a", "RequestDoubleComplete", "A0", "a request is completed that is over already",
                                "complete each request once: by the handler's status, or, if that was PENDING, by one completion")
 REQUEST_NOT_PENDING = Rule("68b", "RequestNotPending", "A0", "a query or set is completed while none is at the miniport",
