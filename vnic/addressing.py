@@ -10,7 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from vnic.filters import PacketFilter
-from vnic.oids import Oid
+from vnic.oids import Oid, largest_lookahead
 
 if TYPE_CHECKING:
     from vnic.core import Adapter
@@ -33,7 +33,7 @@ class Addressing:
         self._told = {
             Oid.GEN_CURRENT_PACKET_FILTER: bytes(4),
             Oid.IEEE_802_3_MULTICAST_LIST: b"",
-            Oid.GEN_CURRENT_LOOKAHEAD: adapter.pool.slot_size.to_bytes(4, "little"),
+            Oid.GEN_CURRENT_LOOKAHEAD: largest_lookahead(adapter).to_bytes(4, "little"),
         }
 
     def sync(self, *, everything: bool = False) -> None:

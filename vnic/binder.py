@@ -86,6 +86,7 @@ class Protocol:
         name: in upper case.
         characteristics: a copy of its table.
         pending: its binds and unbinds that are not over.
+        layered: it is the lower edge of an intermediate driver: its bindings may return packets early.
         leaving: it is being deregistered.
         dead: it is deregistered.
     """
@@ -95,7 +96,7 @@ class Protocol:
         self.name = characteristics.Name.upper()
         self.characteristics = replace(characteristics, Name=self.name)
         self.pending: list[BindContext | UnbindContext] = []
-        self.leaving = self.dead = False
+        self.layered = self.leaving = self.dead = False
 
     def bindings(self, adapter: Adapter | None = None) -> list[Binding]:
         """Its open bindings, all or those of one adapter."""
@@ -148,7 +149,7 @@ class Protocol:
     def _call(self, member: str, adapter: Adapter, *arguments: Any) -> Status:
         """Call a handler that must not ask for binds itself; one that raises has failed."""
         try:
-            with self.registry.inside():
+            with self.registry.inside(adapter):
                 return Status(getattr(self.characteristics, member)(*arguments))
         except Exception as error:
             adapter.requests.ledger.failed(None, f"{member} of {self.name}", error)

@@ -143,6 +143,18 @@ MINIPORT: tuple[Added, ...] = (
 )
 """NDIS: LC-01 to LC-03, but for the handlers of connection-oriented drivers."""
 
+LAYERED_NEEDED = ("SendPacketsHandler", "ReturnPacketHandler")
+LAYERED_EMPTY = ("ISRHandler", "HandleInterruptHandler", "DisableInterruptHandler", "EnableInterruptHandler")
+"""NDIS: IM-01 and IM-02, for the upper edge of an intermediate driver: it has no interrupt, and takes and gives back packets."""
+
+
+def check_layered(characteristics: MiniportCharacteristics, length: int) -> Status:
+    """As `check`; BAD_CHARACTERISTICS too if an intermediate driver must not have what is there, or must have what is not."""
+    status = check(characteristics, length)
+    if not all(_has(characteristics, name) for name in LAYERED_NEEDED) or any(_has(characteristics, name) for name in LAYERED_EMPTY):
+        return Status.BAD_CHARACTERISTICS if status is Status.SUCCESS else status
+    return status
+
 
 def check(characteristics: ProtocolCharacteristics | MiniportCharacteristics, length: int) -> Status:
     """

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vnic.characteristics import MiniportCharacteristics, check
+from vnic.characteristics import MiniportCharacteristics, check, check_layered
 from vnic.core import Adapter, PacketPool, slot_size_for
 from vnic.interrupt import Interrupt, Phase
 from vnic.oids import Oid
@@ -23,9 +23,21 @@ from vnic.status import ContractViolation, Status
 from vnic.timers import Clock, Timer, TimerThread
 from vnic.verifier import rules
 
+if TYPE_CHECKING:
+    from vnic.binder import Protocol
+    from vnic.layered import Instance
+
 MEDIA = (0,)
 """The media that a device may be: 802.3. NDIS: NdisMedium802_3."""
 OWN_PACKETS = 64
+LAYERED = (
+    Attributes.INTERMEDIATE_DRIVER
+    | Attributes.DESERIALIZE
+    | Attributes.NO_HALT_ON_SUSPEND
+    | Attributes.IGNORE_PACKET_TIMEOUT
+    | Attributes.IGNORE_REQUEST_TIMEOUT
+)
+"""What an intermediate driver must say of each of its devices. NDIS: IM-01."""
 
 
 class Wrapper:
@@ -36,6 +48,8 @@ class Wrapper:
         system: what the system gave the driver when it was loaded. NDIS: DriverObject.
         characteristics: a copy of its table, once it is registered.
         registered: it is.
+        layered: as the upper edge of an intermediate driver.
+        protocol: its lower edge, once the two are associated.
         unload: its handler for the end.
         dead: the wrapper is terminated.
     """
@@ -43,18 +57,19 @@ class Wrapper:
     def __init__(self, system: Any) -> None:
         self.system = system
         self.characteristics = MiniportCharacteristics()
-        self.registered = self.dead = False
+        self.registered = self.layered = self.dead = False
+        self.protocol: Protocol | None = None
         self.unload: Callable[[Any], object] | None = None
 
-    def register(self, characteristics: MiniportCharacteristics, length: int) -> Status:
-        """Take the table of handlers, once. NDIS: NdisMRegisterMiniport; LC-02."""
+    def register(self, characteristics: MiniportCharacteristics, length: int, *, layered: bool = False) -> Status:
+        """Take the table of handlers, once. NDIS: NdisMRegisterMiniport, NdisIMRegisterLayeredMiniport; LC-02, LC-04."""
         if self.dead:
             raise ContractViolation(rules.DEAD_DRIVER, str(self.system), "a miniport is registered with a terminated wrapper")
         if self.registered:
             return Status.FAILURE
-        status = check(characteristics, length)
+        status = check_layered(characteristics, length) if layered else check(characteristics, length)
         if status is Status.SUCCESS:
-            self.registered = True
+            self.registered, self.layered = True, layered
             self.characteristics = replace(characteristics)
         return status
 
@@ -76,6 +91,7 @@ class Device:
         mtu: largest payload of a frame.
         report: as for an adapter.
         clock: what the device's timers go by.
+        instance: what an intermediate driver has asked for; None: the device is a NIC.
 
     Attributes:
         context: what the driver calls its device. NDIS: MiniportAdapterContext.
@@ -93,11 +109,13 @@ class Device:
         mtu: int,
         report: Callable[[str, dict[str, Any]], None],
         clock: Clock | None,
+        instance: Instance | None = None,
     ) -> None:
         self.driver = driver
         self.name = name
         self.configuration = configuration
         self.mtu = mtu
+        self.instance = instance
         self.adapter = Adapter.__new__(Adapter)
         self.context: Any = None
         self.timers = TimerThread(clock)
@@ -129,12 +147,15 @@ class Device:
         Say what the device is, once, before anything is claimed for it. Without DESERIALIZE one handler of it runs at a time.
 
         Raises:
-            ContractViolation: it was said before (rule 65).
+            ContractViolation: it was said before, or an intermediate driver does not say what such a one must (rule 65).
 
-        NDIS: NdisMSetAttributesEx; LC-06, LC-10 to LC-12.
+        NDIS: NdisMSetAttributesEx; LC-06, LC-10 to LC-12, IM-01.
         """
         if self.attributed:
             raise ContractViolation(rules.ILLEGAL_TRANSITION, self.name, "its attributes are set twice")
+        if self.driver.layered and (missing := LAYERED & ~flags):
+            names = ", ".join(str(flag.name) for flag in Attributes if flag & missing)
+            raise ContractViolation(rules.ILLEGAL_TRANSITION, self.name, f"an intermediate driver's device lacks the attributes {names}")
         self.attributed = True
         self.context = context
         Adapter.__init__(

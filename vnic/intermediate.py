@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from vnic.driver import ProtocolDriver
 from vnic.filters import PacketFilter
-from vnic.pnp import PnpEvent, PowerState
+from vnic.pnp import PnpEvent, pass_up
 from vnic.request import Request, RequestKind
 from vnic.status import Status
 
@@ -121,13 +121,10 @@ class IntermediateDriver(ProtocolDriver):
 
     def pnp_event(self, event: PnpEvent) -> Status:
         """
-        Pass it up. Power goes where it is, and comes where it is not.
+        Pass it up.
 
         Returns:
             SUCCESS; why a removal is refused above. Who answers PENDING above is not waited for: what it does, it must do below, too.
         """
-        answers = []
-        for virtual in self.virtuals:
-            power = PowerState.D3 if virtual.adapter.power is PowerState.D0 else PowerState.D0
-            answers.append(virtual.adapter.pnp_event(event, power))
+        answers = [pass_up(event, virtual.adapter) for virtual in self.virtuals]
         return next((answer for answer in answers if answer not in (Status.SUCCESS, Status.PENDING)), Status.SUCCESS)

@@ -29,15 +29,6 @@ class Name(NamedTuple):
     absent: str = ""
 
 
-IM = "there are no intermediate drivers yet"
-LIFE = "drivers and adapters are opened through the object API, not yet by registration"
-TIMERS = "an adapter has no timers of its own yet"
-REQUESTS = "a completion says how many bytes were moved, which the C form cannot: `adapter.requests` has it"
-STATUS = "the handlers for a status take no buffer yet"
-LOOKAHEAD = "a miniport indicates whole packets; lookahead with a later transfer is not there yet"
-SERIALIZED = "the serialized model is not there yet"
-RESET = "there is no reset yet"
-IM = "intermediate drivers are not registered yet: they derive from IntermediateDriver"
 CALLS = "there are no address families, SAPs and calls: a virtual connection is made and activated by the driver that uses it"
 C_ONLY = "a matter of C: "
 
@@ -105,7 +96,7 @@ NAMES: tuple[Name, ...] = (
     Name("NdisAllocateBuffer", "buffer", "core.BufferPool.allocate"),
     Name("NdisCopyBuffer", "buffer", "core.BufferPool.copy"),
     Name("NdisFreeBuffer", "buffer", "core.BufferPool.free"),
-    Name("NdisFlushBuffer", "buffer", absent=C_ONLY + "no cache lies between a buffer and a device"),
+    Name("NdisFlushBuffer", "buffer", "ndis5.buffers.NdisFlushBuffer"),
     Name("NdisChainBufferAtFront", "buffer", "core.Packet.chain_front"),
     Name("NdisChainBufferAtBack", "buffer", "core.Packet.chain_back"),
     Name("NdisUnchainBufferAtFront", "buffer", "core.Packet.unchain_front"),
@@ -260,6 +251,10 @@ NAMES: tuple[Name, ...] = (
     Name("MiniportReconfigure", "handler", absent="NDIS itself never calls it"),
     Name("MiniportAllocateComplete", "handler", absent="there is no memory of a bus to allocate"),
     Name("NDIS_REQUEST", "request", "request.Request"),
+    Name("NdisRequestQueryInformation", "request", "request.RequestKind.QUERY"),
+    Name("NdisRequestSetInformation", "request", "request.RequestKind.SET"),
+    Name("NdisRequestQueryStatistics", "request", "request.RequestKind.STATISTICS"),
+    Name("OID_*", "request", "oids.Oid"),
     Name("NdisRequest", "request", "core.Binding.request"),
     Name("NdisMQueryInformationComplete", "request", "requests.RequestQueue.query_complete"),
     Name("NdisMSetInformationComplete", "request", "requests.RequestQueue.set_complete"),
@@ -270,15 +265,15 @@ NAMES: tuple[Name, ...] = (
     Name("ProtocolRequestComplete", "handler", "driver.ProtocolDriver.request_complete"),
     Name("MiniportQueryInformation", "handler", "driver.MiniportDriver.query_information"),
     Name("MiniportSetInformation", "handler", "driver.MiniportDriver.set_information"),
-    Name("NdisIMRegisterLayeredMiniport", "im", absent=IM),
-    Name("NdisIMDeregisterLayeredMiniport", "im", absent=IM),
-    Name("NdisIMAssociateMiniport", "im", absent=IM),
-    Name("NdisIMInitializeDeviceInstanceEx", "im", absent=IM),
-    Name("NdisIMCancelInitializeDeviceInstance", "im", absent=IM),
-    Name("NdisIMDeInitializeDeviceInstance", "im", absent=IM),
-    Name("NdisIMGetDeviceContext", "im", absent=IM),
+    Name("NdisIMRegisterLayeredMiniport", "im", "device.Wrapper.register"),
+    Name("NdisIMDeregisterLayeredMiniport", "im", "layered.Layers.deregister"),
+    Name("NdisIMAssociateMiniport", "im", "layered.Layers.associate"),
+    Name("NdisIMInitializeDeviceInstanceEx", "im", "layered.Layers.ask"),
+    Name("NdisIMCancelInitializeDeviceInstance", "im", "layered.Layers.cancel"),
+    Name("NdisIMDeInitializeDeviceInstance", "im", "layered.Layers.end"),
+    Name("NdisIMGetDeviceContext", "im", "layered.Layers.context"),
     Name("NdisIMGetCurrentPacketStack", "im", "virtual.VirtualMiniport.pass_up"),
-    Name("NdisIMNotifyPnPEvent", "im", absent=IM),
+    Name("NdisIMNotifyPnPEvent", "im", "pnp.pass_up"),
     Name("NdisIMCopySendPerPacketInfo", "im", "oob.copy_send_info"),
     Name("NdisIMCopySendCompletePerPacketInfo", "im", "oob.copy_send_complete_info"),
     Name("NdisCoCreateVc", "condis", "vc.VirtualConnection.create"),
@@ -292,7 +287,7 @@ NAMES: tuple[Name, ...] = (
     Name("NdisMCoReceiveComplete", "condis", "condis.receive_complete"),
     Name("NdisMCoActivateVcComplete", "condis", "vc.VirtualConnection.activate_complete"),
     Name("NdisMCoDeactivateVcComplete", "condis", "vc.VirtualConnection.deactivate_complete"),
-    Name("NdisMCoIndicateStatus", "condis", absent="a VC tells no status of its own yet: NdisMIndicateStatus tells one of the whole adapter"),
+    Name("NdisMCoIndicateStatus", "condis", "vc.VirtualConnection.indicate_status"),
     Name("ProtocolCoReceivePacket", "handler", "condis.CoProtocolDriver.co_receive_packet"),
     Name("ProtocolCoSendComplete", "handler", "condis.CoProtocolDriver.co_send_complete"),
     Name("ProtocolCoStatus", "handler", "condis.CoProtocolDriver.co_status"),

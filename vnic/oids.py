@@ -14,6 +14,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from vnic._version import __version__
+from vnic.core import slot_size_for
 from vnic.counters import TX_DROPS
 from vnic.status import Status
 
@@ -205,7 +206,7 @@ class NicValues(NamedTuple):
     maximum_list_size: int = 32
 
 
-VIRTUAL_NIC = NicValues()
+VIRTUAL_NIC: NicValues = NicValues()
 COUNTED_BY: dict[Oid, tuple[str, ...]] = {
     Oid.GEN_XMIT_OK: ("tx_frames",),
     Oid.GEN_RCV_OK: ("rx_delivered",),
@@ -221,15 +222,21 @@ ALWAYS_ZERO = {
     row.oid for row in OIDS if row.oid.name.startswith(("IEEE_802_3_XMIT_", "IEEE_802_3_RCV_ERROR_")) or row.oid == Oid.GEN_RCV_CRC_ERROR
 } | {Oid.IEEE_802_3_MAC_OPTIONS, Oid.GEN_MEDIA_SUPPORTED, Oid.GEN_MEDIA_IN_USE}
 
+
+def largest_lookahead(adapter: Adapter) -> int:
+    """Most bytes after the header that one indication shows: whole frames, also where packets have no slots for them."""
+    return adapter.pool.slot_size or slot_size_for(adapter.mtu)
+
+
 NUMBERS: dict[Oid, Callable[[Adapter, NicValues], int]] = {
     Oid.GEN_HARDWARE_STATUS: lambda adapter, _: 3 if adapter.halted else 4 if adapter.fd < 0 else 0,
-    Oid.GEN_MAXIMUM_LOOKAHEAD: lambda adapter, _: adapter.pool.slot_size,
+    Oid.GEN_MAXIMUM_LOOKAHEAD: lambda adapter, _: largest_lookahead(adapter),
     Oid.GEN_MAXIMUM_FRAME_SIZE: lambda adapter, _: adapter.mtu,
     Oid.GEN_LINK_SPEED: lambda _, values: values.link_speed // 100,
-    Oid.GEN_TRANSMIT_BUFFER_SPACE: lambda adapter, _: adapter.pool.capacity * adapter.pool.slot_size,
-    Oid.GEN_RECEIVE_BUFFER_SPACE: lambda adapter, _: adapter.pool.capacity * adapter.pool.slot_size,
-    Oid.GEN_TRANSMIT_BLOCK_SIZE: lambda adapter, _: adapter.pool.slot_size,
-    Oid.GEN_RECEIVE_BLOCK_SIZE: lambda adapter, _: adapter.pool.slot_size,
+    Oid.GEN_TRANSMIT_BUFFER_SPACE: lambda adapter, _: adapter.pool.capacity * largest_lookahead(adapter),
+    Oid.GEN_RECEIVE_BUFFER_SPACE: lambda adapter, _: adapter.pool.capacity * largest_lookahead(adapter),
+    Oid.GEN_TRANSMIT_BLOCK_SIZE: lambda adapter, _: largest_lookahead(adapter),
+    Oid.GEN_RECEIVE_BLOCK_SIZE: lambda adapter, _: largest_lookahead(adapter),
     Oid.GEN_VENDOR_ID: lambda *_: 0xFFFFFF,
     Oid.GEN_DRIVER_VERSION: lambda *_: 0x0501,
     Oid.GEN_MAXIMUM_TOTAL_SIZE: lambda adapter, _: adapter.mtu + HEADER_SIZE,

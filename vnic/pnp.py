@@ -52,6 +52,19 @@ class PowerState(IntEnum):
     D3 = 4
 
 
+def pass_up(event: PnpEvent, adapter: Adapter) -> Status:
+    """
+    Tell those above an intermediate driver of an event below. Power goes where it is, and comes where it is not.
+
+    Returns:
+        As `Adapter.pnp_event`.
+
+    NDIS: NdisIMNotifyPnPEvent.
+    """
+    power = PowerState.D3 if adapter.power is PowerState.D0 else PowerState.D0
+    return adapter.pnp_event(event, power)
+
+
 class PnpEvents:
     """
     The events of one adapter, one at a time.

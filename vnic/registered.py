@@ -62,6 +62,7 @@ class RegisteredProtocol(ProtocolDriver):
     def __init__(self, protocol: Protocol, context: Any) -> None:
         super().__init__()
         self.protocol = protocol
+        self.early_returns = protocol.layered
         self.context = context
         self.closing = self.forgotten = False
         self.table: Any = protocol.characteristics

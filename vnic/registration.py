@@ -8,7 +8,7 @@ What NDIS and the manager of devices know: registered protocols, registered mini
 A program, or a test, plays the manager and says when a device comes and goes; all of it on the thread where it is called. What cannot
 end yet answers PENDING and is finished by the completion that it waits for.
 
-Next: `vnic/binder.py`, one protocol, and `vnic/device.py`, one device.
+Next: `vnic/binder.py`, one protocol, `vnic/device.py`, one device, and `vnic/layered.py`, the drivers that are both.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from vnic.binder import Protocol, unbind
 from vnic.characteristics import ProtocolCharacteristics, check
 from vnic.core import Adapter, Binding
 from vnic.device import MEDIA, Device, Wrapper
+from vnic.layered import Layers
 from vnic.ledger import report_to_logging
 from vnic.registered import RegisteredProtocol
 from vnic.status import ContractViolation, Status, VnicError
@@ -36,6 +37,7 @@ class Registry:
 
     Attributes:
         clock: what the timers of new devices go by; None: that of the machine.
+        layers: what intermediate drivers have asked for.
     """
 
     def __init__(self) -> None:
@@ -43,6 +45,7 @@ class Registry:
         self.protocols: list[Protocol] = []
         self.adapters: dict[str, Adapter] = {}
         self.devices: dict[Adapter, Device] = {}
+        self.layers = Layers(self)
         self._leaving: list[Adapter] = []
         self._inside = threading.local()
         self._lock = threading.Lock()
@@ -88,7 +91,7 @@ class Registry:
 
     def enumerate(self, protocol: Protocol) -> None:
         """
-        Offer a protocol every adapter that it is not bound to.
+        Offer a protocol every adapter that it is not bound to, and that does not stand above itself.
 
         Raises:
             ContractViolation: it is deregistered (rule 66), or this is inside a bind or unbind (rule 67).
@@ -97,7 +100,7 @@ class Registry:
         """
         self._require(protocol)
         for adapter in list(self.adapters.values()):
-            if not protocol.offered(adapter) and not protocol.bindings(adapter):
+            if not protocol.offered(adapter) and not protocol.bindings(adapter) and not self.layers.above(adapter, protocol):
                 protocol.bind(adapter)
 
     def open(self, protocol: Protocol, context: Any, name: str, media: Sequence[int]) -> tuple[Status, Binding | None]:
@@ -148,7 +151,10 @@ class Registry:
             SUCCESS and the adapter; what MiniportInitialize answered and nothing.
         """
         self._require_new(name)
-        device = Device(driver, name, configuration or {}, mtu, report or report_to_logging, self.clock)
+        return self.start(Device(driver, name, configuration or {}, mtu, report or report_to_logging, self.clock))
+
+    def start(self, device: Device) -> tuple[Status, Adapter | None]:
+        """Let a device's driver initialise it, and offer it to every protocol that it does not stand above; answers as `add_device`."""
         self.devices[device.adapter] = device
         status = device.initialize()
         if status is not Status.SUCCESS:
@@ -158,11 +164,11 @@ class Registry:
         return status, device.adapter
 
     def add_adapter(self, adapter: Adapter) -> None:
-        """Offer an adapter to every protocol."""
+        """Offer an adapter to every protocol that it does not stand above."""
         self._require_new(adapter.name)
         self.adapters[adapter.name] = adapter
         for protocol in list(self.protocols):
-            if not protocol.leaving:
+            if not protocol.leaving and not self.layers.above(adapter, protocol):
                 protocol.bind(adapter)
 
     def remove_adapter(self, adapter: Adapter) -> Status:
@@ -242,19 +248,25 @@ class Registry:
         return next(self._cancel_ids) % 256
 
     @contextmanager
-    def inside(self) -> Iterator[None]:
-        """Run a handler in which nothing may be bound or unbound (rule 67)."""
-        before = getattr(self._inside, "handler", False)
-        self._inside.handler = True
+    def inside(self, adapter: Adapter) -> Iterator[None]:
+        """Run a handler that binds or unbinds an adapter, and in which no others may be asked for (rule 67)."""
+        before = self.binding_to
+        self._inside.adapter = adapter
         try:
             yield
         finally:
-            self._inside.handler = before
+            self._inside.adapter = before
+
+    @property
+    def binding_to(self) -> Adapter | None:
+        """The adapter that is being bound or unbound on this thread."""
+        adapter: Adapter | None = getattr(self._inside, "adapter", None)
+        return adapter
 
     def _require(self, protocol: Protocol) -> None:
         if protocol.dead:
             raise ContractViolation(rules.DEAD_DRIVER, protocol.name, "it is used after it was deregistered")
-        if getattr(self._inside, "handler", False):
+        if self.binding_to is not None:
             raise ContractViolation(rules.REENTRANT_BIND, protocol.name, "it asks for binds or unbinds inside of one")
 
     def _require_new(self, name: str) -> None:

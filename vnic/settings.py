@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vnic.filters import PacketFilter
-from vnic.oids import NicValues, Oid
+from vnic.oids import NicValues, Oid, largest_lookahead
 from vnic.status import Status
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Settings:
 
     def lookahead(self) -> int:
         """The largest lookahead that a binding suggested: whole frames, if none did."""
-        return max(self._lookahead.values(), default=self._adapter.pool.slot_size)
+        return max(self._lookahead.values(), default=largest_lookahead(self._adapter))
 
     def options(self, binding: Binding) -> int:
         """The flags that a binding has set of itself. NDIS: OID_GEN_PROTOCOL_OPTIONS; RX-65."""
@@ -86,7 +86,7 @@ class Settings:
                 return Status.NOT_SUPPORTED
             binding.packet_filter = PacketFilter(value)
         elif oid == Oid.GEN_CURRENT_LOOKAHEAD:
-            if value > self._adapter.pool.slot_size:
+            if value > largest_lookahead(self._adapter):
                 return Status.INVALID_DATA
             self._lookahead[binding] = value
         else:

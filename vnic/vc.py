@@ -206,6 +206,14 @@ class VirtualConnection:
         """
         return self.binding.request(request)
 
+    def indicate_status(self, status: Status, buffer: bytes = b"") -> None:
+        """
+        Tell the client what has happened on this VC alone. After MEDIA_DISCONNECT its sends answer NO_CABLE, until MEDIA_CONNECT.
+
+        NDIS: NdisMCoIndicateStatus; CO-06.
+        """
+        self.adapter.indicate_status(status, buffer)
+
     def deactivate(self) -> Status:
         """
         Stop the traffic: nothing is indicated any more, sends are refused, and those below are completed by the miniport.

@@ -30,6 +30,13 @@ from vnic.ndis import (
     NDIS_STATUS_PENDING,
     NDIS_STATUS_SUCCESS,
     NDIS_STATUS_UNSUPPORTED_MEDIA,
+    OID_802_3_CURRENT_ADDRESS,
+    OID_802_3_MAXIMUM_LIST_SIZE,
+    OID_GEN_CURRENT_PACKET_FILTER,
+    OID_GEN_LINK_SPEED,
+    OID_GEN_MAC_OPTIONS,
+    OID_GEN_MACHINE_NAME,
+    OID_GEN_MAXIMUM_LOOKAHEAD,
     NdisAllocateBuffer,
     NdisAllocateBufferPool,
     NdisAllocatePacket,
@@ -65,13 +72,12 @@ from vnic.ndis import (
     NdisQueryBuffer,
     NdisRegisterProtocol,
     NdisRequest,
+    NdisRequestSetInformation,
     NdisReturnPackets,
     NdisSend,
     NdisTransferData,
     NdisUnchainBufferAtFront,
 )
-from vnic.oids import Oid
-from vnic.request import RequestKind
 
 HEADER_SIZE = 14
 FRAMES = 8
@@ -179,7 +185,7 @@ class SampleProtocol:
 
     def SetFilter(self, Context: OpenContext, Filter: int) -> NDIS_STATUS:
         """Ask for frames, or for none."""
-        Request = NDIS_REQUEST(RequestKind.SET, Oid.GEN_CURRENT_PACKET_FILTER, bytearray(int(Filter).to_bytes(4, "little")))
+        Request = NDIS_REQUEST(NdisRequestSetInformation, OID_GEN_CURRENT_PACKET_FILTER, bytearray(int(Filter).to_bytes(4, "little")))
         return NdisRequest(Context.NdisBindingHandle, Request)
 
     def UnbindAdapter(self, ProtocolBindingContext: OpenContext, UnbindContext: Any) -> NDIS_STATUS:
@@ -461,33 +467,33 @@ class SampleMiniport:
     # questions
 
     def QueryInformation(
-        self, MiniportAdapterContext: Card, Oid_: int, InformationBuffer: memoryview, InformationBufferLength: int
+        self, MiniportAdapterContext: Card, Oid: int, InformationBuffer: memoryview, InformationBufferLength: int
     ) -> tuple[NDIS_STATUS, int, int]:
         """What a card must answer."""
         if self.Wrong == "answers nothing":
             return NDIS_STATUS_NOT_SUPPORTED, 0, 0
-        Values = {
-            Oid.GEN_MAXIMUM_LOOKAHEAD: (1500).to_bytes(4, "little"),
-            Oid.GEN_MAC_OPTIONS: (0x9).to_bytes(4, "little"),
-            Oid.IEEE_802_3_CURRENT_ADDRESS: MiniportAdapterContext.Address,
-            Oid.IEEE_802_3_MAXIMUM_LIST_SIZE: (8).to_bytes(4, "little"),
+        Values: dict[int, bytes] = {
+            OID_GEN_MAXIMUM_LOOKAHEAD: (1500).to_bytes(4, "little"),
+            OID_GEN_MAC_OPTIONS: (0x9).to_bytes(4, "little"),
+            OID_802_3_CURRENT_ADDRESS: MiniportAdapterContext.Address,
+            OID_802_3_MAXIMUM_LIST_SIZE: (8).to_bytes(4, "little"),
         }
-        if Oid_ == Oid.GEN_LINK_SPEED:
+        if Oid == OID_GEN_LINK_SPEED:
             MiniportAdapterContext.Log.append(InformationBuffer)
             return NDIS_STATUS_PENDING, 0, 0
-        if Oid_ not in Values:
+        if Oid not in Values:
             return NDIS_STATUS_NOT_SUPPORTED, 0, 0
-        Value = Values[Oid(Oid_)]
+        Value = Values[Oid]
         InformationBuffer[: len(Value)] = Value
         return NDIS_STATUS_SUCCESS, len(Value), 0
 
     def SetInformation(
-        self, MiniportAdapterContext: Card, Oid_: int, InformationBuffer: bytes, InformationBufferLength: int
+        self, MiniportAdapterContext: Card, Oid: int, InformationBuffer: bytes, InformationBufferLength: int
     ) -> tuple[NDIS_STATUS, int, int]:
         """What all bindings together want to see."""
-        if Oid_ == Oid.GEN_MACHINE_NAME:
+        if Oid == OID_GEN_MACHINE_NAME:
             return NDIS_STATUS_PENDING, 0, 0
-        if Oid_ == Oid.GEN_CURRENT_PACKET_FILTER:
+        if Oid == OID_GEN_CURRENT_PACKET_FILTER:
             MiniportAdapterContext.Filter = int.from_bytes(InformationBuffer[:InformationBufferLength], "little")
         return NDIS_STATUS_SUCCESS, InformationBufferLength, 0
 

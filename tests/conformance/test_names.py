@@ -27,7 +27,7 @@ from vnic import Info, Packet, PacketFilter, PacketPool, PacketState, Status, nd
 from vnic.interrupt import Interrupt, Phase
 from vnic.locks import Interlocked, Irql, at_irql, current_irql
 from vnic.names import NAMES
-from vnic.oids import Oid
+from vnic.oids import OIDS, Oid
 from vnic.request import RequestKind
 from vnic.reset import Attributes
 from vnic.timers import VirtualClock, system_timers, work_items
@@ -53,7 +53,7 @@ def expanded() -> set[str]:
     members = {"NDIS_STATUS_*": Status, "NDIS_PACKET_TYPE_*": PacketFilter, "NDIS_ATTRIBUTE_*": Attributes}
     stars = {name.removesuffix("*") + member.name for name, kinds in members.items() for member in kinds}
     stars -= {"NDIS_PACKET_TYPE_NONE", "NDIS_ATTRIBUTE_NONE"}
-    return {name for name in HERE if not name.endswith("*")} | stars
+    return {name for name in HERE if not name.endswith("*")} | stars | {row.name for row in OIDS}
 
 
 # the table
@@ -139,6 +139,7 @@ NdisFreeBufferPool(PoolHandle)
 NdisAllocateBuffer(PoolHandle, VirtualAddress, Length)
 NdisCopyBuffer(PoolHandle, MemoryDescriptor, Offset, Length)
 NdisFreeBuffer(Buffer)
+NdisFlushBuffer(Buffer, WriteToDevice)
 NdisChainBufferAtFront(Packet, Buffer)
 NdisChainBufferAtBack(Packet, Buffer)
 NdisUnchainBufferAtFront(Packet)
@@ -239,6 +240,14 @@ NdisReset(NdisBindingHandle)
 NdisMResetComplete(MiniportAdapterHandle, Status, AddressingReset)
 NdisCompletePnPEvent(Status, NdisBindingHandle, NetPnPEvent)
 NdisQueryPendingIOCount(NdisBindingHandle)
+NdisIMRegisterLayeredMiniport(NdisWrapperHandle, MiniportCharacteristics, CharacteristicsLength)
+NdisIMDeregisterLayeredMiniport(DriverHandle)
+NdisIMAssociateMiniport(DriverHandle, ProtocolHandle)
+NdisIMInitializeDeviceInstanceEx(DriverHandle, DriverInstance, DeviceContext)
+NdisIMCancelInitializeDeviceInstance(DriverHandle, DeviceInstance)
+NdisIMDeInitializeDeviceInstance(NdisMiniportHandle)
+NdisIMGetDeviceContext(MiniportAdapterHandle)
+NdisIMNotifyPnPEvent(MiniportHandle, NetPnPEvent)
 NdisIMGetCurrentPacketStack(Packet)
 NdisIMCopySendPerPacketInfo(DstPacket, SrcPacket)
 NdisIMCopySendCompletePerPacketInfo(DstPacket, SrcPacket)
@@ -252,6 +261,7 @@ NdisMCoIndicateReceivePacket(NdisVcHandle, PacketArray, NumberOfPackets)
 NdisMCoReceiveComplete(MiniportAdapterHandle)
 NdisMCoActivateVcComplete(Status, NdisVcHandle, CallParameters)
 NdisMCoDeactivateVcComplete(Status, NdisVcHandle)
+NdisMCoIndicateStatus(MiniportAdapterHandle, NdisVcHandle, GeneralStatus, StatusBuffer, StatusBufferSize)
 NdisCoRequest(NdisBindingHandle, NdisAfHandle, NdisVcHandle, NdisPartyHandle, NdisRequest)
 """
 """The C forms, without what comes out."""

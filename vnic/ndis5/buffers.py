@@ -48,6 +48,10 @@ def NdisFreeBuffer(Buffer: NDIS_BUFFER) -> None:
     Buffer.pool.free(Buffer)
 
 
+def NdisFlushBuffer(Buffer: NDIS_BUFFER, WriteToDevice: bool) -> None:
+    """There is nothing to flush, as in C where caches are coherent: a device sees the memory that a driver sees."""
+
+
 def NdisChainBufferAtFront(Packet: NDIS_PACKET, Buffer: NDIS_BUFFER) -> None:
     Packet.chain_front(Buffer)
 

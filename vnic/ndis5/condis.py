@@ -13,7 +13,7 @@ from vnic import condis
 from vnic.core import Adapter, Binding
 from vnic.locks import require_no_locks
 from vnic.ndis5.checks import array, up_to_dispatch
-from vnic.ndis5.constants import NDIS_PACKET, NDIS_REQUEST
+from vnic.ndis5.constants import NDIS_PACKET, NDIS_REQUEST, NDIS_STATUS
 from vnic.status import Status
 from vnic.vc import VirtualConnection
 
@@ -72,6 +72,19 @@ def NdisMCoActivateVcComplete(Status: Status, NdisVcHandle: VirtualConnection, C
 @up_to_dispatch
 def NdisMCoDeactivateVcComplete(Status: Status, NdisVcHandle: VirtualConnection) -> None:
     NdisVcHandle.deactivate_complete(Status)
+
+
+@up_to_dispatch
+def NdisMCoIndicateStatus(
+    MiniportAdapterHandle: Adapter,
+    NdisVcHandle: VirtualConnection | None,
+    GeneralStatus: NDIS_STATUS,
+    StatusBuffer: bytes,
+    StatusBufferSize: int,
+) -> None:
+    """Without a connection it is a status of the adapter."""
+    require_no_locks("NdisMCoIndicateStatus")
+    (NdisVcHandle or MiniportAdapterHandle).indicate_status(GeneralStatus, StatusBuffer[:StatusBufferSize])
 
 
 @up_to_dispatch

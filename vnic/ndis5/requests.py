@@ -1,5 +1,7 @@
 """
 Requests by OID.
+
+Next: `oids.py`, their names.
 """
 
 from __future__ import annotations
@@ -8,7 +10,12 @@ from vnic.core import Adapter, Binding
 from vnic.locks import require_no_locks
 from vnic.ndis5.checks import up_to_dispatch
 from vnic.ndis5.constants import NDIS_REQUEST, NDIS_STATUS
+from vnic.request import RequestKind
 from vnic.status import Status
+
+NdisRequestQueryInformation = RequestKind.QUERY
+NdisRequestSetInformation = RequestKind.SET
+NdisRequestQueryStatistics = RequestKind.STATISTICS
 
 
 @up_to_dispatch
