@@ -86,7 +86,7 @@ class Protocol:
         name: in upper case.
         characteristics: a copy of its table.
         pending: its binds and unbinds that are not over.
-        layered: it is the lower edge of an intermediate driver: its bindings may return packets early.
+        layered: it is the lower edge of an intermediate driver.
         leaving: it is being deregistered.
         dead: it is deregistered.
     """

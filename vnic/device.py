@@ -94,6 +94,7 @@ class Device:
         instance: what an intermediate driver has asked for; None: the device is a NIC.
 
     Attributes:
+        configuration: as given.
         context: what the driver calls its device. NDIS: MiniportAdapterContext.
         timers: where the driver's timers run.
         interrupt: the interrupt that it has registered.

@@ -57,7 +57,9 @@ class Layers:
 
     def associate(self, driver: Wrapper, protocol: Protocol) -> None:
         """
-        Learn which protocol is a driver's lower edge: its bindings may return packets early. What the driver waits for is started.
+        Learn which protocol is a driver's lower edge, and start what the driver waits for.
+
+        The protocol's bindings may return packets early, and are not shown their own sends: the virtual NIC shows those already.
 
         Raises:
             ContractViolation: the driver is not registered as an intermediate one, or associated already, or the protocol has no handler
@@ -75,7 +77,7 @@ class Layers:
         driver.protocol = protocol
         protocol.layered = True
         for binding in protocol.bindings():
-            binding.early_returns = True
+            binding.early_returns = binding.no_loopback = True
         if self.at_once:
             for name in [instance.name for instance in self.waiting.values() if instance.driver is driver]:
                 self.start(name)

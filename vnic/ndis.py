@@ -18,6 +18,7 @@ Next: `vnic/names.py`, which says of every name where it is, or why it is not.
 
 from vnic.ndis5.buffers import *
 from vnic.ndis5.condis import *
+from vnic.ndis5.configuration import *
 from vnic.ndis5.constants import *
 from vnic.ndis5.intermediate import *
 from vnic.ndis5.lifecycle import *

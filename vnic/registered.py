@@ -57,12 +57,11 @@ class RegisteredProtocol(ProtocolDriver):
     """
 
     packet_filter = PacketFilter.NONE
-    no_loopback = False
 
     def __init__(self, protocol: Protocol, context: Any) -> None:
         super().__init__()
         self.protocol = protocol
-        self.early_returns = protocol.layered
+        self.early_returns = self.no_loopback = protocol.layered
         self.context = context
         self.closing = self.forgotten = False
         self.table: Any = protocol.characteristics

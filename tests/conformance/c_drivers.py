@@ -43,6 +43,7 @@ from vnic.ndis import (
     NdisAllocatePacketPool,
     NdisChainBufferAtFront,
     NdisCloseAdapter,
+    NdisCloseConfiguration,
     NdisCopyFromPacketToPacket,
     NdisCopyLookaheadData,
     NdisDeregisterProtocol,
@@ -69,7 +70,9 @@ from vnic.ndis import (
     NdisMSetAttributesEx,
     NdisMSetTimer,
     NdisOpenAdapter,
+    NdisOpenConfiguration,
     NdisQueryBuffer,
+    NdisReadNetworkAddress,
     NdisRegisterProtocol,
     NdisRequest,
     NdisRequestSetInformation,
@@ -310,7 +313,10 @@ class Card:
 
     def __init__(self, MiniportAdapterHandle: Any, Configuration: Mapping[str, Any]) -> None:
         self.MiniportAdapterHandle = MiniportAdapterHandle
-        self.Address: bytes = Configuration["NetworkAddress"]
+        self.Address: Any
+        _, ConfigurationHandle = NdisOpenConfiguration(Configuration)
+        _, self.Address, _ = NdisReadNetworkAddress(ConfigurationHandle)
+        NdisCloseConfiguration(ConfigurationHandle)
         self.Peer: Card | None = None
         self.Alive = False
         self.ByLookahead = 0

@@ -26,6 +26,7 @@ from vnic.ndis import (
     NdisMCoActivateVcComplete,
     NdisMCoDeactivateVcComplete,
     NdisMCoIndicateReceivePacket,
+    NdisMCoIndicateStatus,
     NdisMCoReceiveComplete,
     NdisMCoSendComplete,
     NdisReinitializePacket,
@@ -209,6 +210,21 @@ def test_co_05_co_receive_complete_ends_a_batch_of_indications(circuit: Circuit)
     assert circuit.client.batches == 0
     NdisMCoReceiveComplete(circuit.adapter)
     assert circuit.client.batches == 1
+
+
+def test_co_06_a_status_is_of_one_connection_or_of_the_adapter(circuit: Circuit) -> None:
+    class Listener(Client):
+        def co_status(self, vc: VirtualConnection | None, status: Status, buffer: bytes) -> None:
+            heard.append((vc, status, buffer))
+
+    heard: list[tuple[VirtualConnection | None, Status, bytes]] = []
+    with Circuit(Listener()) as other:
+        first, second = connection(other, "first"), connection(other, "second")
+        NdisMCoIndicateStatus(other.adapter, first, Status.LINK_SPEED_CHANGE, b"12345678", 4)
+        NdisMCoIndicateStatus(other.adapter, None, Status.LINK_SPEED_CHANGE, b"", 0)
+        assert heard == [(first, Status.LINK_SPEED_CHANGE, b"1234"), (None, Status.LINK_SPEED_CHANGE, b"")]
+        NdisMCoIndicateStatus(other.adapter, second, Status.MEDIA_DISCONNECT, b"", 0)
+        assert (first.adapter.link_up, second.adapter.link_up, other.adapter.link_up) == (True, False, True)
 
 
 def test_co_06_a_request_goes_to_the_adapter_or_to_one_connection(circuit: Circuit) -> None:

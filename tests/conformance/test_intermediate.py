@@ -341,6 +341,22 @@ def test_im_19_requests_go_below_in_a_block_of_the_drivers_own() -> None:
         assert [(block is request, block.oid) for block in blocks] == [(False, Oid.GEN_MAXIMUM_FRAME_SIZE)]
 
 
+def test_oid_05_a_driver_above_sets_the_lookahead_that_it_was_told_is_the_largest() -> None:
+    with Layers(Passthru()) as bench:
+        binding = bench.above(Asker())
+        asked = Request(RequestKind.QUERY, Oid.GEN_MAXIMUM_LOOKAHEAD, bytearray(4))
+        current = Request(RequestKind.QUERY, Oid.GEN_CURRENT_LOOKAHEAD, bytearray(4))
+        assert (binding.request(asked), binding.request(current)) == (Status.SUCCESS, Status.SUCCESS)
+        assert asked.information_buffer == current.information_buffer
+        assert binding.request(Request(RequestKind.SET, Oid.GEN_CURRENT_LOOKAHEAD, asked.information_buffer)) is Status.SUCCESS
+        more = int.from_bytes(asked.information_buffer, "little") + 1
+        refused = Request(RequestKind.SET, Oid.GEN_CURRENT_LOOKAHEAD, bytearray(more.to_bytes(4, "little")))
+        assert binding.request(refused) is Status.INVALID_DATA
+        fewer = Request(RequestKind.SET, Oid.GEN_CURRENT_LOOKAHEAD, bytearray((100).to_bytes(4, "little")))
+        assert (binding.request(fewer), binding.request(current)) == (Status.SUCCESS, Status.SUCCESS)
+        assert int.from_bytes(current.information_buffer, "little") == 100
+
+
 def test_s003_05_s003_18_an_intermediate_driver_that_answers_more_than_0_returns_the_packet_as_soon_as_it_is_free() -> None:
     """S003-05: between the last return above and the return below there is nothing; it is the same call, on whatever thread."""
     with Layers(Passthru(), Passthru()) as bench:

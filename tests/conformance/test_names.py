@@ -220,6 +220,10 @@ NdisCompleteBindAdapter(BindAdapterContext, Status, OpenStatus)
 NdisCompleteUnbindAdapter(UnbindAdapterContext, Status)
 NdisReEnumerateProtocolBindings(NdisProtocolHandle)
 NdisQueryAdapterInstanceName(NdisBindingHandle)
+NdisOpenConfiguration(WrapperConfigurationContext)
+NdisReadConfiguration(ConfigurationHandle, Keyword, ParameterType)
+NdisReadNetworkAddress(ConfigurationHandle)
+NdisCloseConfiguration(ConfigurationHandle)
 NdisMInitializeWrapper(SystemSpecific1, SystemSpecific2, SystemSpecific3)
 NdisTerminateWrapper(NdisWrapperHandle, SystemSpecific)
 NdisMRegisterMiniport(NdisWrapperHandle, MiniportCharacteristics, CharacteristicsLength)
@@ -444,6 +448,40 @@ def test_buf_07_a_chained_buffer_is_not_freed_and_the_one_of_a_slot_never() -> N
         ndis.NdisFreeBuffer(slot)
     ndis.NdisFreePacket(received)
     ndis.NdisFreePacketPool(slots)
+
+
+@pytest.mark.parametrize("write_to_device", [True, False])
+def test_a_buffer_that_is_flushed_is_as_it_was(write_to_device: bool) -> None:
+    packet, buffers = packet_of(pool_of(1)), buffers_of(1)
+    (buffer,) = chain(packet, buffers, b"one")
+    ndis.NdisFlushBuffer(buffer, write_to_device)
+    assert (bytes(buffer.data), strip(packet)) == (b"one", [buffer])
+
+
+def test_oid_01_requests_and_oids_have_their_real_names_and_numbers() -> None:
+    kinds = [ndis.NdisRequestQueryInformation, ndis.NdisRequestSetInformation, ndis.NdisRequestQueryStatistics]
+    assert kinds == [RequestKind.QUERY, RequestKind.SET, RequestKind.STATISTICS] == [0, 1, 2]
+    assert {row.name: getattr(ndis, row.name) for row in OIDS} == {row.name: row.oid for row in OIDS}
+    assert (ndis.OID_GEN_CURRENT_PACKET_FILTER, ndis.OID_802_3_CURRENT_ADDRESS) == (0x0001010E, 0x01010102)
+
+
+def test_settings_are_read_with_their_types() -> None:
+    given = {"Speed": 100, "Name": "eth", "Groups": ["a", "b"], "NetworkAddress": bytes(6)}
+    status, handle = ndis.NdisOpenConfiguration(given)
+    assert status is Status.SUCCESS
+    for keyword, kind in (
+        ("Speed", ndis.NdisParameterInteger),
+        ("Speed", ndis.NdisParameterHexInteger),
+        ("Name", ndis.NdisParameterString),
+        ("Groups", ndis.NdisParameterMultiString),
+        ("NetworkAddress", ndis.NdisParameterBinary),
+    ):
+        assert ndis.NdisReadConfiguration(handle, keyword, kind) == (Status.SUCCESS, given[keyword])
+    assert ndis.NdisReadConfiguration(handle, "Speed", ndis.NdisParameterString) == (Status.FAILURE, None)
+    assert ndis.NdisReadConfiguration(handle, "Duplex", ndis.NdisParameterInteger) == (Status.FAILURE, None)
+    assert ndis.NdisReadNetworkAddress(handle) == (Status.SUCCESS, bytes(6), 6)
+    assert ndis.NdisReadNetworkAddress({}) == (Status.FAILURE, None, 0)
+    ndis.NdisCloseConfiguration(handle)
 
 
 def test_buf_09_a_copy_of_a_buffer_describes_the_same_bytes() -> None:

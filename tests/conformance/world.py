@@ -73,10 +73,12 @@ def empty_world() -> Iterator[World]:
     try:
         yield world
         assert work_items.drain(10_000)
-        assert (registry.protocols, registry.adapters, registry.devices) == ([], {}, {})
+        assert (registry.protocols, registry.adapters, registry.devices, registry.layers.waiting) == ([], {}, {}, {})
         assert world.reports == []
     finally:
         registry.clock = None
+        registry.layers.at_once = True
+        registry.layers.waiting.clear()
         for adapter in list(registry.adapters.values()):
             for binding in adapter.bindings:
                 adapter.close(binding)
