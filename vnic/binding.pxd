@@ -47,6 +47,7 @@ cdef class Binding:
 
     cdef bint _accepts(self, int kind, unsigned long long destination)
     cdef void _show(self, Packet packet)
+    cdef void _tell_of_views(self, Packet packet, int views)
     cdef void _show_and_copy(self, Packet packet)
     cdef object _look(self, object context, object packet, object header, object lookahead, object size)
     cdef void _look_ahead(self, object context, object header, object lookahead, object size)

@@ -417,6 +417,11 @@ class Binding:
             self._ledger._failed(self, "receive_packet", error)
             answer = 0
         count = counted(answer)
+        if count == 0 and not self.early_returns:
+            packet._asked = -1
+            if packet.views > views:
+                self._tell_of_views(packet, views)
+            return
         early: cython.int = 0
         kept: cython.int
         with cython.critical_section(packet):
@@ -437,10 +442,15 @@ class Binding:
             self._ledger._violation(rules.DOUBLE_RETURN, self, packet, f"it answered {count} and has returned {early}")
         if kept > 0 and self.closed:
             self._ledger._violation(rules.CLOSED_BINDING, self, packet, "it closed its binding and then kept a packet")
-        elif kept <= 0 and packet.views > views and packet.references == 1:
+        elif kept <= 0 and packet.views > views:
+            self._tell_of_views(packet, views)
+
+    def _tell_of_views(self, packet: Packet, views: cython.int) -> None:
+        """There are more views than before a handler that keeps nothing was asked."""
+        if packet.references == 1:
             packet._told = packet.views
             self._ledger._violation(rules.RETAIN_UNDECLARED, self, packet, f"it answered 0 and keeps {packet.views - views} views")
-        elif kept <= 0 and packet.views > views:
+        else:
             # it may have been a holder on another thread: wait whether the view outlives the packet's last return
             packet._suspect = self
 
@@ -518,7 +528,8 @@ class Binding:
             return self._ledger._violation(self._broken_return(packet), self, packet, f"{packet!r} is returned")
         if last:
             self._ledger._home(packet, self)
-        self._came_back()
+        if self.dead:
+            self._came_back()
         return None
 
     def _owes(self) -> cython.bint:

@@ -31,6 +31,7 @@ cdef class Packet:
     cdef object _suspect
     cdef object _sender
     cdef bint _unlocked
+    cdef bint _stale
     cdef Chain _chain
     cdef Buffer _slot_buffer
     cdef object _frame_in

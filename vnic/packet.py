@@ -114,7 +114,7 @@ class Packet:
         self._told = 0
         self._suspect = None
         self._sender = None
-        self._unlocked = False
+        self._unlocked = self._stale = False
         self._chain = None
         self._slot_buffer = None
         self._frame_in = None
@@ -142,6 +142,7 @@ class Packet:
         """
         if self._state == OWNED and self._chain is not None and not self._chain.valid:
             self._length = self._chain.total()
+        self._stale = False
         return self._length
 
     @length.setter
@@ -424,6 +425,7 @@ class Packet:
         self._require_owned("it is reinitialised")
         self._require_bare(rules.REINITIALIZE_CHAINED, "reinitialised")
         self._unlink()
+        self._stale = True
 
     def recalculate_counts(self) -> None:
         """
@@ -438,7 +440,7 @@ class Packet:
     @property
     def valid_counts(self) -> bool:
         """Whether the totals are up to date. NDIS: NDIS_PACKET_VALID_COUNTS; PKT-36."""
-        return self._chain is None or self._chain.valid
+        return not self._stale if self._chain is None else self._chain.valid
 
     def _slot_frame(self) -> memoryview:
         """The frame in the slot, as a view that is counted: what the slot's buffer shows."""

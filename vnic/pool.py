@@ -356,6 +356,7 @@ class PacketPool:
         packet._flags = self._protocol_id
         packet._status = 0
         packet._length = 0
+        packet._stale = False
         self.allocations += 1
 
     def _put_back(self, packet: Packet) -> None:

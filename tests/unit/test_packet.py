@@ -275,3 +275,20 @@ def test_a_packet_names_its_pool_place_generation_and_state() -> None:
         assert repr(packet) == "<Packet receive[0].1 OWNED 60 bytes>"
         bench.pool.free(packet)
         assert violation(bench.pool.free, packet) == "30"
+
+
+def test_counts_are_invalid_after_reinitialize_until_they_are_asked_for() -> None:
+    pool = PacketPool(1, 0)
+    packet = pool.allocate()
+    assert packet is not None
+    assert packet.valid_counts
+    packet.reinitialize()
+    assert not packet.valid_counts
+    assert packet.length == 0
+    assert packet.valid_counts
+    packet.reinitialize()
+    pool.free(packet)
+    again = pool.allocate()
+    assert again is packet
+    assert packet.valid_counts
+    pool.free(packet)
