@@ -7,6 +7,8 @@ A table that differs is printed as it should be. That of the rules is made anew 
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
 import json
 import re
 import shlex
@@ -20,6 +22,7 @@ import msgspec
 import pytest
 
 from miniport import cli, config
+from miniport.drivers import BUNDLED, FILTERS
 from miniport.errors import Exit
 from protocol.sink import Sink
 from vnic import ProtocolDriver, Status
@@ -250,6 +253,18 @@ def test_the_table_of_keys_is_that_of_the_configuration() -> None:
     assert found == wanted, "the table should be:\n" + "\n".join(f"| {' | '.join(row)} |" for row in wanted)
 
 
+def test_the_table_of_options_is_that_of_the_drivers_and_filters_that_ship() -> None:
+    wanted: list[list[str]] = []
+    for name in (*BUNDLED, *FILTERS):
+        module = importlib.import_module(f"protocol.{name}")
+        (cls,) = [found for found in vars(module).values() if isinstance(found, type) and found.__name__ == name.title().replace("_", "")]
+        for option in inspect.signature(cls).parameters.values():
+            if option.kind is option.KEYWORD_ONLY:
+                default = "none" if option.default is None else "required" if option.default is option.empty else f"`{option.default}`"
+                wanted.append([f"`{name}`", f"`{option.name}`", default])
+    assert sorted(row[:3] for row in table(OPERATING, "of")) == sorted(wanted)
+
+
 def test_every_event_has_an_example_and_every_example_is_an_event() -> None:
     source = "".join(path.read_text() for path in (TREE / "miniport").glob("*.py"))
     events = set(re.findall(r"\.event[(,]\s*\"(\w+)\"", source)) | {"violation", "driver_error"}
@@ -331,8 +346,6 @@ def complete(*words: str) -> list[str]:
 
 
 def test_the_completions_name_the_drivers_and_filters_that_ship() -> None:
-    from miniport.drivers import BUNDLED, FILTERS
-
     for file in (BASH, ZSH):
         assert " ".join(sorted(BUNDLED)) in file.read_text()
         assert " ".join(sorted(FILTERS)) in file.read_text()
