@@ -7,6 +7,8 @@ A table that differs is printed as it should be. That of the rules is made anew 
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
 import json
 import re
 import shlex
@@ -20,11 +22,13 @@ import msgspec
 import pytest
 
 from miniport import cli, config
+from miniport.drivers import BUNDLED, FILTERS
 from miniport.errors import Exit
 from protocol.sink import Sink
-from vnic import ProtocolDriver
+from vnic import ProtocolDriver, Status
 from vnic.condis import CoProtocolDriver
 from vnic.counters import COUNTED, GAUGES, INTERFACE
+from vnic.registration import registry
 from vnic.verifier.rules import RULES
 
 if TYPE_CHECKING:
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
 TREE = Path(__file__).parents[2]
 DOCS = TREE / "docs"
 PAGES = sorted([TREE / "README.md", TREE / "CONTRIBUTING.md", *DOCS.rglob("*.md")])
-DRIVERS, OPERATING, MAN, TOUR = (DOCS / name for name in ("drivers.md", "operating.md", "vnic.1.md", "tour.md"))
+DRIVERS, OPERATING, MAN, TOUR, PORTING = (DOCS / name for name in ("drivers.md", "operating.md", "vnic.1.md", "tour.md", "porting.md"))
 BASH, ZSH = TREE / "packaging/completions/vnic.bash", TREE / "packaging/completions/_vnic"
 US = bytes.fromhex("020000000002")
 FRAMES = [to + bytes.fromhex("020000000001") + kind for to in (US, b"\xff" * 6) for kind in (b"\x88\xb5" + bytes(46), b"\x08\x00")]
@@ -156,6 +160,46 @@ def test_the_mirror_of_the_guide_sends_frames_back(wire: Wire) -> None:
     assert wire.ask(US + peer + b"\x88\xb5" + bytes(46)) == [peer + US + b"\x88\xb5" + bytes(46)]
 
 
+ECHOED, OTHERS = FRAMES[0], [US + FRAMES[0][6:12] + b"\x08\x00" + bytes(46), FRAMES[2]]
+"""What the driver of the page on porting answers, and what not: another EtherType, and a broadcast, which its filter leaves out."""
+
+
+def echoes(wire: Wire) -> list[bytes]:
+    """What comes back from a driver that is bound, and was given frames in one batch."""
+    for text in (ECHOED, *OTHERS, ECHOED):
+        wire.far.send(text)
+    assert wire.adapter.receive_batch() == 4
+    return wire.taken()
+
+
+@pytest.mark.parametrize("low", [False, True], ids=["plenty", "low"])
+def test_both_forms_of_the_driver_of_the_page_on_porting_do_the_same(low: bool, make_wire: Callable[..., Wire]) -> None:
+    names: dict[str, Any] = {"__name__": "names"}
+    exec(compile("\n".join(blocks(PORTING, "python3")), "names", "exec", dont_inherit=True), names)
+    wire = make_wire(packets=64, low_water=64 if low else 0)
+    registry.add_adapter(wire.adapter)
+    status, handle = names["DriverEntry"]()
+    assert status == Status.SUCCESS
+    assert [binding.name for binding in wire.adapter.bindings] == ["ECHO"]
+    answers = echoes(wire)
+    assert registry.deregister_protocol(handle) == registry.remove_adapter(wire.adapter) == Status.SUCCESS
+    objects: dict[str, Any] = {"__name__": "objects"}
+    (text,) = blocks(PORTING, "py")
+    exec(compile(text, "objects", "exec", dont_inherit=True), objects)
+    wire.open(objects["Echo"]())
+    assert answers == echoes(wire) == [ECHOED[6:12] + ECHOED[:6] + ECHOED[12:]] * 2
+    assert wire.adapter.counters()["rx_resources"] == (6 if low else 0)
+
+
+def test_each_piece_of_c_on_porting_is_followed_by_the_same_calls_of_ndis() -> None:
+    pieces = re.findall(r"^```c\n(.*?)^```\n\n```python3\n(.*?)^```$", PORTING.read_text(), re.DOTALL | re.MULTILINE)
+    assert len(pieces) == len(blocks(PORTING, "c")) == len(blocks(PORTING, "python3"))
+    memory = {"NdisAllocateMemoryWithTag", "NdisMoveMemory", "NdisZeroMemory", "NdisInitUnicodeString", "NdisFreeMemory", "NdisQueryBuffer"}
+    for original, here in pieces:
+        called = [name for name in re.findall(r"\b(Ndis\w+)\(", original) if name not in memory]
+        assert re.findall(r"\b(Ndis\w+)\(", here) == called
+
+
 @pytest.mark.parametrize("text", numbered("toml"))
 def test_every_block_of_toml_is_a_configuration(text: str) -> None:
     config.parse(text, "block")
@@ -207,6 +251,18 @@ def test_the_table_of_keys_is_that_of_the_configuration() -> None:
     wanted = list(config_rows())
     found = [row[:4] for row in table(OPERATING, "key") if row[0] not in ("`filter.*`", "`protocol.*`")]
     assert found == wanted, "the table should be:\n" + "\n".join(f"| {' | '.join(row)} |" for row in wanted)
+
+
+def test_the_table_of_options_is_that_of_the_drivers_and_filters_that_ship() -> None:
+    wanted: list[list[str]] = []
+    for name in (*BUNDLED, *FILTERS):
+        module = importlib.import_module(f"protocol.{name}")
+        (cls,) = [found for found in vars(module).values() if isinstance(found, type) and found.__name__ == name.title().replace("_", "")]
+        for option in inspect.signature(cls).parameters.values():
+            if option.kind is option.KEYWORD_ONLY:
+                default = "none" if option.default is None else "required" if option.default is option.empty else f"`{option.default}`"
+                wanted.append([f"`{name}`", f"`{option.name}`", default])
+    assert sorted(row[:3] for row in table(OPERATING, "of")) == sorted(wanted)
 
 
 def test_every_event_has_an_example_and_every_example_is_an_event() -> None:
@@ -290,8 +346,6 @@ def complete(*words: str) -> list[str]:
 
 
 def test_the_completions_name_the_drivers_and_filters_that_ship() -> None:
-    from miniport.drivers import BUNDLED, FILTERS
-
     for file in (BASH, ZSH):
         assert " ".join(sorted(BUNDLED)) in file.read_text()
         assert " ".join(sorted(FILTERS)) in file.read_text()
