@@ -33,6 +33,7 @@ cdef class Adapter(Lifecycle):
     cdef void _give_up(self, Packet packet, int done, int count)
     cdef bint _receive(self, Packet packet) except? -1
     cdef void _end_batch(self)
+    cdef object _end_indication(self)
     cdef object _join(self, PacketPool pool)
     cdef int _discard(self, int budget) except? -1
     cdef void _receive_copied(self, Packet packet)

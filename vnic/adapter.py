@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno as errors
 import os
-from threading import get_ident
 from time import time_ns
 from typing import TYPE_CHECKING
 
@@ -209,9 +208,11 @@ class Adapter(Lifecycle):
             OSError: the descriptor is broken (EBADFD: the interface was deleted). Frames read before are indicated first.
             VnicError: it is called by two threads at once, or from inside a handler.
         """
-        if self._reading:
+        with cython.critical_section(self):
+            running: cython.bint = self._reading
+            self._reading = True
+        if running:
             raise VnicError("receive_batch is running already: one thread reads an adapter")
-        self._reading = True
         try:
             if self._serial is None:
                 return self._read_and_indicate(max(1, min(budget, MAX_BUDGET)))
@@ -227,7 +228,6 @@ class Adapter(Lifecycle):
         failure: cython.int = 0
         position: cython.int
         fd: cython.int = self._sends.fd
-        self._ledger._thread = get_ident()
         with cython.critical_section(pool):
             while taken < budget and pool._top > 0:
                 pool._top -= 1
@@ -261,10 +261,13 @@ class Adapter(Lifecycle):
                 pool._top += 1
             pool._unread = count
         if count:
-            self._indicate_batch(count)
+            self._ledger._begin()
+            try:
+                self._indicate_batch(count)
+            finally:
+                self._end_indication()
         elif taken == 0:
             count = self._discard(budget)
-        self._ledger._thread = 0
         if failure and failure != errors.EAGAIN:
             raise OSError(failure, os.strerror(failure), self.name)
         return count
@@ -334,6 +337,11 @@ class Adapter(Lifecycle):
         outcome: cython.int = RX_FILTERED
         lent: cython.bint = packet._status != 0
         last: cython.bint
+        legal: cython.bint = packet._state == OWNED
+        if not legal:
+            # a handler has indicated, freed or sent it since the whole array was looked at
+            ledger._violation(BROKEN[packet.state, Event.INDICATE], None, packet, f"{packet!r} is indicated")
+            return False
         if packet._chain is not None:
             packet._seal()
         length: cython.int = packet._length
@@ -342,15 +350,10 @@ class Adapter(Lifecycle):
         packet.references = 1
         packet._told = packet.views
         packet._suspect = None
-        legal: cython.bint
         with cython.critical_section(packet):
-            legal = packet._change(DO_LEND if lent else DO_INDICATE)
-            if legal and not lent:
+            packet._change(DO_LEND if lent else DO_INDICATE)
+            if not lent:
                 ledger._counts[INDICATED] += 1
-        if not legal:
-            # a handler has freed or sent it since the whole array was looked at
-            ledger._violation(rules.INDICATED_IN_USE, None, packet, f"{packet!r} is indicated")
-            return False
         if length < SHORTEST:
             outcome = RX_DROPPED_RUNT
         elif length >= packet._slot_size and packet._chain is None:
@@ -446,19 +449,24 @@ class Adapter(Lifecycle):
     def _indicate_all(self, packets: list) -> None:
         packet: Packet
         low: cython.bint = False
-        # an intermediate driver below, or a handler, may have begun an indication on this thread already
-        outer: cython.ulonglong = self._ledger._thread
-        self._ledger._thread = get_ident()
-        for packet in packets:
-            if packet._status:
-                low = True
-            elif low:
-                self._receive_copied(packet)
-                continue
-            packet.time_received = time_ns()
-            self._receive(packet)
-        self._end_batch()
-        self._ledger._thread = outer
+        self._ledger._begin()
+        try:
+            for packet in packets:
+                if packet._status:
+                    low = True
+                elif low:
+                    self._receive_copied(packet)
+                    continue
+                packet.time_received = time_ns()
+                self._receive(packet)
+            self._end_batch()
+        finally:
+            self._end_indication()
+
+    def _end_indication(self) -> None:
+        """An indication is over. A driver that ended everything from inside it had to wait for that."""
+        self._ledger._end()
+        self._end_halt()
 
     def _join(self, pool: PacketPool) -> None:
         """Take a pool of the miniport's own for one of the adapter's."""
@@ -471,9 +479,11 @@ class Adapter(Lifecycle):
 
     def _receive_copied(self, packet: Packet) -> None:
         """A SUCCESS packet behind a RESOURCES one: delivery is by copy, but by its own status it goes home through return_packet."""
-        packet._status = 1
+        if packet._state == OWNED:
+            packet._status = 1
         packet.time_received = time_ns()
-        self._receive(packet)
+        if not self._receive(packet):
+            return
         packet._status = 0
         if self._serial is not None:
             return
@@ -509,11 +519,16 @@ class Adapter(Lifecycle):
         header, lookahead = bytes(header), bytes(lookahead)
         if packet_size < len(lookahead):
             raise ValueError(f"a lookahead of {len(lookahead)} bytes in a frame of {packet_size}")
+        self._call_below(self._indicate_lookahead, context, header, lookahead, packet_size)
+
+    def _indicate_lookahead(self, context: object, header: bytes, lookahead: bytes, packet_size: object) -> None:
         ledger: Ledger = self._ledger
-        outer: cython.ulonglong = ledger._thread
-        ledger._thread = get_ident()
-        outcome: cython.int = self._look_ahead(context, header, lookahead, packet_size)
-        ledger._thread = outer
+        outcome: cython.int
+        ledger._begin()
+        try:
+            outcome = self._look_ahead(context, header, lookahead, packet_size)
+        finally:
+            self._end_indication()
         with cython.critical_section(self):
             ledger._counts[RX_FRAMES] += 1
             ledger._counts[RX_BYTES] += len(header) + packet_size
@@ -558,7 +573,7 @@ class Adapter(Lifecycle):
             binding.transfers_pending += 1
             self._transfers += 1
         try:
-            status, moved = self._transfer_data(packet, context, offset, length)
+            status, moved = self._call_below(self._transfer_data, packet, context, offset, length)
             status, moved = Status(status), int(moved)
         except BaseException as error:
             self._ledger._failed(None, "transfer_data", error)
@@ -593,10 +608,16 @@ class Adapter(Lifecycle):
         """
         status = Status(status)
         binding: Binding = packet._sender
-        if packet._state != TRANSFERRING or not self._end_transfer(packet):
+        if binding is not None and binding.adapter is self:
+            binding._enter()
+        else:
+            binding = None
+        if binding is None or packet._state != TRANSFERRING or not self._end_transfer(packet):
+            if binding is not None:
+                binding._leave()
             raise self._ledger._violation(rules.COMPLETED_TWICE, None, packet, f"a transfer into {packet!r} is completed")
         self._ask(binding, "transfer_data_complete", packet, Status.FAILURE if status is PENDING else status, transferred)
-        binding._came_back()
+        binding._leave()
 
     # send
 

@@ -47,9 +47,11 @@ class Addressing:
             return
         with self._lock:
             before, self._told = self._told, self._wanted()
-            news = [(oid, data) for oid, data in self._told.items() if everything or before[oid] != data]
-        for oid, data in news:
-            self._queue.tell(oid, data)
+            for oid, data in self._told.items():
+                if everything or before[oid] != data:
+                    # in line while the lock is held: what is newer must be told later
+                    self._queue.line_up(oid, data)
+        self._queue.go()
 
     def _wanted(self) -> dict[Oid, bytes]:
         bindings = [binding for binding in self._adapter.bindings if not (binding.closing or binding.opening)]

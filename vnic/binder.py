@@ -175,7 +175,7 @@ def close(binding: Binding) -> Status:
         raise binding.adapter.requests.ledger.violation(rules.CLOSED_BINDING, binding, "it is closed again")
     driver.closing = True
     if binding.closing:  # by the adapter's owner, and this is inside ProtocolUnbindAdapter
-        return Status.PENDING if binding.held or binding.sends_pending else Status.SUCCESS
+        return Status.PENDING if binding.held or binding.sends_pending or binding.transfers_pending else Status.SUCCESS
     return binding.adapter.close(binding)
 
 

@@ -37,12 +37,16 @@ cdef class Binding:
     cdef bint _filter_set
     cdef frozenset _multicast
     cdef bint _seen
+    # its handlers that run now, on whatever thread, and must have ended before it is told of its end
+    cdef int _inside
     cdef list _looks
     cdef object _receive_packet
     cdef object _receive
     cdef object _receive_complete
     cdef object _send_complete
     cdef bint _pended
+    # what it held was taken back by force; it waits for what is below only
+    cdef bint _forced
     cdef readonly dict _calls
 
     cdef bint _accepts(self, int kind, unsigned long long destination)
@@ -55,5 +59,8 @@ cdef class Binding:
     cdef void _end_batch(self)
     cdef object _take_back(self, Packet packet)
     cdef bint _owes(self)
+    cdef void _enter(self) noexcept
+    cdef bint _enter_open(self) noexcept
+    cdef void _leave(self)
     cdef object _came_back(self)
     cdef object _broken_return(self, Packet packet)

@@ -6,7 +6,6 @@ Next: `vnic/adapter.py`, which shows it frames, and `vnic/send.py`, which takes 
 
 from __future__ import annotations
 
-from threading import get_ident
 from typing import TYPE_CHECKING
 
 from vnic import driver as contract
@@ -92,9 +91,10 @@ class Binding:
         self.slot = slot
         self.delivered = self.resources = self.promised = self.returned = self.errors = self.violations = 0
         self.sends_pending = 0
+        self._inside = 0
         self.opening = True
         self.closing = self.dead = self.closed = False
-        self._pended = False
+        self._pended = self._forced = False
         self._calls = {name: PendingCall(name, ledger, self) for name in ("bind_adapter", "unbind_adapter", "pnp_event")}
         self.no_loopback = driver.no_loopback
         self.early_returns = driver.early_returns
@@ -282,6 +282,8 @@ class Binding:
             raise self._ledger._violation(BROKEN[packet.state, Event.TRANSFER], self, packet, f"{packet!r} is given to be filled")
         if self.closing:
             return Status.REQUEST_ABORTED, 0
+        if self._sends.resetting:
+            return Status.RESET_IN_PROGRESS, 0
         if offset < 0 or length < 0 or offset + length > look.size:
             return Status.FAILURE, 0
         look.transferred = True
@@ -533,8 +535,26 @@ class Binding:
         return None
 
     def _owes(self) -> cython.bint:
-        """Whether something of it is out: packets it holds, or packets of its that are being sent or filled."""
-        return self.promised != self.returned or self.sends_pending != 0 or self.transfers_pending != 0
+        """Whether something of it is out: packets it holds, packets of its that are being sent or filled, or a handler that says so."""
+        return self.promised != self.returned or self.sends_pending != 0 or self.transfers_pending != 0 or self._inside != 0
+
+    def _enter(self) -> None:
+        """A handler of it begins that the end of the binding has to wait for; `_leave` follows."""
+        with cython.critical_section(self):
+            self._inside += 1
+
+    def _enter_open(self) -> cython.bint:
+        """The same, unless it closes: then False, and no handler may begin."""
+        with cython.critical_section(self):
+            if self.closing:
+                return False
+            self._inside += 1
+            return True
+
+    def _leave(self) -> None:
+        with cython.critical_section(self):
+            self._inside -= 1
+        self._came_back()
 
     def _came_back(self) -> None:
         """Something came back: if the binding waits for that with its end, this may be it."""
@@ -545,7 +565,7 @@ class Binding:
         if self.closed:
             return rules.CLOSED_BINDING
         if packet._asked == self.slot:
-            return rules.RETURN_INSIDE_HANDLER if get_ident() == self._ledger._thread else rules.RETURN_BEFORE_ANSWER
+            return rules.RETURN_INSIDE_HANDLER if self._ledger._indicating() else rules.RETURN_BEFORE_ANSWER
         if packet._state != INDICATED:
             return rules.OVER_RETURN
         return rules.DOUBLE_RETURN if packet._promised[self.slot] else rules.WRONG_BINDING
@@ -555,7 +575,7 @@ class Binding:
         if not self._seen:
             return
         self._seen = False
-        if self._receive_complete is None:
+        if self._receive_complete is None or self.closing:
             return
         try:
             self._receive_complete()
@@ -608,7 +628,7 @@ def debtor(packet: Packet) -> Binding | None:
     """Whose return of a packet it must be that names no binding; None if it can be nobody's."""
     binding: Binding
     asked: Binding = OPEN[packet._asked] if packet._asked >= 0 else None
-    if asked is not None and asked._ledger._thread == get_ident():
+    if asked is not None and asked._ledger._indicating():
         return asked
     for binding in OPEN:
         if binding is not None and binding.owed(packet):

@@ -96,9 +96,12 @@ class IntermediateDriver(ProtocolDriver):
         """
         # it may be complete before the call returns
         self._asked[request] = virtual
-        status = self.binding.request(request)
-        if status != Status.PENDING:
-            del self._asked[request]
+        status = Status.FAILURE
+        try:
+            status = self.binding.request(request)
+        finally:
+            if status != Status.PENDING:
+                del self._asked[request]
         return status, request.bytes_read or request.bytes_written, request.bytes_needed
 
     def request_complete(self, request: Request, status: Status) -> None:

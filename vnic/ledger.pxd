@@ -11,10 +11,14 @@ cdef int INDICATED, DO_RECLAIM, RETURNED, DRIVER_ERRORS, VIOLATIONS, REFUSED, EN
 cdef class Ledger:
     cdef object _report
     cdef object _reclaim
-    cdef unsigned long long _thread
+    # how many indications are under way on each thread that makes one
+    cdef dict _threads
     cdef int _level
     cdef unsigned long long _counts[64]
 
+    cdef object _begin(self)
+    cdef object _end(self)
+    cdef bint _indicating(self) except -1
     cdef object _copy(self, object into)
     cdef void _tell_of_views(self, Packet packet, object binding)
     cdef object _violation(self, object rule, object binding, object packet, str detail)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from threading import get_ident
 from typing import TYPE_CHECKING, NamedTuple
 
 from vnic.counters import COLUMN, COUNTED
@@ -49,10 +50,25 @@ class Ledger:
     def __init__(self, report: Callable[[str, dict[str, Any]], None], reclaim: Callable[[Packet], None] | None) -> None:
         self._report = report
         self._reclaim = reclaim
-        self._thread = 0
+        self._threads = {}
         self._level = 1
         if not cython.compiled:
             self._counts = [0] * ENTRIES
+
+    def _begin(self) -> None:
+        """An indication begins on this thread, perhaps inside of another one."""
+        thread = get_ident()
+        self._threads[thread] = self._threads.get(thread, 0) + 1
+
+    def _end(self) -> None:
+        thread = get_ident()
+        depth = self._threads.pop(thread) - 1
+        if depth:
+            self._threads[thread] = depth
+
+    def _indicating(self) -> cython.bint:
+        """Whether this thread is inside an indication."""
+        return get_ident() in self._threads
 
     def _copy(self, into: object) -> None:
         """Copy the counter block, in the order of `vnic.counters.COUNTED`; nothing here runs Python code."""

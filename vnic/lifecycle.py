@@ -197,20 +197,39 @@ class Lifecycle:
             if binding is None:
                 BINDING_NAMES[slot] = None
             else:
-                self._release(binding, True)
+                self._decline(binding)
             raise
         return binding
+
+    def _decline(self, binding: Binding) -> None:
+        """Nothing is left of a binding whose driver declined; what it has asked for by then is aborted."""
+        binding.closing = True
+        self._abort(binding)
+        if binding.sends_pending or binding.transfers_pending or binding._inside:
+            # what is below comes back in its own time; the driver is told of that, and not of its end
+            with cython.critical_section(binding):
+                binding.dead = binding._forced = True
+                binding.opening = False
+            self._settle(binding)
+        else:
+            self._release(binding, True)
+
+    def _abort(self, binding: Binding) -> None:
+        """Give back what waits of a closing binding."""
+        self._sends.abort(binding)
+        if self._requests is not None:
+            self._requests.close(binding)
 
     def _end_bind(self, binding: Binding, status: Status) -> None:
         """The driver is bound, or has declined after all. One that is to be closed meanwhile is unbound now."""
         if status != SUCCESS:
-            self._release(binding, True)
+            self._decline(binding)
             return
         try:
             if not binding._filter_set:
                 binding._filter = int(binding.driver.packet_filter)
         except BaseException:
-            self._release(binding, True)
+            self._decline(binding)
             raise
         binding.opening = False
         if binding.closing:
@@ -237,9 +256,7 @@ class Lifecycle:
             binding.closing = True
             binding._filter = 0
             binding._multicast = frozenset()
-            self._sends.abort(binding)
-            if self._requests is not None:
-                self._requests.close(binding)
+            self._abort(binding)
             self._reorder()
             if not binding.opening:
                 self._unbind(binding)
@@ -292,7 +309,13 @@ class Lifecycle:
             taken += 1
             while binding.owed(packet):
                 binding._take_back(packet)
-        if self._release(binding, True):
+        if binding.sends_pending or binding.transfers_pending or binding._inside:
+            # what is below comes back in its own time, and then it ends by itself
+            with cython.critical_section(binding):
+                binding.dead = binding._pended = binding._forced = True
+            self._settle(binding)
+            self._end_halt()
+        elif self._release(binding, True):
             self._ask(binding, "close_complete")
         return taken
 
@@ -313,8 +336,7 @@ class Lifecycle:
         self._reorder()
         BINDING_NAMES[binding.slot] = OPEN[binding.slot] = None
         self._pnp.forget(binding)
-        if self._sends.halted and not self._opened:
-            self._halt_miniport()
+        self._end_halt()
         return True
 
     def _packets(self) -> list[Packet]:
@@ -510,13 +532,28 @@ class Lifecycle:
         for pool in self._pools:
             pool._claimed = False
         self._sends.abort(None)
-        if not self._opened:
-            self._halt_miniport()
+        self._end_halt()
+
+    def _end_halt(self) -> None:
+        """Halt the miniport, if that was asked for and no binding is left but such as wait for sends that it must complete now."""
+        binding: Binding
+        if not self._sends.halted:
+            return
+        for binding in self._opened:
+            if not binding._forced:
+                return
+        self._halt_miniport()
 
     def _halt_miniport(self) -> None:
-        if self._halt_called:
+        called: cython.bint
+        if self._ledger._indicating():
+            # a driver has ended everything from inside an indication: when that is over
             return
-        self._halt_called = True
+        with cython.critical_section(self):
+            called = self._halt_called
+            self._halt_called = True
+        if called:
+            return
         if self._ready:
             self._ask(None, "halt")
         if self._reset_part is not None:

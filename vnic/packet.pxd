@@ -27,6 +27,8 @@ cdef class Packet:
     cdef bint _promises
     cdef bint _completing
     cdef bint _submitted
+    # of its sends, the last one's
+    cdef unsigned int _number
     cdef int _told
     cdef object _suspect
     cdef object _sender

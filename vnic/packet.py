@@ -111,6 +111,7 @@ class Packet:
         self._asked = -1
         self._promises = False
         self._completing = self._submitted = False
+        self._number = 0
         self._told = 0
         self._suspect = None
         self._sender = None
@@ -319,6 +320,8 @@ class Packet:
             raise ValueError(f"offset {offset} of {self!r}")
         if self._chain is None:
             source = source[: max(0, self._slot_size - offset)]
+            if not source.nbytes:
+                return 0
             self._write_slot(offset, source)
             self._length = max(self._length, offset + source.nbytes)
             return source.nbytes

@@ -66,6 +66,7 @@ class Entry:
         since_ns: when the miniport was asked, by `time.monotonic_ns`.
         overdue: it was reported as being below for too long.
         over: the requester knows the end of it, or is about to be told.
+        reset: a reset ended it, perhaps while the miniport was about to answer.
     """
 
     binding: Binding | None
@@ -75,6 +76,7 @@ class Entry:
     since_ns: int = 0
     overdue: bool = False
     over: bool = False
+    reset: bool = False
 
     def __post_init__(self) -> None:
         self.work = memoryview(bytearray(self.lent))

@@ -175,6 +175,8 @@ class RequestQueue:
             left = [] if self._below is None else [self._below]
             self._below = None
             self._completed = self._completed or bool(left)
+            for entry in left:
+                entry.reset = True
             # what the library itself tells is told after all
             self._waiting.extendleft(self._own(entry.request) for entry in left if entry.binding is None)
             idle = not self._running
@@ -220,9 +222,18 @@ class RequestQueue:
         """Whether the miniport can be told anything; while a binding's own setting is changed, that is put off until it is."""
         return self._set != self._answer_set and not self._answering
 
-    def tell(self, oid: int, data: bytes) -> None:
-        """Set something at the miniport, in its turn, also when a reset has to end first. NDIS: RX-56, LC-14."""
-        self._enter(Request(RequestKind.SET, oid, bytearray(data)))
+    def line_up(self, oid: int, data: bytes) -> None:
+        """Have something set at the miniport in its turn, also when a reset has to end first; `go` follows. NDIS: RX-56, LC-14."""
+        with self._lock:
+            self._waiting.append(self._own(Request(RequestKind.SET, oid, bytearray(data))))
+
+    def go(self) -> None:
+        """Ask the miniport for what waits, unless somebody does that already."""
+        with self._lock:
+            idle = bool(self._waiting) and not self._running and self._below is None
+            self._running = self._running or idle
+        if idle:
+            self._run()
 
     def ask_first(self) -> bytes:
         """Ask a miniport that has just started the four things that NDIS asks first; answers its address. NDIS: LC-07."""
@@ -240,10 +251,7 @@ class RequestQueue:
     def _enter(self, request: Request) -> None:
         with self._lock:
             self._waiting.append(self._own(request))
-            idle = not self._running and self._below is None
-            self._running = self._running or idle
-        if idle:
-            self._run()
+        self.go()
 
     # one at a time
 
@@ -286,7 +294,7 @@ class RequestQueue:
         with self._lock:
             if self._below is entry:
                 self._below = None
-            elif not raised:
+            elif not (raised or entry.reset):
                 broken = rules.REQUEST_COMPLETED_TWICE
             untold = entry.finish(status, moved, needed)
         if broken is not None:
@@ -332,8 +340,10 @@ class RequestQueue:
         oid = entry.request.oid
         if entry.request.kind == RequestKind.SET:
             self._answering = True
-            status, moved, needed = self._settings.change(binding, oid, bytes(entry.work))
-            self._answering = False
+            try:
+                status, moved, needed = self._settings.change(binding, oid, bytes(entry.work))
+            finally:
+                self._answering = False
         else:
             answer = self._settings.query(binding, oid)
             status, moved, needed = (Status.NOT_SUPPORTED, 0, 0) if answer is None else fill(oid, answer, entry.work)

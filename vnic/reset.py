@@ -71,6 +71,7 @@ class Resetter:
         self._hangs = handler(adapter.miniport, MiniportDriver, "check_for_hang")
         self._call = PendingCall("reset", ledger, None)
         self._lock = Lock()
+        self._active = False
         self._initiator: Binding | None = None
         self._timer = Timer(self._on_timer, timers=self.timers)
         self._seconds = STEP_SECONDS
@@ -84,9 +85,9 @@ class Resetter:
         with self._lock:
             if self._sends.halted:
                 return Status.CLOSING
-            if self._sends.resetting:
+            if self._active:
                 return Status.RESET_IN_PROGRESS
-            self._sends.resetting = True
+            self._active = self._sends.resetting = True
             self._initiator = initiator
         self._adapter.requests.begin_reset()
         self._sends.abort(None)
@@ -104,8 +105,8 @@ class Resetter:
         """What `Adapter.reset_complete` does; there it is documented."""
         status = Status.FAILURE if status == Status.PENDING else Status(status)
         if self._call.complete((status, addressing_reset)):
+            initiator = self._initiator
             self._end(status, addressing_reset)
-            initiator, self._initiator = self._initiator, None
             if initiator is not None and not initiator.closed:
                 self._adapter._ask(initiator, "reset_complete", status)
 
@@ -117,11 +118,14 @@ class Resetter:
         self._below = None
         self._sends.resetting = False
         if self._adapter._serial is not None:
-            self._adapter._serial.resources_available()
+            self._adapter._serial.end_reset()
         self._adapter.requests.end_reset()
         if addressing_reset:
             self._adapter.requests.addressing.sync(everything=True)
         self._tell(Status.RESET_END)
+        self._initiator = None
+        # only now, so that a driver that asks for the next one when it is told does not begin it inside of this one
+        self._active = False
         return status
 
     def _tell(self, status: Status) -> None:
@@ -146,7 +150,7 @@ class Resetter:
 
     def check_for_hang(self) -> bool:
         """What `Adapter.check_for_hang` does; there it is documented."""
-        if self._sends.resetting or self._sends.halted:
+        if self._active or self._sends.halted:
             return False
         hangs = bool(self._adapter._ask(None, "check_for_hang"))
         hangs |= self._request_is_late()

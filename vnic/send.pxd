@@ -32,11 +32,14 @@ cdef class SendPath:
     cdef object _below
     cdef object _below_many
     cdef public object _serial
+    # what a serialized miniport has been shown and not ended, in order
+    cdef dict _shown
     cdef object _cancel_below
 
     cdef int _kind(self, unsigned long long destination) noexcept
 
     cdef object _lend_down(self, Binding binding, Packet packet)
+    cdef bint _ends(self, Packet packet) except -1
     cdef object _refusal(self, Packet packet)
     cdef object _put(self, Packet packet)
     cdef object _put_many(self, list packets)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno as errors
 import os
 from collections import deque
-from threading import get_ident
 from typing import TYPE_CHECKING
 
 from vnic import driver as contract
@@ -113,6 +112,7 @@ class SendPath:
         self._below = contract.handler(miniport, contract.MiniportDriver, "send")
         self._below_many = contract.handler(miniport, contract.MiniportDriver, "send_packets")
         self._serial = None
+        self._shown = {}
         self._cancel_below = contract.handler(miniport, contract.MiniportDriver, "cancel_sends")
 
     def send(self, binding: Binding, packet: Packet) -> Status:
@@ -157,9 +157,12 @@ class SendPath:
         """What `Adapter.send_complete` does; there it is documented."""
         status = Status(status)
         legal: cython.bint
+        sender: Binding
         with cython.critical_section(packet):
-            # while it is shown to those who watch, its send is over already
-            legal = packet._state == SENDING and packet._sender is not None and packet._asked < 0 and not packet._completing
+            sender = packet._sender
+            # while it is shown to those who watch, its send is over already; while it waits here, nobody below has it
+            legal = packet._state == SENDING and sender is not None and packet._asked < 0 and not packet._completing
+            legal = legal and sender._sends is self and packet not in self._queue
             if legal:
                 packet._completing = True
         if not legal:
@@ -219,12 +222,17 @@ class SendPath:
                 (mine if type(mark) is int and mark == cancel_id else self._queue).append(packet)
         for packet in mine:
             self._give_back(packet, Status.REQUEST_ABORTED)
-        if self._cancel_below is not None:
-            try:
-                self._cancel_below(cancel_id)
-            except BaseException as error:
-                self._ledger._failed(None, "cancel_sends", error)
+        if self._cancel_below is not None and self._serial is not None:
+            self._serial.gate.do(lambda: self._tell_to_cancel(cancel_id))
+        elif self._cancel_below is not None:
+            self._tell_to_cancel(cancel_id)
         return len(mine)
+
+    def _tell_to_cancel(self, cancel_id: object) -> None:
+        try:
+            self._cancel_below(cancel_id)
+        except BaseException as error:
+            self._ledger._failed(None, "cancel_sends", error)
 
     def _kind(self, destination: cython.ulonglong) -> cython.int:
         """The filter bit that a destination needs; 0 for another station's."""
@@ -239,6 +247,7 @@ class SendPath:
             legal = packet._change(DO_SEND)
             if legal:
                 packet._sender = binding
+                packet._number += 1
                 binding.sends_pending += 1
                 self.pending += 1
                 self._ledger._counts[TX_SUBMITTED] += 1
@@ -277,9 +286,13 @@ class SendPath:
         failure: cython.int
         blocked: cython.bint
         first: cython.bint
+        over: cython.bint
+        sender: Binding = packet._sender
         with cython.critical_section(self):
-            failure = errors.EAGAIN if self._queue else self._write(packet)
-            blocked = failure == errors.EAGAIN and len(self._queue) < self._limit
+            # it may have closed since its send began: then the queue has been emptied for the last time
+            over = self.halted or sender.closing
+            failure = errors.EAGAIN if over or self._queue else self._write(packet)
+            blocked = not over and failure == errors.EAGAIN and len(self._queue) < self._limit
             first = not self._queue
             if blocked:
                 self._queue.append(packet)
@@ -289,8 +302,13 @@ class SendPath:
             return SUCCESS
         if blocked:
             if first and self.on_blocked is not None:
-                self.on_blocked()
+                try:
+                    self.on_blocked()
+                except BaseException as error:
+                    self._ledger._failed(None, "on_blocked", error)
             return PENDING
+        if over:
+            return Status.CLOSING
         if failure == errors.EAGAIN:
             return Status.RESOURCES
         return STATUS_OF.get(failure, Status.FAILURE)
@@ -298,12 +316,13 @@ class SendPath:
     def _put_many(self, packets: list) -> None:
         """Let the miniport send several; each completes later, unless the miniport fails."""
         packet: Packet
+        numbers = [packet._number for packet in packets]
         try:
             self._below_many(list(packets))
         except BaseException as error:
             self._ledger._failed(None, "send_packets", error)
-            for packet in packets:
-                if packet._sender is not None:
+            for packet, number in zip(packets, numbers, strict=True):
+                if packet._sender is not None and packet._number == number:
                     self._give_back(packet, Status.FAILURE)
 
     def submit(self, packets: list[Packet]) -> list[Status | None]:
@@ -312,11 +331,16 @@ class SendPath:
         statuses = []
         if self._below_many is None:
             for packet in packets:
-                statuses.append(Status.RESOURCES if Status.RESOURCES in statuses else self._put_below(packet))
+                if Status.RESOURCES in statuses:
+                    statuses.append(Status.RESOURCES)
+                    continue
+                self._shown[packet] = None
+                statuses.append(self._put_below(packet))
             return statuses
         for packet in packets:
             packet._submitted = True
             packet._status = UNSET
+            self._shown[packet] = None
         try:
             self._below_many(list(packets))
         except BaseException as error:
@@ -347,16 +371,47 @@ class SendPath:
     def wait_first(self, packets: list[Packet]) -> None:
         """Let packets wait in front of all others; whatever has been completed meanwhile does not."""
         packet: Packet
+        aborted = []
         with cython.critical_section(self):
             for packet in reversed(packets):
-                if packet._sender is not None:
+                self._shown.pop(packet, None)
+                if self._ends(packet):
+                    aborted.append(packet)
+                elif packet._sender is not None:
                     self._queue.appendleft(packet)
+        for packet in reversed(aborted):
+            self._give_back(packet, Status.REQUEST_ABORTED)
 
     def wait_last(self, packets: list[Packet]) -> None:
         """Let packets wait behind all others."""
+        packet: Packet
+        aborted = []
         with cython.critical_section(self):
-            self._queue.extend(packets)
-            self._ledger._counts[TX_QUEUED] += len(packets)
+            for packet in packets:
+                if self._ends(packet):
+                    aborted.append(packet)
+                else:
+                    self._queue.append(packet)
+                    self._ledger._counts[TX_QUEUED] += 1
+        for packet in aborted:
+            self._give_back(packet, Status.REQUEST_ABORTED)
+
+    def _ends(self, packet: Packet) -> cython.bint:
+        """Whether the adapter, or a packet's sender, has closed: what waited has been aborted, and nobody would look at this one."""
+        sender: Binding = packet._sender
+        return sender is not None and (self.halted or sender.closing)
+
+    def fail_shown(self) -> None:
+        """Give back, aborted, what a serialized miniport has not ended."""
+        packet: Packet
+        failed = []
+        with cython.critical_section(self):
+            for packet in self._shown:
+                if not packet._completing:
+                    packet._completing = True
+                    failed.append(packet)
+        for packet in failed:
+            self._give_back(packet, Status.REQUEST_ABORTED)
 
     def give_back(self, packet: Packet, status: Status) -> None:
         """Complete a send through `send_complete`."""
@@ -364,12 +419,14 @@ class SendPath:
 
     def _put_below(self, packet: Packet) -> object:
         """Let the miniport send; if it has completed the packet before it answers, that was the completion."""
+        number: cython.uint = packet._number
         try:
             status = Status(self._below(packet))
         except BaseException as error:
             self._ledger._failed(None, "send", error)
             status = Status.FAILURE
-        if packet._sender is None:
+        if packet._sender is None or packet._number != number:
+            # it has been completed, and may have been sent anew since
             if status is not PENDING:
                 self._ledger._violation(rules.COMPLETED_TWICE, None, packet, f"send answered {status.name} after send_complete")
             return PENDING
@@ -405,6 +462,8 @@ class SendPath:
             self._ledger._counts[column] += 1
             self.pending -= 1
             sender.sends_pending -= 1
+            if self._serial is not None:
+                self._shown.pop(packet, None)
             packet._sender = None
             packet._completing = packet._submitted = False
             packet._status = 0
@@ -413,6 +472,7 @@ class SendPath:
     def _give_back(self, packet: Packet, status: object) -> None:
         """Complete a send through `send_complete`; a driver without that handler gets its packet freed."""
         sender: Binding = packet._sender
+        sender._enter()
         self._finish(packet, status)
         try:
             if sender._send_complete is None:
@@ -421,7 +481,7 @@ class SendPath:
                 sender._send_complete(packet, status)
         except BaseException as error:
             self._ledger._failed(sender, "send_complete", error)
-        sender._came_back()
+        sender._leave()
 
     def _loop_back(self, packet: Packet) -> None:
         """Show a sent frame to every binding that accepts it; they copy, the packet stays the sender's."""
@@ -432,12 +492,19 @@ class SendPath:
             return
         destination: cython.ulonglong = packet._destination()
         kind: cython.int = self._kind(destination)
-        if self._nested >= MAX_NESTED:
-            self._ledger._counts[TX_NOT_LOOPED] += 1
+        with cython.critical_section(self):
+            nested: cython.bint = self._nested >= MAX_NESTED
+            if nested:
+                self._ledger._counts[TX_NOT_LOOPED] += 1
+            else:
+                self._nested += 1
+        if nested:
             return
-        self._nested += 1
         for binding in bindings:
             if (binding is packet._sender and binding.no_loopback) or not binding._accepts(kind, destination):
+                continue
+            if not binding._enter_open():
+                # this may be another thread than the one that closes it
                 continue
             looped = True
             packet._flags |= LOOPBACK
@@ -445,8 +512,11 @@ class SendPath:
             binding._show_and_copy(packet)
             packet._status = 0
             packet._flags &= ~LOOPBACK
-            self._ledger._counts[TX_LOOPED] += 1
-        self._nested -= 1
-        if looped and self._ledger._thread != get_ident():
+            with cython.critical_section(self):
+                self._ledger._counts[TX_LOOPED] += 1
+            binding._leave()
+        with cython.critical_section(self):
+            self._nested -= 1
+        if looped and not self._ledger._indicating():
             for binding in bindings:
                 binding._end_batch()

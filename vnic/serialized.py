@@ -33,6 +33,7 @@ class Waiting(Protocol):
     def wait_first(self, packets: list[Packet]) -> None: ...
     def wait_last(self, packets: list[Packet]) -> None: ...
     def submit(self, packets: list[Packet]) -> list[Status | None]: ...
+    def fail_shown(self) -> None: ...
     def give_back(self, packet: Packet, status: Status) -> None: ...
 
 
@@ -70,12 +71,15 @@ class Gate:
         self._owner = get_ident()
         try:
             with at_irql(Irql.DISPATCH):
-                yield
-                self._do_waiting()
+                try:
+                    yield
+                finally:
+                    # a handler that raises has ended, too
+                    self._do_waiting()
         finally:
             self._owner = 0
             self._lock.release()
-        self._drain()
+            self._drain()
 
     def _inside(self, job: Callable[[], object]) -> None:
         """Do a job, and what comes meanwhile; the lock is held, and is let go."""
@@ -125,8 +129,7 @@ class Serialized:
         """Show one packet to the miniport, or let it wait. Answers its status; with PENDING it completes later."""
         answers: list[Status] = []
         if self.blocked or self._sends.waiting() or not self.gate.do_now(lambda: answers.append(self._show_first(packet))):
-            self._sends.wait_last([packet])
-            self.gate.do(self._show_waiting)
+            self.send_packets([packet])
             return Status.PENDING
         return answers[0]
 
@@ -139,6 +142,11 @@ class Serialized:
         """The miniport can take sends again: show it those that wait."""
         self.blocked = False
         self.gate.do(self._show_waiting)
+
+    def end_reset(self) -> None:
+        """The miniport has been reset: what it has still pending is failed for it, and it can take sends again. LC-15."""
+        self._sends.fail_shown()
+        self.resources_available()
 
     def return_packet(self, packet: Packet) -> None:
         """Hand a packet back to the miniport, when no handler of it is running."""
@@ -155,6 +163,11 @@ class Serialized:
 
     def _show_first(self, packet: Packet) -> Status:
         """Show a packet that has come alone, and finds nothing before it."""
+        if self.blocked or self._sends.waiting():
+            # another thread was faster
+            self._sends.wait_last([packet])
+            self._show_waiting()
+            return Status.PENDING
         status = self._sends.submit([packet])[0]
         if status is Status.RESOURCES:
             self.blocked = True

@@ -21,6 +21,7 @@ from vnic.oids import Oid
 from vnic.oob import Info, copy_oob, copy_send_complete_info, copy_send_info
 from vnic.pnp import PowerState
 from vnic.request import Request, RequestKind
+from vnic.states import PacketState
 from vnic.status import Status
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class VirtualMiniport(MiniportDriver):
         NDIS: IM-05, IM-06, IM-08.
         """
         low = packet.status is Status.RESOURCES
-        shown = self.allocate()
+        shown = self.allocate() if not self.adapter.halted else None
         if shown is None:
             return 0
         shown.share_chain(packet)
@@ -125,7 +126,13 @@ class VirtualMiniport(MiniportDriver):
         if low:
             shown.status = Status.RESOURCES
         self._shows[shown] = packet
-        self.adapter.indicate((shown,))
+        try:
+            self.adapter.indicate((shown,))
+        except BaseException:
+            if shown.state is PacketState.OWNED and shown in self._shows:
+                # it was not shown: whoever halts the virtual adapter on another thread was faster
+                self._release(shown)
+            raise
         if low:
             self._release(shown)
         return int(not low)
@@ -161,17 +168,20 @@ class VirtualMiniport(MiniportDriver):
             return Status.RESOURCES, 0
         below.chain_back(buffer)
         self._transfers[below] = Transfer(packet, buffer)
-        status, moved = self.binding.transfer_data(context.context, context.skipped + offset, length, below)
-        if status != Status.PENDING:
-            self.transferred(below, moved)
+        status, moved = Status.FAILURE, 0
+        try:
+            status, moved = self.binding.transfer_data(context.context, context.skipped + offset, length, below)
+        finally:
+            if status != Status.PENDING:
+                self.transferred(below, moved)
         return status, moved
 
     def transferred(self, below: Packet, moved: int) -> Packet:
         """Free a packet that was filled below, and fill the one that it was for; answers that."""
         packet, buffer = self._transfers.pop(below)
-        packet.fill(0, buffer.data[:moved])
         below.unchain_front()
         self.sent.free(below)
+        packet.fill(0, buffer.data[:moved])
         return packet
 
     def return_packet(self, packet: Packet) -> None:
@@ -210,7 +220,7 @@ class VirtualMiniport(MiniportDriver):
 
     def send(self, packet: Packet) -> Status:
         """Send a packet's bytes below, in a packet of our own; without one, or without power, that is the end of it (IM-15 to IM-18)."""
-        if self.binding.closed or self.binding.adapter.power is not PowerState.D0:
+        if self.binding.dead or self.binding.adapter.power is not PowerState.D0:
             return Status.FAILURE
         below = self.sent.allocate()
         if below is None:
@@ -225,7 +235,11 @@ class VirtualMiniport(MiniportDriver):
         if packet.has_oob:
             copy_oob(below, packet)
         self._sends[below] = packet
-        status = self.binding.send(below)
+        try:
+            status = self.binding.send(below)
+        except BaseException:
+            self.take_back(below)
+            raise
         if status is not Status.PENDING:
             self.take_back(below)
         return status
