@@ -139,7 +139,12 @@ class Card(MiniportDriver):
         if self.answer is PENDING:
             self.sending.append(packet)
         answer = self.answer
-        self.called("send")
+        try:
+            self.called("send")
+        except Deliberate:
+            # a send that raises has failed, and is over
+            self.sending = [other for other in self.sending if other is not packet]
+            raise
         return answer if answer is not PENDING or packet in self.sending else PENDING
 
     def reset(self) -> tuple[Status, bool]:
@@ -410,6 +415,15 @@ class World(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Whatever is out comes back, and then everything ends."""
+        try:
+            self.end_everything()
+        finally:
+            # an example that fails must not keep the bindings that the next one needs
+            for binding in self.adapter.bindings:
+                self.adapter.close(binding)
+                self.adapter.reclaim(binding)
+
+    def end_everything(self) -> None:
         self.quietly(lambda: None)
         for _ in range(4):
             self.complete_reset()
