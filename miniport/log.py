@@ -16,8 +16,11 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal
+
+from vnic.text import escape as escape
+from vnic.text import shown as shown
 
 Form = Literal["auto", "text", "json"]
 
@@ -25,26 +28,7 @@ PRIORITY = {"debug": 7, "info": 6, "notice": 5, "warning": 4, "error": 3}
 """The levels, with the journal's number for each."""
 
 WAIT_MS = 100
-MAX_KEYS = 1024
-OTHERS = "others"
-"""The key that all keys past `MAX_KEYS` share in a `Throttle`."""
-
-_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127)} | {9: "\\t", 10: "\\n", 13: "\\r"}
 _COLOUR = {"debug": "\x1b[2m", "notice": "\x1b[1m", "warning": "\x1b[33m", "error": "\x1b[31m"}
-
-
-def escape(text: str) -> str:
-    """Make printable ASCII of any text; what is not becomes a backslash escape. Escaping twice changes nothing more."""
-    return text.encode("ascii", "backslashreplace").decode("ascii").translate(_CONTROL)
-
-
-def shown(value: object, limit: int = 60) -> str:
-    """Show a value in a message: escaped, quoted if it is text, cut to `limit` characters. Survives a broken `__repr__`."""
-    try:
-        text = escape(repr(value))
-    except BaseException:
-        text = f"<{escape(type(value).__name__)}>"
-    return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
 class EventLog:
@@ -113,51 +97,6 @@ class EventLog:
                 self._wait_ms = WAIT_MS
             if len(rest) < len(line):
                 self._torn = bool(rest)
-
-
-class Throttle:
-    """
-    Lets a few lines through for each key and second, and counts the others.
-
-    Args:
-        per_second: lines for each key.
-        clock: seconds, monotonic.
-    """
-
-    def __init__(self, per_second: int = 10, clock: Callable[[], float] = time.monotonic) -> None:
-        self._per_second = per_second
-        self._clock = clock
-        self._keys: dict[Hashable, list[float]] = {}
-        # As in the log: a finaliser may come here while this thread is inside the lock.
-        self._lock = threading.RLock()
-
-    def allow(self, key: Hashable) -> int | None:
-        """
-        Ask whether a line may be written.
-
-        Returns:
-            How many were suppressed since the last allowed line of this key, or None if this one is to be suppressed.
-        """
-        with self._lock:
-            if key not in self._keys and len(self._keys) >= MAX_KEYS:
-                key = OTHERS
-            now = self._clock()
-            start, allowed, suppressed = self._keys.get(key, (now, 0, 0))
-            if now - start >= 1:
-                start, allowed = now, 0
-            if allowed >= self._per_second:
-                self._keys[key] = [start, allowed, suppressed + 1]
-                return None
-            self._keys[key] = [start, allowed + 1, 0]
-            return int(suppressed)
-
-    def drain(self) -> Iterator[tuple[Any, int]]:
-        """Give, once, what was suppressed and not yet told: key and number."""
-        with self._lock:
-            keys, self._keys = self._keys, {}
-        for key, (_, _, suppressed) in keys.items():
-            if suppressed:
-                yield key, int(suppressed)
 
 
 def exception_fields(error: BaseException, driver_file: str | None = None) -> dict[str, Any]:

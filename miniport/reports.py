@@ -12,9 +12,10 @@ from functools import partial
 from typing import Any
 
 from miniport.drivers import file_of
-from miniport.log import EventLog, Throttle, escape, exception_fields
+from miniport.log import EventLog, escape, exception_fields
 from vnic import Binding, ContractViolation
 from vnic.ledger import where
+from vnic.verifier.throttle import Throttle
 
 LONGEST_OUTPUT = 65536
 

@@ -2,11 +2,14 @@
 cimport cython
 
 from vnic.binding cimport Binding
+from vnic.context cimport Context, _here
+from vnic.guard cimport keep
 from vnic.ledger cimport Ledger
 from vnic.lifecycle cimport Lifecycle
 from vnic.packet cimport Packet
 from vnic.pool cimport PacketPool
 from vnic.send cimport SendPath
+from vnic.steps cimport Step, _step
 
 cdef int SHORTEST, OWNED, TRANSFERRING, DO_INDICATE, DO_LEND, DO_RECLAIM, DO_TRANSFER, DO_TRANSFERRED
 cdef unsigned int KEPT
@@ -16,6 +19,7 @@ cdef int RX_DROPPED_RUNT, RX_DROPPED_TRUNCATED, RX_DROPPED_NO_PACKET, RX_DROPPED
 
 @cython.final
 cdef class Adapter(Lifecycle):
+    cdef object __weakref__
     cdef public object name
     cdef readonly int mtu
     cdef readonly int low_water
@@ -31,11 +35,12 @@ cdef class Adapter(Lifecycle):
     cdef int _read_and_indicate(self, int budget) except? -1
     cdef void _indicate_batch(self, int count)
     cdef void _give_up(self, Packet packet, int done, int count)
-    cdef bint _receive(self, Packet packet) except? -1
+    cdef bint _receive(self, Packet packet, Context here) except? -1
+    cdef object _look_at_header(self, Packet packet)
     cdef void _end_batch(self)
     cdef object _end_indication(self)
     cdef object _join(self, PacketPool pool)
     cdef int _discard(self, int budget) except? -1
-    cdef void _receive_copied(self, Packet packet)
+    cdef void _receive_copied(self, Packet packet, Context here)
     cdef int _look_ahead(self, object context, bytes header, bytes lookahead, object packet_size) except? -1
     cdef bint _end_transfer(self, Packet packet)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from vnic import driver as contract
 from vnic.binding import Binding
+from vnic.context import Context
 from vnic.counters import COLUMN, COUNTED
 from vnic.ledger import Ledger, report_to_logging
 from vnic.lifecycle import Lifecycle
@@ -23,7 +24,9 @@ from vnic.pool import PacketPool, slot_size_for
 from vnic.send import SendPath
 from vnic.states import BROKEN, Event, PacketState
 from vnic.status import Status, VnicError
+from vnic.steps import Step
 from vnic.verifier import rules
+from vnic.verifier.levels import LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,6 +39,12 @@ if TYPE_CHECKING:
     from vnic.timers import Clock
 else:
     from vnic import _cython as cython
+
+if not cython.compiled:
+    # compiled, they come with the C types
+    from vnic.context import _here
+    from vnic.guard import keep
+    from vnic.steps import _step
 
 if cython.compiled:
     from cython.cimports.libc.errno import EINTR, errno
@@ -88,12 +97,13 @@ class Adapter(Lifecycle):
         network_addresses: what `binding.network_addresses` answers.
         serialized: one handler of the miniport runs at a time, sends are queued for it, and `indicate` tells by `packet.status` whether
             a packet is the miniport's again; see `vnic/serialized.py`.
-        verifier_level: 0 refuses and counts broken rules, 1 also reports them, with the packet's history; it may be changed later.
+        verifier_level: how much is watched; see `vnic.verifier.levels`. By default the level of the process. It may be changed later.
         joins_pools: packets of other pools may be indicated too, if the pool is no other adapter's: it joins with its first packet.
         nic: what the adapter answers to queries and does not know of itself, as its link speed.
         clock: what its timers go by; a test gives a `VirtualClock`.
         report: called, on the thread where it happened, with "violation" or "driver_error" and its facts: `binding` (None: the
-            miniport), `error` (the exception), and `packet` or `handler`.
+            miniport), `error` (the exception), and `handler`, or `packet`, `record` (None if too many alike were written already)
+            and `action` (from `vnic.verifier.actions`; what is not "raise" is left to whoever is told).
     """
 
     def __init__(
@@ -108,7 +118,7 @@ class Adapter(Lifecycle):
         send_queue: int = 1024,
         network_addresses: Sequence[str] = (),
         serialized: bool = False,
-        verifier_level: int = 1,
+        verifier_level: int | None = None,
         joins_pools: bool = False,
         nic: NicValues | None = None,
         clock: Clock | None = None,
@@ -123,8 +133,8 @@ class Adapter(Lifecycle):
         if pool._claimed:
             raise ValueError(f"pool {pool.name} is another adapter's: an adapter needs a pool of its own")
         pool._claimed = True
-        ledger = Ledger(report or report_to_logging, contract.handler(miniport, contract.MiniportDriver, "return_packet"))
-        ledger._level = verifier_level
+        ledger = Ledger(name, report or report_to_logging, contract.handler(miniport, contract.MiniportDriver, "return_packet"))
+        ledger._level = LEVELS.process if verifier_level is None else verifier_level
         sends = SendPath(ledger, miniport, mtu, send_queue)
         sends.station = int.from_bytes(address, "big")
         Lifecycle.__init__(self, pool, miniport, ledger, sends, nic, clock)
@@ -142,6 +152,8 @@ class Adapter(Lifecycle):
         if not cython.compiled:
             self._indices = [0] * MAX_BUDGET
             self._lengths = [0] * MAX_BUDGET
+        pool.verifier_level = LEVELS.of_pool(pool.name, ledger._level)
+        LEVELS.add_adapter(self)
 
     @property
     def send_blocked(self) -> bool:
@@ -170,7 +182,13 @@ class Adapter(Lifecycle):
 
     @verifier_level.setter
     def verifier_level(self, level: int) -> None:
+        binding: Binding
+        pool: PacketPool
         self._ledger._level = level
+        for pool in self._pools:
+            pool.verifier_level = LEVELS.of_pool(pool.name, level)
+        for binding in self._opened:
+            binding.verifier_level = LEVELS.of_driver(binding.name, level)
 
     def attach(self, fd: int, on_blocked: Callable[[], None] | None = None) -> None:
         """
@@ -212,7 +230,7 @@ class Adapter(Lifecycle):
             running: cython.bint = self._reading
             self._reading = True
         if running:
-            raise VnicError("receive_batch is running already: one thread reads an adapter")
+            raise self._ledger._violation(rules.REENTERED, _here().binding, None, "receive_batch is running already")
         try:
             if self._serial is None:
                 return self._read_and_indicate(max(1, min(budget, MAX_BUDGET)))
@@ -234,6 +252,9 @@ class Adapter(Lifecycle):
                 self._indices[taken] = pool._stack[pool._top]
                 taken += 1
             pool._unread = taken
+        if pool._level >= 3:
+            for position in range(taken):
+                pool._look_for_poison(pool._packets[self._indices[position]])
         if cython.compiled:
             size: cython.Py_ssize_t = pool.slot_size
             length: cython.Py_ssize_t
@@ -278,6 +299,9 @@ class Adapter(Lifecycle):
         position: cython.int
         low: cython.bint = False
         now: cython.longlong = time_ns()
+        here: Context = _here()
+        level: cython.int = pool._level
+        step: Step = _step("receive", self.name, level, 0) if level else None
         self._ledger._counts[RX_BATCHES] += 1
         done: cython.int = 0
         try:
@@ -288,9 +312,13 @@ class Adapter(Lifecycle):
                     pool._fresh(packet)
                 packet._length = self._lengths[position]
                 packet.time_received = now
+                if step is not None:
+                    packet.made = packet.shown = step
+                    if level >= 3:
+                        packet._history.append(step)
                 low = low or pool._top + (count - position) <= self.low_water
                 packet._status = low
-                if self._receive(packet):
+                if self._receive(packet, here):
                     with cython.critical_section(pool):
                         pool._put_back(packet)
                 done = position + 1
@@ -325,7 +353,7 @@ class Adapter(Lifecycle):
         elif packet.references == 0:
             self._ledger._home(packet, None)
 
-    def _receive(self, packet: Packet) -> cython.bint:
+    def _receive(self, packet: Packet, here: Context) -> cython.bint:
         """
         Show one OWNED packet to every binding that accepts it; account for its frame; take the library's guard off.
 
@@ -354,6 +382,8 @@ class Adapter(Lifecycle):
             packet._change(DO_LEND if lent else DO_INDICATE)
             if not lent:
                 ledger._counts[INDICATED] += 1
+        if packet._history is not None:
+            keep(packet)
         if length < SHORTEST:
             outcome = RX_DROPPED_RUNT
         elif length >= packet._slot_size and packet._chain is None:
@@ -368,9 +398,9 @@ class Adapter(Lifecycle):
                     continue
                 outcome = RX_DELIVERED
                 if lent:
-                    binding._show_and_copy(packet)
+                    binding._show_and_copy(packet, here)
                 else:
-                    binding._show(packet)
+                    binding._show(packet, here)
         with cython.critical_section(packet):
             ledger._counts[RX_FRAMES] += 1
             ledger._counts[RX_BYTES] += length
@@ -381,6 +411,7 @@ class Adapter(Lifecycle):
                 # what a serialized miniport reads when the call has returned
                 packet._status = 0 if lent or last else KEPT
         if lent:
+            packet._kept = False
             packet._change(DO_RECLAIM)
             if outcome == RX_DELIVERED:
                 ledger._counts[RX_RESOURCES] += 1
@@ -436,6 +467,10 @@ class Adapter(Lifecycle):
         """
         packet: Packet
         self._may_indicate()
+        if self._ledger._level >= 2:
+            self._ledger._require_no_locks(None, "indicate")
+        if self._batch_open:
+            self._end_lookaheads("it indicates packets")
         packets = list(packets)
         if len(set(packets)) != len(packets):
             raise self._ledger._violation(rules.INDICATED_IN_USE, None, None, "a packet stands twice in one indication")
@@ -444,21 +479,42 @@ class Adapter(Lifecycle):
                 self._join(packet.pool)
             if packet._state != OWNED:
                 raise self._ledger._violation(BROKEN[packet.state, Event.INDICATE], None, packet, f"{packet!r} is indicated")
+            if packet._oob is not None or packet._chain is not None:
+                self._look_at_header(packet)
         self._call_below(self._indicate_all, packets)
+
+    def _look_at_header(self, packet: Packet) -> None:
+        """Rule 92: what a miniport says of the header must be so. RX-05."""
+        if packet._oob is not None and packet._oob.header_size == 0:
+            detail = f"{packet!r} is indicated with a header of 0 bytes"
+            self._ledger._violation(rules.INDICATE_ILLEGAL, None, packet, detail)
+        if packet._chain is None:
+            return
+        used = packet._chain.used()
+        if used and used[0].length < HEADER_SIZE:
+            detail = f"{packet!r} is indicated with {used[0].length} bytes in its first buffer"
+            self._ledger._violation(rules.INDICATE_ILLEGAL, None, packet, detail)
 
     def _indicate_all(self, packets: list) -> None:
         packet: Packet
         low: cython.bint = False
+        here: Context = _here()
+        step: Step = _step("indicate", self.name, self._ledger._level, 0) if self._ledger._level else None
         self._ledger._begin()
         try:
             for packet in packets:
+                packet._serial = self._serial is not None
+                if step is not None:
+                    packet.shown = step
+                    if packet._history is not None:
+                        packet._history.append(step)
                 if packet._status:
                     low = True
                 elif low:
-                    self._receive_copied(packet)
+                    self._receive_copied(packet, here)
                     continue
                 packet.time_received = time_ns()
-                self._receive(packet)
+                self._receive(packet, here)
             self._end_batch()
         finally:
             self._end_indication()
@@ -477,12 +533,12 @@ class Adapter(Lifecycle):
         pool._claimed = True
         self._pools.append(pool)
 
-    def _receive_copied(self, packet: Packet) -> None:
+    def _receive_copied(self, packet: Packet, here: Context) -> None:
         """A SUCCESS packet behind a RESOURCES one: delivery is by copy, but by its own status it goes home through return_packet."""
         if packet._state == OWNED:
             packet._status = 1
         packet.time_received = time_ns()
-        if not self._receive(packet):
+        if not self._receive(packet, here):
             return
         packet._status = 0
         if self._serial is not None:
@@ -527,6 +583,7 @@ class Adapter(Lifecycle):
         ledger._begin()
         try:
             outcome = self._look_ahead(context, header, lookahead, packet_size)
+            self._batch_open = True
         finally:
             self._end_indication()
         with cython.critical_section(self):
@@ -561,6 +618,7 @@ class Adapter(Lifecycle):
 
         NDIS: NdisMEthIndicateReceiveComplete; RX-44.
         """
+        self._batch_open = False
         self._end_batch()
 
     def _transfer(self, binding: Binding, packet: Packet, context: object, offset: int, length: int) -> tuple[Status, int]:
@@ -582,7 +640,7 @@ class Adapter(Lifecycle):
             return PENDING, 0
         if not self._end_transfer(packet):
             detail = f"transfer_data answered {status.name} after transfer_data_complete"
-            self._ledger._violation(rules.COMPLETED_TWICE, None, packet, detail)
+            self._ledger._violation(rules.WRONG_CHANNEL, None, packet, detail)
             return PENDING, 0
         binding._came_back()
         return status, moved
@@ -630,6 +688,8 @@ class Adapter(Lifecycle):
 
         NDIS: NdisMSendComplete; TX-21, TX-22.
         """
+        if self._ledger._level >= 2:
+            self._ledger._require_no_locks(None, "send_complete")
         self._sends.complete(packet, status)
 
     def send_resources_available(self) -> None:

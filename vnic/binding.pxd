@@ -1,11 +1,15 @@
 # C types of vnic/binding.py
 cimport cython
 
+from vnic.context cimport Context, _here
 from vnic.ledger cimport Ledger
 from vnic.packet cimport Packet
 from vnic.pool cimport PacketPool
+from vnic.steps cimport Step, _now, _step
 
 cdef int INDICATED, OWNED, MULTICAST, ALL_MULTICAST, EVERYTHING, MAX_REFERENCES
+cdef int AT_DISPATCH, IN_RECEIVE_PACKET, IN_RECEIVE, IN_RECEIVE_COMPLETE
+cdef long long SLOW_NS, TOO_SLOW_NS
 
 
 cdef int counted(object answer) except? -2
@@ -44,20 +48,27 @@ cdef class Binding:
     cdef object _receive
     cdef object _receive_complete
     cdef object _send_complete
+    cdef public int verifier_level
+    cdef public unsigned int quota
+    cdef readonly unsigned long long over_quota
+    cdef readonly unsigned long long busy_ns
     cdef bint _pended
     # what it held was taken back by force; it waits for what is below only
     cdef bint _forced
     cdef readonly dict _calls
 
     cdef bint _accepts(self, int kind, unsigned long long destination)
-    cdef void _show(self, Packet packet)
+    cdef void _show(self, Packet packet, Context here)
+    cdef void _show_over_quota(self, Packet packet, Context here)
+    cdef void _timed(self, str handler, long long started, object packet)
+    cdef void _left_unclean(self, str handler, Context here, long long before)
     cdef void _tell_of_views(self, Packet packet, int views)
-    cdef void _show_and_copy(self, Packet packet)
+    cdef void _show_and_copy(self, Packet packet, Context here)
     cdef object _look(self, object context, object packet, object header, object lookahead, object size)
     cdef void _look_ahead(self, object context, object header, object lookahead, object size)
     cdef object _looking_at(self, object context, str what)
     cdef void _end_batch(self)
-    cdef object _take_back(self, Packet packet)
+    cdef object _take_back(self, Packet packet, Step step)
     cdef bint _owes(self)
     cdef void _enter(self) noexcept
     cdef bint _enter_open(self) noexcept

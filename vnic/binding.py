@@ -10,16 +10,21 @@ from typing import TYPE_CHECKING
 
 from vnic import driver as contract
 from vnic.filters import PacketFilter
+from vnic.context import DISPATCH, WHAT, Context
 from vnic.ledger import Ledger
-from vnic.packet import HEADER_SIZE, MAX_BINDINGS, Packet, history_of
+from vnic.packet import HEADER_SIZE, MAX_BINDINGS, Packet
 from vnic.pending import PendingCall
 from vnic.pool import PacketPool
 from vnic.states import BROKEN, Event, PacketState
-from vnic.status import OwnershipError, Status
+from vnic.status import Status
+from vnic.steps import Step
 from vnic.verifier import rules
+from vnic.verifier.levels import LEVELS
+from vnic.verifier.refusal import refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
     import cython
 
@@ -28,8 +33,15 @@ if TYPE_CHECKING:
     from vnic.pnp import PnpEvent
     from vnic.request import Request
     from vnic.send import SendPath
+    from vnic.status import ContractViolation
+    from vnic.verifier.rules import Rule
 else:
     from vnic import _cython as cython
+
+if not cython.compiled:
+    # compiled, they come with the C types
+    from vnic.context import _here
+    from vnic.steps import _now, _step
 
 if cython.compiled:
     from cython.cimports.cpython.long import PyLong_AsLongAndOverflow
@@ -40,6 +52,12 @@ MULTICAST = int(PacketFilter.MULTICAST)
 ALL_MULTICAST = int(PacketFilter.ALL_MULTICAST)
 EVERYTHING = int(PacketFilter.PROMISCUOUS | PacketFilter.ALL_LOCAL)
 MAX_REFERENCES = 0xFFFF
+AT_DISPATCH = DISPATCH
+IN_RECEIVE_PACKET = WHAT["receive_packet"]
+IN_RECEIVE = WHAT["receive"]
+IN_RECEIVE_COMPLETE = WHAT["receive_complete"]
+SLOW_NS, TOO_SLOW_NS = 10_000_000, 500_000_000
+"""From when on a handler is slow, and from when on it is too slow."""
 
 OPEN: list[Binding | None] = [None] * MAX_BINDINGS
 """The open bindings of the process, each at its slot."""
@@ -80,6 +98,10 @@ class Binding:
         closed: it is gone; any use raises.
         no_loopback: its own sends are not shown to it. NDIS: OID_GEN_PROTOCOL_OPTIONS, bit 2; RX-65.
         early_returns: it may return a packet before it has answered for it. AMB-3.
+        verifier_level: how much is watched of it; see `vnic.verifier.levels`.
+        quota: returns that it may owe at most; with so many, packets are shown to it as RESOURCES, to be copied. 0: as many as it likes.
+        over_quota: packets that were shown to it so.
+        busy_ns: time spent in its receive handlers, from verifier level 2 on.
     """
 
     def __init__(self, adapter: Adapter, driver: ProtocolDriver, name: str, slot: int, ledger: Ledger, sends: SendPath) -> None:
@@ -106,6 +128,9 @@ class Binding:
         self._seen = False
         self._looks = []
         self.transfers_pending = 0
+        self.verifier_level = LEVELS.of_driver(name, ledger._level)
+        self.quota = int(driver.quota)
+        self.over_quota = self.busy_ns = 0
         self._receive = contract.handler(driver, contract.ProtocolDriver, "receive")
         self._receive_packet = contract.handler(driver, contract.ProtocolDriver, "receive_packet")
         if self._receive_packet is None and self._receive is None:
@@ -212,12 +237,22 @@ class Binding:
             self._require_open("it returns packets")
         first: object = None
         packet: Packet
+        step: Step = _step("return", self.name, self.verifier_level, 0) if self.verifier_level else None
         for packet in packets:
-            refused = self._take_back(packet)
-            if refused is not None and first is None:
-                first = refused
+            broken = self._take_back(packet, step)
+            if broken is not None and first is None:
+                first = broken
         if first is not None:
             raise first
+
+    def broke(self, rule: Rule, detail: str, packet: Packet | None = None, more: dict[str, Any] | None = None) -> ContractViolation:
+        """
+        Count and record that the driver has broken a rule, where something other than its adapter has found it.
+
+        Returns:
+            The exception for it.
+        """
+        return self._ledger._violation(rule, self, packet, detail, more)
 
     def send(self, packet: Packet) -> Status:
         """
@@ -237,6 +272,8 @@ class Binding:
         """
         if self.dead:
             raise self._ledger._violation(rules.SEND_ON_CLOSED, self, packet, f"{packet!r} is sent after close")
+        if self.verifier_level >= 2:
+            self._ledger._require_no_locks(self, "send")
         return self._sends.send(self, packet)
 
     def send_packets(self, packets: Iterable[Packet]) -> None:
@@ -250,6 +287,8 @@ class Binding:
         """
         if self.dead:
             raise self._ledger._violation(rules.SEND_ON_CLOSED, self, None, "packets are sent after close")
+        if self.verifier_level >= 2:
+            self._ledger._require_no_locks(self, "send_packets")
         self._sends.send_packets(self, list(packets))
 
     def transfer_data(self, context: object, offset: int, length: int, packet: Packet) -> tuple[Status, int]:
@@ -403,21 +442,35 @@ class Binding:
             return True
         return self._filter & MULTICAST and kind == ALL_MULTICAST and destination in self._multicast
 
-    def _show(self, packet: Packet) -> None:
+    def _show(self, packet: Packet, here: Context) -> None:
         """Ask one driver how many references it keeps, and write its promise down."""
         count: cython.int
         views: cython.int = packet.views
+        started: cython.longlong = 0
+        before: cython.longlong
         if self._receive_packet is None:
-            self._show_and_copy(packet)
+            self._show_and_copy(packet, here)
+            return
+        if self.quota and self.promised - self.returned >= self.quota:
+            self._show_over_quota(packet, here)
             return
         self.delivered += 1
         self._seen = True
         packet._asked = self.slot
+        if self.verifier_level >= 2:
+            started = _now()
+        before = here._enter(self.slot, IN_RECEIVE_PACKET, AT_DISPATCH)
         try:
             answer = self._receive_packet(packet)
         except BaseException as error:
             self._ledger._failed(self, "receive_packet", error)
             answer = 0
+        if here._leave(before):
+            self._left_unclean("receive_packet", here, before)
+        if started:
+            self._timed("receive_packet", started, packet)
+        if packet._kept:
+            self._ledger._look_for_change(packet, self)
         count = counted(answer)
         if count == 0 and not self.early_returns:
             packet._asked = -1
@@ -438,6 +491,8 @@ class Binding:
                 packet.references += kept - early
                 self.promised += kept
                 self.returned += early
+        if packet._history is not None and kept > 0:
+            packet._history.append(Step("answer", self.name, kept))
         if count < 0:
             self._ledger._violation(rules.ILLEGAL_ANSWER, self, packet, f"receive_packet answered {shown(answer)}")
         elif count < early:
@@ -446,6 +501,33 @@ class Binding:
             self._ledger._violation(rules.CLOSED_BINDING, self, packet, "it closed its binding and then kept a packet")
         elif kept <= 0 and packet.views > views:
             self._tell_of_views(packet, views)
+
+    def _show_over_quota(self, packet: Packet, here: Context) -> None:
+        """The driver holds as much as it may: this one it has to copy. To the others the packet is as it was."""
+        self.over_quota += 1
+        packet._status = 1
+        self._show_and_copy(packet, here)
+        packet._status = 0
+
+    def _timed(self, handler: str, started: cython.longlong, packet: object) -> None:
+        """From verifier level 2 on: how long a handler took."""
+        took: cython.longlong = _now() - started
+        self.busy_ns += took
+        if took > SLOW_NS:
+            severity = "error" if took > TOO_SLOW_NS else "warning"
+            self.broke(rules.HANDLER_SLOW, f"{handler} took {took // 1_000_000} ms", packet, {"severity": severity, "took_ns": took})
+
+    def _left_unclean(self, handler: str, here: Context, before: cython.longlong) -> None:
+        """A handler has ended at another level than it began at, or with another number of locks; the level is as before already."""
+        held: cython.int = before & 65535
+        locks = here.held[held:]
+        if locks:
+            rule, what = rules.LOCK_HELD_AT_EXIT, f"holds {', '.join([repr(lock) for lock in locks])}"
+        else:
+            rule, what = rules.IRQL_NOT_RESTORED, "at another level, or without a lock that it began with"
+        count_flag(rule)
+        if self.verifier_level >= 2:
+            self._ledger._violation(rule, self, None, f"{handler} ends and {what}" if locks else f"{handler} ends {what}")
 
     def _tell_of_views(self, packet: Packet, views: cython.int) -> None:
         """There are more views than before a handler that keeps nothing was asked."""
@@ -460,9 +542,16 @@ class Binding:
         """Call `receive` with views that are closed when it returns, whatever it does."""
         look = Look(context, packet, size)
         self._looks.append(look)
+        here: Context = _here()
+        started: cython.longlong = _now() if self.verifier_level >= 2 else 0
+        before: cython.longlong = here._enter(self.slot, IN_RECEIVE, AT_DISPATCH)
         try:
             self._receive(context, header, lookahead, size)
         finally:
+            if here._leave(before):
+                self._left_unclean("receive", here, before)
+            if started:
+                self._timed("receive", started, packet)
             self._looks.remove(look)
             for view in (header, lookahead):
                 try:
@@ -486,9 +575,11 @@ class Binding:
                 return look
         raise self._ledger._violation(rules.LOOKAHEAD_OVER, self, None, f"a frame is {what} that receive is not being shown")
 
-    def _show_and_copy(self, packet: Packet) -> None:
+    def _show_and_copy(self, packet: Packet, here: Context) -> None:
         """Show a packet that the driver may not keep: through `receive` if it has that, else through `receive_packet`."""
         views: cython.int = packet.views
+        started: cython.longlong = _now() if self.verifier_level >= 2 and self._receive is None else 0
+        before: cython.longlong = here._enter(self.slot, IN_RECEIVE_PACKET, AT_DISPATCH)
         answer: object = 0
         self.delivered += 1
         self.resources += packet._status != 0
@@ -502,6 +593,12 @@ class Binding:
         except BaseException as error:
             self._ledger._failed(self, "receive" if self._receive is not None else "receive_packet", error)
         packet._asked = -1
+        if here._leave(before):
+            self._left_unclean("receive_packet", here, before)
+        if started:
+            self._timed("receive_packet", started, packet)
+        if packet._kept:
+            self._ledger._look_for_change(packet, self)
         if packet._status == 0:
             # others may keep it, and look at it now
             return
@@ -510,7 +607,7 @@ class Binding:
         elif packet.views > views:
             self._ledger._violation(rules.RETAIN_ON_RESOURCES, self, packet, f"it keeps {packet.views - views} views")
 
-    def _take_back(self, packet: Packet) -> object:
+    def _take_back(self, packet: Packet, step: Step) -> object:
         """Count one return; the packet goes home with the last. Answers the violation, nothing changed, if none is owed."""
         last: cython.bint = False
         owed: cython.bint
@@ -520,6 +617,8 @@ class Binding:
                 # counted when it answers; until then the library's own reference keeps the packet
                 packet._promises = True
                 packet._returned[self.slot] += 1
+                if step is not None:
+                    packet._mark(step)
                 return None
             if owed:
                 packet._returned[self.slot] += 1
@@ -528,6 +627,8 @@ class Binding:
                 last = packet.references == 0
         if not owed:
             return self._ledger._violation(self._broken_return(packet), self, packet, f"{packet!r} is returned")
+        if step is not None:
+            packet._mark(step)
         if last:
             self._ledger._home(packet, self)
         if self.dead:
@@ -577,10 +678,24 @@ class Binding:
         self._seen = False
         if self._receive_complete is None or self.closing:
             return
+        here: Context = _here()
+        started: cython.longlong = _now() if self.verifier_level >= 2 else 0
+        before: cython.longlong = here._enter(self.slot, IN_RECEIVE_COMPLETE, AT_DISPATCH)
         try:
             self._receive_complete()
         except BaseException as error:
             self._ledger._failed(self, "receive_complete", error)
+        if here._leave(before):
+            self._left_unclean("receive_complete", here, before)
+        if started:
+            self._timed("receive_complete", started, None)
+
+
+def count_flag(rule: Rule) -> None:
+    """Count what is only told of from verifier level 2 on, where locks count such things."""
+    from vnic.locks import counted as flags
+
+    flags[rule.id] += 1
 
 
 def counted(answer: object) -> cython.int:
@@ -614,12 +729,12 @@ def return_packets(packets: Iterable[Packet]) -> None:
     for packet in packets:
         binding = debtor(packet)
         if binding is not None:
-            refused = binding._take_back(packet)
+            broken = binding._take_back(packet, _step("return", binding.name, binding.verifier_level, 0) if binding.verifier_level else None)
         else:
             rule = rules.WRONG_BINDING if packet._state == INDICATED else rules.OVER_RETURN
-            refused = OwnershipError(rule, "the caller", f"{packet!r} is returned", history_of(packet))
-        if refused is not None and first is None:
-            first = refused
+            broken = refused(rule, "the caller", f"{packet!r} is returned", packet)
+        if broken is not None and first is None:
+            first = broken
     if first is not None:
         raise first
 

@@ -1,6 +1,8 @@
 # C types of vnic/buffer.py
 cimport cython
 
+from vnic.steps cimport Step, _step
+
 
 @cython.final
 cdef class Buffer:
@@ -20,6 +22,9 @@ cdef class Buffer:
 
 @cython.final
 cdef class BufferPool:
+    cdef object __weakref__
+    cdef readonly object owner
+    cdef readonly Step made
     cdef readonly int count
     cdef readonly object name
     cdef readonly int usage

@@ -12,13 +12,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from vnic.status import ContractViolation, OwnershipError
+from vnic.steps import Step
 from vnic.verifier import rules
+from vnic.verifier.leftovers import BUFFER_POOLS, owner_now
+from vnic.verifier.levels import LEVELS
+from vnic.verifier.refusal import refused
 
 if TYPE_CHECKING:
     import cython
 else:
     from vnic import _cython as cython
+
+if not cython.compiled:
+    # compiled, they come with the C types
+    from vnic.steps import _step
 
 if cython.compiled:
     from cython.cimports.cpython.memoryview import PyMemoryView_GET_BUFFER
@@ -82,7 +89,7 @@ class Buffer:
         if self.pool is not None:
             return self._memory
         if self.packet is None:
-            raise OwnershipError(rules.USE_AFTER_RETURN, "the caller", f"{self!r} of a packet that is back in its pool is looked at")
+            raise refused(rules.USE_AFTER_RETURN, "the caller", f"{self!r} of a packet that is back in its pool is looked at")
         return self.packet._slot_frame()
 
     @property
@@ -106,16 +113,25 @@ class BufferPool:
 
     Args:
         count: buffers that may be out at one time.
-        name: shown wherever the pool is named.
+        name: shown wherever the pool is named; one without is told of (rule 45).
+
+    Attributes:
+        owner: the binding in whose handler it was made, or None.
+        made: who made the pool, where and when.
     """
 
-    def __init__(self, count: int, name: str = "buffers") -> None:
+    def __init__(self, count: int, name: str = "") -> None:
         if count < 1:
             raise ValueError(f"a pool of {count} buffers was asked for")
         self.count = count
-        self.name = name
+        self.name = name or "buffers"
         self.usage = 0
         self._open = True
+        self.owner = owner_now()
+        self.made = _step("make", self.name, 1, 0)
+        BUFFER_POOLS.add(self)
+        if not name and LEVELS.process:
+            refused(rules.NO_NAME, self.name, f"a pool of {count} buffers is made without a name")
 
     def allocate(self, memory: bytes | bytearray | memoryview, length: int | None = None) -> Buffer | None:
         """
@@ -180,11 +196,11 @@ class BufferPool:
         NDIS: NdisFreeBuffer; BUF-07, BUF-08.
         """
         if buffer.pool is not self:
-            raise OwnershipError(rules.FOREIGN_POOL, self.name, f"{buffer!r} is freed to buffer pool {self.name}")
+            raise refused(rules.FOREIGN_POOL, self.name, f"{buffer!r} is freed to buffer pool {self.name}")
         if buffer._freed:
-            raise OwnershipError(rules.DOUBLE_FREE, self.name, f"{buffer!r} is freed")
+            raise refused(rules.DOUBLE_FREE, self.name, f"{buffer!r} is freed")
         if buffer.packet is not None:
-            raise OwnershipError(rules.BUFFER_CHAINED, self.name, f"{buffer!r} is freed while it is chained to {buffer.packet!r}")
+            raise refused(rules.BUFFER_CHAINED, self.name, f"{buffer!r} is freed while it is chained to {buffer.packet!r}")
         buffer._freed = True
         buffer.following = None
         self.usage -= 1
@@ -199,12 +215,12 @@ class BufferPool:
         NDIS: NdisFreeBufferPool; BUF-04.
         """
         if self.usage:
-            raise ContractViolation(rules.POOL_OUTSTANDING, self.name, f"{self.usage} of {self.count} buffers are out")
+            raise refused(rules.POOL_OUTSTANDING, self.name, f"{self.usage} of {self.count} buffers are out")
         self._open = False
 
     def _require_open(self) -> None:
         if not self._open:
-            raise ContractViolation(rules.POOL_AFTER_CLOSE, self.name, f"buffer pool {self.name} is closed")
+            raise refused(rules.POOL_AFTER_CLOSE, self.name, f"buffer pool {self.name} is closed")
 
 
 def chain_of(first: Buffer | None) -> list[Buffer]:

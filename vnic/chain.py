@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vnic.buffer import Buffer, chain_of
-from vnic.status import OwnershipError
 from vnic.verifier import rules
+from vnic.verifier.refusal import refused
 
 if TYPE_CHECKING:
     import cython
@@ -100,12 +100,12 @@ class Chain:
         one: Buffer = buffer
         if self.head is not None and self.head.packet is not self.packet:
             detail = f"{self.packet!r} shows another packet's chain, and is chained to"
-            raise OwnershipError(rules.BUFFER_CHAINED, self.packet.pool.name, detail)
+            raise refused(rules.BUFFER_CHAINED, self.packet.pool.name, detail, self.packet)
         for one in chain_of(buffer):
             if one.packet is not None or one._freed:
                 what = "free" if one._freed else "chained already"
                 detail = f"{one!r}, which is {what}, is chained to {self.packet!r}"
-                raise OwnershipError(rules.BUFFER_CHAINED, self.packet.pool.name, detail)
+                raise refused(rules.BUFFER_CHAINED, self.packet.pool.name, detail, self.packet)
         for one in chain_of(buffer):
             one.packet = self.packet
         self.valid = False

@@ -35,6 +35,8 @@ class ProtocolDriver:
     the driver itself, as NDIS has it until a driver sets its option; one that answers what it sees then answers itself.
     With `early_returns = True` a packet may be returned from inside the `receive_packet` that is asked for it, as an intermediate
     driver does when nobody above keeps it; the library has it until the answer.
+    `hold_limit` says for how many seconds a packet may be held before that is told of (rule 25), `quota` how many returns may be owed
+    at one time; 0 leaves that to whoever binds the driver.
 
     NDIS: NDIS_PROTOCOL_CHARACTERISTICS; LC-23, LC-25; OID_GEN_PROTOCOL_OPTIONS, RX-64, RX-65; AMB-3.
     """
@@ -43,6 +45,8 @@ class ProtocolDriver:
     packet_filter: PacketFilter = PacketFilter.DIRECTED | PacketFilter.BROADCAST | PacketFilter.ALL_MULTICAST
     no_loopback: bool = True
     early_returns: bool = False
+    hold_limit: float = 1.0
+    quota: int = 0
 
     def __init__(self, **options: Any) -> None:
         if options:

@@ -1,14 +1,18 @@
 # C types of vnic/ledger.py
 cimport cython
 
+from vnic.context cimport Context, _here
+from vnic.guard cimport changed
 from vnic.packet cimport Packet
 from vnic.pool cimport PacketPool
+from vnic.steps cimport Step, _step
 
-cdef int INDICATED, DO_RECLAIM, RETURNED, DRIVER_ERRORS, VIOLATIONS, REFUSED, ENTRIES
+cdef int INDICATED, DO_RECLAIM, RETURNED, DRIVER_ERRORS, VIOLATIONS, REFUSED, ENTRIES, MINIPORT, IN_RETURN_PACKET
 
 
 @cython.final
 cdef class Ledger:
+    cdef public object name
     cdef object _report
     cdef object _reclaim
     # how many indications are under way on each thread that makes one
@@ -21,9 +25,13 @@ cdef class Ledger:
     cdef bint _indicating(self) except -1
     cdef object _copy(self, object into)
     cdef void _tell_of_views(self, Packet packet, object binding)
-    cdef object _violation(self, object rule, object binding, object packet, str detail)
+    cdef object _violation(self, object rule, object binding, object packet, str detail, dict more=*)
     cdef void _failed(self, object binding, str handler, object error)
     cdef void _home(self, Packet packet, object binding)
     cdef bint _reclaimed(self, Packet packet, object binding) except? -1
-    cdef void _record(self, object error, object binding, object packet)
+    cdef void _look_for_change(self, Packet packet, object binding)
+    cdef void _record_error(self, object binding, str handler, object error)
+    cdef object _require_no_locks(self, object binding, str what)
+    cdef int _level_of(self, object binding) except -1
+    cdef void _record(self, object error, object binding, object packet, dict more)
     cdef void _tell(self, str event, dict fields)

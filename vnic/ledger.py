@@ -11,12 +11,18 @@ import time
 from threading import get_ident
 from typing import TYPE_CHECKING, NamedTuple
 
+from vnic import context
+from vnic.context import Context
 from vnic.counters import COLUMN, COUNTED
-from vnic.packet import Packet, history_of
+from vnic.facts import history_of
+from vnic.packet import Packet
 from vnic.pool import PacketPool
 from vnic.states import Event, PacketState
 from vnic.status import ContractViolation, OwnershipError
+from vnic.steps import LIBRARY
 from vnic.verifier import rules
+from vnic.verifier.actions import action_of
+from vnic.verifier.records import RECORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +36,12 @@ if TYPE_CHECKING:
 else:
     from vnic import _cython as cython
 
+if not cython.compiled:
+    # compiled, they come with the C types
+    from vnic.context import _here
+    from vnic.guard import changed
+    from vnic.steps import _step
+
 INDICATED = int(PacketState.INDICATED)
 DO_RECLAIM = int(Event.RECLAIM)
 RETURNED = COLUMN["returned"]
@@ -37,6 +49,8 @@ DRIVER_ERRORS = COLUMN["driver_errors"]
 VIOLATIONS = COLUMN["violations"]
 REFUSED = COLUMN["violations_refused"]
 ENTRIES = len(COUNTED)
+MINIPORT = context.MINIPORT
+IN_RETURN_PACKET = context.WHAT["return_packet"]
 
 
 class Ledger:
@@ -47,7 +61,8 @@ class Ledger:
     a broken rule is counted and reported.
     """
 
-    def __init__(self, report: Callable[[str, dict[str, Any]], None], reclaim: Callable[[Packet], None] | None) -> None:
+    def __init__(self, name: str, report: Callable[[str, dict[str, Any]], None], reclaim: Callable[[Packet], None] | None) -> None:
+        self.name = name
         self._report = report
         self._reclaim = reclaim
         self._threads = {}
@@ -85,10 +100,13 @@ class Ledger:
             with cython.critical_section(pool):
                 pool._put_back(packet)
             return
+        here: Context = _here()
+        before: cython.longlong = here._enter(MINIPORT, IN_RETURN_PACKET, here.irql)
         try:
             self._reclaim(packet)
         except BaseException as error:
             self._failed(None, "return_packet", error)
+        here._leave(before)
 
     def _reclaimed(self, packet: Packet, binding: object) -> cython.bint:
         """Make the packet the miniport's again, if it is not that already; answers whether it was made so."""
@@ -96,9 +114,31 @@ class Ledger:
             if not packet._change(DO_RECLAIM):
                 return False
             self._counts[RETURNED] += 1
+        if packet._kept:
+            self._look_for_change(packet, None)
+            packet._kept = False
         if packet.views > packet._told:
             self._tell_of_views(packet, binding)
         return True
+
+    def _look_for_change(self, packet: Packet, binding: object) -> None:
+        """
+        From verifier level 3 on: compare a packet with what it was when it was lent.
+
+        If a binding was being shown it, that has changed it; otherwise nobody was, and it was the miniport, which still had a way to it.
+        """
+        found = changed(packet)
+        if found is None:
+            return
+        if found.kind == "beside":
+            rule, what = rules.OOB_TAMPERED, "what is beside the bytes"
+        elif found.kind == "chain":
+            rule, what = rules.CHAIN_CORRUPTED, "the length of its buffers"
+        elif found.kind == "behind":
+            rule, what = rules.OVERRUN, f"byte {found.runs[0][0]} of its slot, behind the {packet._length} of the frame,"
+        else:
+            rule, what = (rules.WRITTEN_WHILE_LENT if binding is None else rules.SHARED_MODIFIED), f"byte {found.runs[0][0]} of the frame"
+        self._violation(rule, binding, packet, f"{what} of {packet!r} has changed", {"diff": found.told()})
 
     def _tell_of_views(self, packet: Packet, binding: object) -> None:
         """At its last return views of a packet are alive that nobody was told of: name who made one and answered 0, or else the last."""
@@ -107,11 +147,11 @@ class Ledger:
         elif binding is not None:
             self._violation(rules.RETAINED_VIEW, binding, packet, f"{packet.views} views of {packet!r} are alive at its last return")
 
-    def _violation(self, rule: object, binding: object, packet: object, detail: str) -> object:
+    def _violation(self, rule: object, binding: object, packet: object, detail: str, more: dict | None = None) -> object:
         """Count and report a broken rule; answers the exception for the culprit."""
         culprit: str = "the miniport" if binding is None else binding.name
         error = OwnershipError(rule, culprit, detail, history_of(packet) if packet is not None and self._level else "")
-        self._record(error, binding, packet)
+        self._record(error, binding, packet, more)
         return error
 
     def _failed(self, binding: object, handler: str, error: object) -> None:
@@ -121,25 +161,59 @@ class Ledger:
         if binding is not None:
             binding.errors += 1
         # a driver's own class of exception can be anything, and raise whatever is asked of it
-        if type(error) in (ContractViolation, OwnershipError) and not error.reported:
-            self._record(error, binding, None)
+        if type(error) in (ContractViolation, OwnershipError):
+            if not error.reported:
+                self._record(error, binding, None, None)
+        else:
+            self._record_error(binding, handler, error)
         self._tell("driver_error", {"binding": binding, "handler": handler, "error": error})
 
-    def _record(self, error: object, binding: object, packet: object) -> None:
+    def _record_error(self, binding: object, handler: str, error: object) -> None:
+        """Write down that a handler raised; if it was because it took None for a packet, that is what is told of, and counted."""
+        here: Context = _here()
+        culprit: str = "the miniport" if binding is None else binding.name
+        unmet = here.unmet
+        if unmet is not None and type(error) in (AttributeError, TypeError) and "None" in str(error):
+            detail = f"{handler} took None for a packet: pool {unmet} had none left"
+            self._record(OwnershipError(rules.FAILURE_IGNORED, culprit, detail, ""), binding, None, {"where": line_raised(error)})
+        if not self._level_of(binding):
+            return
+        told = OwnershipError(rules.HANDLER_RAISED, culprit, f"{handler} raised {type(error).__name__}", "")
+        RECORDS.write(told, where=lambda: line_raised(error), binding=binding, adapter=self.name)
+
+    def _level_of(self, binding: object) -> cython.int:
+        return self._level if binding is None else binding.verifier_level
+
+    def _record(self, error: object, binding: object, packet: object, more: dict | None) -> None:
         """Count a broken rule, once, and tell of it."""
         error.reported = True
-        refused: cython.bint = error.rule.cls == "A0"
+        refused: cython.bint = error.rule.action == "raise"
         with cython.critical_section(self):
             self._counts[VIOLATIONS] += 1
             self._counts[REFUSED] += refused
         if binding is not None:
             binding.violations += 1
-        if self._level:
-            self._tell("violation", {"binding": binding, "error": error, "packet": packet})
+        action: str = action_of(error.rule)
+        if action == "quarantine" and packet is not None:
+            packet.pool.withhold(packet)
+        if not self._level_of(binding) or action == "count":
+            return
+        record = RECORDS.write(
+            error, where=lambda: line_of(binding, error), binding=binding, packet=packet, adapter=self.name, more=more
+        )
+        self._tell("violation", {"binding": binding, "error": error, "packet": packet, "record": record, "action": action})
 
-    def violation(self, rule: Rule, binding: Binding | None, detail: str) -> ContractViolation:
-        """Count and report a broken rule that concerns no packet; answers the exception for the culprit."""
-        return self._violation(rule, binding, None, detail)
+    def _require_no_locks(self, binding: object, what: str) -> None:
+        """From verifier level 2 on, rule 80: a driver that calls out of itself with a lock held may deadlock. SYN-09."""
+        here: Context = _here()
+        if here.held:
+            raise self._violation(rules.LOCK_ACROSS_CALL, binding, None, f"{what} with {', '.join([repr(lock) for lock in here.held])} held")
+
+    def violation(
+        self, rule: Rule, binding: Binding | None, detail: str, packet: Packet | None = None, more: dict[str, Any] | None = None
+    ) -> ContractViolation:
+        """Count and report a broken rule; answers the exception for the culprit. `more` are further keys of the record."""
+        return self._violation(rule, binding, packet, detail, more)
 
     def failed(self, binding: object, handler: str, error: object) -> None:
         """Count and report an exception that came out of a driver."""
@@ -186,6 +260,22 @@ def holdings(adapter: Adapter) -> list[Holding]:
         if (owed := binding.owed(packet))
     ]
     return sorted(found, key=lambda holding: -holding.age_ns)
+
+
+def line_of(binding: Binding | None, error: ContractViolation) -> str:
+    """The line of whoever has just broken a rule on this thread: of the driver, or the innermost one outside the library."""
+    return _step("violation", error.driver, 1, 0).where if binding is None else where(binding.driver, _here().handler or "receive_packet")
+
+
+def line_raised(error: BaseException) -> str:
+    """The innermost line outside the library that an exception has passed."""
+    found = "unknown"
+    trace = error.__traceback__
+    while trace is not None:
+        if not trace.tb_frame.f_code.co_filename.startswith(LIBRARY):
+            found = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return found
 
 
 def where(driver: object, handler: str = "receive_packet") -> str:

@@ -2,6 +2,7 @@
 cimport cython
 
 from vnic.binding cimport Binding
+from vnic.context cimport Context
 from vnic.ledger cimport Ledger
 from vnic.packet cimport Packet
 from vnic.pool cimport PacketPool
@@ -24,6 +25,8 @@ cdef class Lifecycle:
     cdef list _bindings
     cdef bint _low_power
     cdef bint _halt_called
+    # lookaheads were shown, and their batch has not been ended
+    cdef bint _batch_open
     cdef bint _ready
     cdef bint _tells
     cdef object _clock

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from vnic import driver as contract
 from vnic.binding import OPEN, Binding
+from vnic.context import PASSIVE, Context, here
 from vnic.filters import PacketFilter
 from vnic.ledger import Ledger
 from vnic.packet import BINDING_NAMES, MAX_BINDINGS, Packet
@@ -20,6 +21,7 @@ from vnic.send import SendPath
 from vnic.states import PacketState
 from vnic.status import Status, VnicError
 from vnic.verifier import rules
+from vnic.verifier.leftovers import tell_of_leftovers
 
 if TYPE_CHECKING:
     from typing import Any
@@ -58,7 +60,7 @@ class Lifecycle:
         self._requests = self._serial = None
         self._opened: list[Binding] = []
         self._bindings: list[Binding] = []
-        self._low_power = self._halt_called = False
+        self._low_power = self._halt_called = self._batch_open = False
         self._ready = contract.handler(miniport, contract.MiniportDriver, "initialize") is None
         self._tells = contract.handler(miniport, contract.MiniportDriver, "set_information") is not None
         self._clock = clock
@@ -187,7 +189,7 @@ class Lifecycle:
             binding = Binding(self, driver, name, slot, self._ledger, self._sends)
             OPEN[slot] = driver.binding = binding
             self._opened.append(binding)
-            status = binding._calls["bind_adapter"].run(driver.bind_adapter)
+            status = self._run(binding, "bind_adapter", driver.bind_adapter)
             if status == PENDING:
                 return binding
             if status is not None and status != SUCCESS:
@@ -200,6 +202,16 @@ class Lifecycle:
                 self._decline(binding)
             raise
         return binding
+
+    def _run(self, binding: Binding, handler: str, call: Any) -> Any:
+        """Call a handler that may pend, at PASSIVE."""
+        context: Context = here()
+        before = context.enter(binding, handler, PASSIVE)
+        try:
+            return binding._calls[handler].run(call)
+        finally:
+            if context.leave(before):
+                binding._left_unclean(handler, context, before)
 
     def _decline(self, binding: Binding) -> None:
         """Nothing is left of a binding whose driver declined; what it has asked for by then is aborted."""
@@ -265,7 +277,7 @@ class Lifecycle:
     def _unbind(self, binding: Binding) -> None:
         status = None
         try:
-            status = binding._calls["unbind_adapter"].run(binding.driver.unbind_adapter)
+            status = self._run(binding, "unbind_adapter", binding.driver.unbind_adapter)
         except BaseException as error:
             self._ledger._failed(binding, "unbind_adapter", error)
         if status is None or status != PENDING:
@@ -274,6 +286,9 @@ class Lifecycle:
     def _end_unbind(self, binding: Binding, pended: cython.bint) -> None:
         """The driver has let go of its handle. What it still owes may come back; with the last of it the binding is gone."""
         over: cython.bint
+        if binding.sends_pending or (self._requests is not None and self._requests.pending(binding)):
+            detail = f"{binding.sends_pending} sends and {self.requests.pending(binding)} requests of it are pending when it closes"
+            self._ledger._violation(rules.CLOSE_PENDING, binding, None, detail)
         with cython.critical_section(binding):
             over = not binding._owes()
             binding.dead = True
@@ -307,8 +322,10 @@ class Lifecycle:
                 detail = f"it closes with {binding.held} returns owed, this packet's among them"
                 self._ledger._violation(rules.LEAKED_AT_UNBIND, binding, packet, detail)
             taken += 1
+            # whoever still refers to it must not read the next frame
+            packet.pool.withhold(packet)
             while binding.owed(packet):
-                binding._take_back(packet)
+                binding._take_back(packet, None)
         if binding.sends_pending or binding.transfers_pending or binding._inside:
             # what is below comes back in its own time, and then it ends by itself
             with cython.critical_section(binding):
@@ -327,6 +344,7 @@ class Lifecycle:
             if binding.closed or (binding._owes() and not forced):
                 return False
             binding.closing = binding.dead = binding.closed = True
+        tell_of_leftovers(binding)
         for packet in self._packets():
             packet._promised[binding.slot] = packet._returned[binding.slot] = 0
         for pool in self._pools:
@@ -495,13 +513,18 @@ class Lifecycle:
         """Call an optional handler of a driver, or of the miniport; what it raises is counted and reported."""
         owner, base = (self.miniport, contract.MiniportDriver) if binding is None else (binding.driver, contract.ProtocolDriver)
         call = contract.handler(owner, base, handler)
+        if call is None:
+            return None
+        context: Context = here()
+        before = context.enter(binding, handler, context.irql)
         try:
-            if call is None:
-                return None
             return self._call_below(call, *arguments) if binding is None else call(*arguments)
         except BaseException as error:
             self._ledger._failed(binding, handler, error)
             return None
+        finally:
+            if context.leave(before) and binding is not None:
+                binding._left_unclean(handler, context, before)
 
     def _call_below(self, call: Any, *arguments: Any) -> Any:
         """Call a handler of the miniport, or for it; of a serialized one, when no other runs."""
@@ -558,10 +581,17 @@ class Lifecycle:
             self._ask(None, "halt")
         if self._reset_part is not None:
             self.timers.stop_all()
+        self._end_lookaheads("it halts")
         held = self._held()
         if held or self._sends.pending:
             detail = f"{held} packets are held and {self._sends.pending} are being sent after halt"
             self._ledger._violation(rules.LEAKED_AT_HALT, None, None, detail)
+
+    def _end_lookaheads(self, what: str) -> None:
+        """From verifier level 2 on: rule 23, if lookaheads were shown and their batch was never ended. RX-44."""
+        if self._batch_open and self._ledger._level >= 2:
+            self._ledger._violation(rules.COMPLETE_MISSING, None, None, f"{what}, and has not ended the batch of lookaheads before")
+        self._batch_open = False
 
     def wait_for_packets(self, timeout: float) -> bool:
         """

@@ -24,13 +24,21 @@ from threading import get_ident
 from typing import Generic, NamedTuple, Self, TypeVar
 from weakref import WeakSet
 
+from vnic.context import here
 from vnic.status import ContractViolation
+from vnic.steps import Step, now_ns, step
 from vnic.verifier import rules
+from vnic.verifier.actions import action_of
+from vnic.verifier.leftovers import LOCKS, owner_now
+from vnic.verifier.refusal import refused, told_with
 
 T = TypeVar("T")
 
 CALLER = "the caller"
 """The culprit of these rules: a lock does not know whose code runs."""
+
+HELD_WARN_NS, HELD_MOST_NS = 1_000_000, 10_000_000
+"""For how long a lock may be held before that is told of, as a warning and as an error; from verifier level 2 on."""
 
 checks = 1
 """The verifier level of this process: below 2, what `flag` is told of is only counted."""
@@ -62,17 +70,14 @@ class LockState(Enum):
     FREED = "freed"
 
 
-class _Thread(threading.local):
-    """What each thread has of its own."""
-
-    def __init__(self) -> None:
-        self.irql = Irql.PASSIVE
-        self.held: list[SpinLock | ReadWriteLock] = []
-
-
-_thread = _Thread()
 _guard = threading.Lock()
 _profile = Profile.NT
+
+
+def checked() -> int:
+    """The verifier level here: that of the driver whose handler runs on this thread, or else the process's."""
+    binding = here().binding
+    return checks if binding is None else binding.verifier_level
 
 
 def flag(rule: rules.Rule, detail: str) -> None:
@@ -84,8 +89,11 @@ def flag(rule: rules.Rule, detail: str) -> None:
     """
     with _guard:
         counted[rule.id] += 1
-    if checks >= 2:
-        raise ContractViolation(rule, CALLER, detail)
+    if checked() < 2:
+        return
+    broken = refused(rule, CALLER, detail)
+    if action_of(rule) == "raise":
+        raise broken
 
 
 def current_profile() -> Profile:
@@ -112,7 +120,7 @@ def in_profile(profile: Profile) -> Iterator[None]:
 
 def current_irql() -> Irql:
     """Tell the level of this thread; always PASSIVE under the CE profile."""
-    return _thread.irql if _profile is Profile.NT else Irql.PASSIVE
+    return Irql(here().irql) if _profile is Profile.NT else Irql.PASSIVE
 
 
 def raise_irql(level: Irql) -> Irql:
@@ -124,10 +132,10 @@ def raise_irql(level: Irql) -> Irql:
     """
     if _profile is Profile.CE:
         return Irql.PASSIVE
-    before = _thread.irql
+    before = Irql(here().irql)
     if level < before:
         flag(rules.IRQL_NOT_RESTORED, f"raise_irql from {before.name} down to {level.name}")
-    _thread.irql = level
+    here().irql = level
     return before
 
 
@@ -135,10 +143,10 @@ def lower_irql(level: Irql) -> None:
     """Lower the level of this thread to what `raise_irql` answered."""
     if _profile is Profile.CE:
         return
-    before = _thread.irql
+    before = Irql(here().irql)
     if level > before:
         flag(rules.IRQL_NOT_RESTORED, f"lower_irql from {before.name} up to {level.name}")
-    _thread.irql = level
+    here().irql = level
 
 
 @contextmanager
@@ -149,16 +157,17 @@ def at_irql(level: Irql) -> Iterator[None]:
     Raises:
         ContractViolation: at verifier level 2, after a handler that ends at another level, or with a lock that it acquired.
     """
-    before, held = _thread.irql, len(_thread.held)
-    _thread.irql = level
+    context = here()
+    before, held = context.irql, len(context.held)
+    context.irql = level
     try:
         yield
     finally:
-        after, _thread.irql = _thread.irql, before
-    if len(_thread.held) > held:
-        flag(rules.LOCK_HELD_AT_EXIT, f"a handler ends and holds {', '.join(repr(lock) for lock in _thread.held[held:])}")
-    if after is not level and _profile is Profile.NT:
-        flag(rules.IRQL_NOT_RESTORED, f"a handler began at {level.name} and ended at {after.name}")
+        after, context.irql = context.irql, before
+    if len(context.held) > held:
+        flag(rules.LOCK_HELD_AT_EXIT, f"a handler ends and holds {', '.join(repr(lock) for lock in context.held[held:])}")
+    if after != level and _profile is Profile.NT:
+        flag(rules.IRQL_NOT_RESTORED, f"a handler began at {level.name} and ended at {Irql(after).name}")
 
 
 def require_irql(*, maximum: Irql | None = None, exactly: Irql | None = None, what: str) -> None:
@@ -175,7 +184,7 @@ def require_irql(*, maximum: Irql | None = None, exactly: Irql | None = None, wh
     """
     if _profile is Profile.CE:
         return
-    level = _thread.irql
+    level = Irql(here().irql)
     if maximum is not None and level > maximum:
         flag(rules.IRQL_TOO_HIGH, f"{what} at {level.name}, allowed up to {maximum.name}")
     if exactly is not None and level != exactly:
@@ -183,13 +192,13 @@ def require_irql(*, maximum: Irql | None = None, exactly: Irql | None = None, wh
 
 
 def _raise_to_dispatch() -> None:
-    if _profile is Profile.NT and _thread.irql < Irql.DISPATCH:
-        _thread.irql = Irql.DISPATCH
+    if _profile is Profile.NT and here().irql < Irql.DISPATCH:
+        here().irql = Irql.DISPATCH
 
 
 def held_locks() -> tuple[SpinLock | ReadWriteLock, ...]:
     """List the locks that this thread holds, in the order in which it acquired them."""
-    return tuple(_thread.held)
+    return tuple(here().held)
 
 
 def require_no_locks(what: str) -> None:
@@ -199,8 +208,8 @@ def require_no_locks(what: str) -> None:
     Raises:
         ContractViolation: at verifier level 2, if it holds one.
     """
-    if _thread.held:
-        flag(rules.LOCK_ACROSS_CALL, f"{what} with {', '.join(repr(lock) for lock in _thread.held)} held")
+    if here().held:
+        flag(rules.LOCK_ACROSS_CALL, f"{what} with {', '.join(repr(lock) for lock in here().held)} held")
 
 
 class SpinLock:
@@ -210,6 +219,11 @@ class SpinLock:
     The level before is kept in the lock itself, as in NDIS, so locks must be released in the reverse order. Not recursive.
 
     NDIS: NDIS_SPIN_LOCK; SYN-06, SYN-07.
+
+    Attributes:
+        owner: the binding in whose handler it was made, or None.
+        made: where and when it was made.
+        taken: where and when it was last acquired, from verifier level 2 on.
     """
 
     state = LockState.NOT_INITIALISED
@@ -227,12 +241,30 @@ class SpinLock:
         """Whether this thread holds the lock."""
         return self.state is LockState.INITIALISED and self._owner == get_ident()
 
+    @property
+    def is_held(self) -> bool:
+        """Whether any thread holds the lock."""
+        return self.state is LockState.INITIALISED and self._owner is not None
+
+    @property
+    def holder(self) -> int | None:
+        """The number of the thread that holds the lock; None if none does."""
+        return self._owner
+
+    @property
+    def after_this(self) -> tuple[SpinLock, ...]:
+        """The locks that were acquired while this one was held, from verifier level 2 on."""
+        return tuple(self._later)
+
     def allocate(self) -> None:
         """Initialise the lock: done once by the constructor, and again only after `free`. NDIS: NdisAllocateSpinLock."""
         if self.state is LockState.INITIALISED:
-            raise ContractViolation(rules.LOCK_LIFE, CALLER, f"{self!r} is initialised again")
+            raise refused(rules.LOCK_LIFE, CALLER, f"{self!r} is initialised again")
         if self.state is LockState.NOT_INITIALISED:
             self._mutex = threading.Lock()
+        self.owner, self.made = owner_now(), step("make", self.name)
+        self.taken: Step | None = None
+        LOCKS.add(self)
         self._owner: int | None = None
         self._dpr = False
         self._level = Irql.PASSIVE
@@ -244,7 +276,7 @@ class SpinLock:
         require_irql(maximum=Irql.PASSIVE, what="SpinLock.free")
         self._require_initialised("freed")
         if not self._mutex.acquire(blocking=False):
-            raise ContractViolation(rules.LOCK_LIFE, CALLER, f"{self!r} is freed while a thread holds it")
+            raise refused(rules.LOCK_LIFE, CALLER, f"{self!r} is freed while a thread holds it")
         self.state = LockState.FREED
         self._mutex.release()
 
@@ -277,8 +309,9 @@ class SpinLock:
     def _acquire(self, *, dpr: bool) -> None:
         self._require_initialised("acquired")
         if self._owner == get_ident():
-            raise ContractViolation(rules.LOCK_RECURSION, CALLER, f"{self!r} is acquired by the thread that holds it")
-        if checks >= 2:
+            raise refused(rules.LOCK_RECURSION, CALLER, f"{self!r} is acquired by the thread that holds it")
+        level = checked()
+        if level >= 2:
             self._note_order()
         self._mutex.acquire()
         if self.state is not LockState.INITIALISED:  # it was freed while this thread waited
@@ -286,33 +319,42 @@ class SpinLock:
             self._require_initialised("acquired")
         self._owner = get_ident()
         self._dpr = dpr
-        self._level = _thread.irql
+        self.taken = step("acquire", self.name) if level >= 2 else None
+        self._level = Irql(here().irql)
         if not dpr:
             _raise_to_dispatch()
-        _thread.held.append(self)
+        here().held.append(self)
 
     def _release(self, *, dpr: bool) -> None:
         self._require_initialised("released")
         if self._owner != get_ident():
-            raise ContractViolation(rules.LOCK_NOT_OWNED, CALLER, f"{self!r} is released by a thread that does not hold it")
+            raise refused(rules.LOCK_NOT_OWNED, CALLER, f"{self!r} is released by a thread that does not hold it")
         if self._dpr is not dpr:
             crossed = "dpr_acquire and release" if self._dpr else "acquire and dpr_release"
-            raise ContractViolation(rules.LOCK_FORMS_CROSSED, CALLER, f"{crossed} of {self!r}")
-        if not dpr and _thread.held[-1] is not self and _profile is Profile.NT:
-            flag(rules.LOCK_RELEASE_ORDER, f"{self!r} is released before {_thread.held[-1]!r}")
-        _thread.held.remove(self)
+            raise refused(rules.LOCK_FORMS_CROSSED, CALLER, f"{crossed} of {self!r}")
+        if not dpr and here().held[-1] is not self and _profile is Profile.NT:
+            flag(rules.LOCK_RELEASE_ORDER, f"{self!r} is released before {here().held[-1]!r}")
+        here().held.remove(self)
         if not dpr:
-            _thread.irql = self._level
+            here().irql = self._level
         self._owner = None
+        taken = self.taken
         self._mutex.release()
+        if taken is not None and now_ns() - taken.ns > HELD_WARN_NS:
+            self._tell_of_time(taken)
+
+    def _tell_of_time(self, taken: Step) -> None:
+        ns = now_ns() - taken.ns
+        broken = f"{self!r} was held for {ns / 1e6:.1f} ms, since {taken.where}"
+        told_with(rules.LOCK_HELD_TOO_LONG, CALLER, broken, {"severity": "error" if ns > HELD_MOST_NS else "warning", "held_ns": ns})
 
     def _require_initialised(self, done: str) -> None:
         if self.state is not LockState.INITIALISED:
-            raise ContractViolation(rules.LOCK_LIFE, CALLER, f"{self!r} is {done}")
+            raise refused(rules.LOCK_LIFE, CALLER, f"{self!r} is {done}")
 
     def _note_order(self) -> None:
         """Remember that this lock comes after those held; flag it if one of them has come after this one before."""
-        for earlier in _thread.held:
+        for earlier in here().held:
             if not isinstance(earlier, SpinLock):
                 continue
             with _guard:
@@ -366,15 +408,15 @@ class ReadWriteLock:
         me = get_ident()
         with self._changed:
             if self._writer == me or (write and me in self._readers):
-                raise ContractViolation(rules.LOCK_RECURSION, CALLER, f"{self!r} is acquired by the thread that holds it")
+                raise refused(rules.LOCK_RECURSION, CALLER, f"{self!r} is acquired by the thread that holds it")
             self._changed.wait_for(lambda: self._writer is None and not (write and self._readers))
             if write:
                 self._writer = me
             else:
                 self._readers.append(me)
-        access = Access(write, _thread.irql)
+        access = Access(write, Irql(here().irql))
         _raise_to_dispatch()
-        _thread.held.append(self)
+        here().held.append(self)
         return access
 
     def release(self, access: Access) -> None:
@@ -382,14 +424,14 @@ class ReadWriteLock:
         me = get_ident()
         with self._changed:
             if me != self._writer if access.write else me not in self._readers:
-                raise ContractViolation(rules.LOCK_NOT_OWNED, CALLER, f"{self!r} is released by a thread that does not hold it")
+                raise refused(rules.LOCK_NOT_OWNED, CALLER, f"{self!r} is released by a thread that does not hold it")
             if access.write:
                 self._writer = None
             else:
                 self._readers.remove(me)
             self._changed.notify_all()
-        _thread.held.remove(self)
-        _thread.irql = access.level
+        here().held.remove(self)
+        here().irql = access.level
 
 
 class Interlocked:

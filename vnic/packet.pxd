@@ -3,8 +3,10 @@ cimport cython
 
 from vnic.buffer cimport Buffer
 from vnic.chain cimport Chain
+from vnic.context cimport Context, _here
+from vnic.steps cimport Step
 
-cdef int SHORTEST, FREE, OWNED, SENDING, TRANSFERRING, QUARANTINED, EVENTS, ILLEGAL
+cdef int SHORTEST, FREE, OWNED, INDICATED, SENDING, TRANSFERRING, QUARANTINED, EVENTS, ILLEGAL
 cdef unsigned int UNSET
 cdef bint COUNTS_VIEWS
 cdef unsigned char NEXT_STATE[128]
@@ -18,6 +20,11 @@ cdef class Packet:
     cdef readonly int references
     cdef readonly int views
     cdef readonly long long time_received
+    cdef readonly Step made
+    cdef readonly Step shown
+    cdef readonly Step last
+    # the last steps, from verifier level 3 on
+    cdef object _history
     cdef int _state
     cdef unsigned int _flags
     cdef unsigned int _status
@@ -33,6 +40,19 @@ cdef class Packet:
     cdef object _suspect
     cdef object _sender
     cdef bint _unlocked
+    # it was indicated by a serialized miniport, which may read its status
+    cdef bint _serial
+    # it has been sent since it was allocated
+    cdef bint _sent
+    # it was taken back by force, or is to be kept from reuse: until nobody refers to it
+    cdef bint _withheld
+    # what vnic/guard.py remembers
+    cdef bint _poisoned
+    cdef bint _kept
+    cdef bint _shadowed
+    cdef unsigned char *_shadow
+    cdef bytes _kept_chain
+    cdef tuple _kept_beside
     cdef bint _stale
     cdef Chain _chain
     cdef Buffer _slot_buffer
@@ -48,6 +68,9 @@ cdef class Packet:
     cdef unsigned short _returned[128]
 
     cdef bint _change(self, int event) noexcept
+    cdef object _mark(self, Step step)
+    cdef object _remember(self, bint much)
+    cdef object _read_too_late(self)
     cdef object _require_owned(self, str what)
     cdef object _require_out(self)
     cdef void _forget_promises(self) noexcept

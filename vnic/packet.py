@@ -5,19 +5,23 @@ This and the modules that it names are plain Python, and compiled as they are by
 beside each. `if cython.compiled:` marks the few places where C calls replace Python ones; everything else is one text with
 one meaning. Critical sections cost nothing when compiled under the GIL, because no Python code runs inside them.
 
-Next: `vnic/pool.py`, where packets come from.
+Next: `vnic/facts.py`, what is told of one, and `vnic/pool.py`, where packets come from.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from vnic.buffer import Buffer, chain_of, pieces
 from vnic.chain import Chain
+from vnic.context import Context
 from vnic.oob import INFO_SLOTS, OobData, ndis_time
 from vnic.states import LEGAL, Event, PacketState
-from vnic.status import OwnershipError, Status
+from vnic.status import Status
+from vnic.steps import HISTORY, Step
 from vnic.verifier import rules
+from vnic.verifier.refusal import refused
 
 if TYPE_CHECKING:
     import cython
@@ -25,6 +29,10 @@ if TYPE_CHECKING:
     from vnic.pool import PacketPool
 else:
     from vnic import _cython as cython
+
+if not cython.compiled:
+    # compiled, they come with the C types
+    from vnic.context import _here
 
 if cython.compiled:
     from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
@@ -51,6 +59,7 @@ UNSET = 0xFFFFFFFF
 SHORTEST = HEADER_SIZE
 FREE = int(PacketState.FREE)
 OWNED = int(PacketState.OWNED)
+INDICATED = int(PacketState.INDICATED)
 SENDING = int(PacketState.SENDING)
 TRANSFERRING = int(PacketState.TRANSFERRING)
 QUARANTINED = int(PacketState.QUARANTINED)
@@ -72,6 +81,8 @@ TOUCHED = {
     PacketState.TRANSFERRING: rules.PENDING_TOUCHED,
 }
 """The rule that is broken by changing a packet that is not one's own; in every other state drivers hold it."""
+RED_BYTES = bytes([0xA5]) * 16
+"""Behind a reserved area from verifier level 3 on; see `vnic/guard.py`."""
 COUNTS_VIEWS = COMPILED or hasattr(memoryview, "__buffer__")
 
 
@@ -92,6 +103,9 @@ class Packet:
         references: returns still owed, the library's own guard included while drivers are being asked.
         views: live views.
         time_received: nanoseconds since 1970 of the batch that brought it.
+        made: by whom, where and when it was allocated, or its frame was read; None before, and at verifier level 0. So with the next two.
+        shown: where and when it was last indicated.
+        last: the last return, free, send or completion of it.
     """
 
     def __init__(self, pool: PacketPool, index: int) -> None:
@@ -116,6 +130,10 @@ class Packet:
         self._suspect = None
         self._sender = None
         self._unlocked = self._stale = False
+        self.made = self.shown = self.last = None
+        self._history = None
+        self._serial = self._sent = self._withheld = self._poisoned = self._kept = self._shadowed = False
+        self._kept_chain = self._kept_beside = None
         self._chain = None
         self._slot_buffer = None
         self._frame_in = None
@@ -131,6 +149,11 @@ class Packet:
     def state(self) -> PacketState:
         """Where the packet is."""
         return PacketState(self._state)
+
+    @property
+    def history(self) -> tuple[Step, ...]:
+        """The last sixteen steps of the packet, the oldest first; from verifier level 3 on."""
+        return () if self._history is None else tuple(self._history)
 
     @property
     def length(self) -> int:
@@ -164,6 +187,8 @@ class Packet:
 
         NDIS: NDIS_GET_PACKET_STATUS, NDIS_SET_PACKET_STATUS; RX-06, RX-16, RX-20, TX-13.
         """
+        if self._state == INDICATED and self._asked < 0 and self.pool.verifier_level >= 2:
+            self._read_too_late()
         if self._status == 0:
             return SUCCESS
         if self._status == 1:
@@ -238,9 +263,12 @@ class Packet:
         NDIS: NDIS_PACKET.ProtocolReserved; PKT-04, PKT-33.
         """
         self._require_owned("its reserved area is touched")
+        size = self.pool.reserved_size
         if self._reserved is None:
-            self._reserved = bytearray(self.pool.reserved_size)
-        return memoryview(self._reserved)
+            self._reserved = bytearray(size)
+            if self.pool.verifier_level >= 3:
+                self._reserved += RED_BYTES
+        return memoryview(self._reserved)[:size]
 
     @property
     def data(self) -> memoryview:
@@ -479,10 +507,10 @@ class Packet:
 
     def _require_bare(self, rule: object, what: str) -> None:
         if self._chain is not None and self._chain.owns_other_than(self._slot_buffer):
-            raise OwnershipError(rule, self.pool.name, f"{self!r} is {what} with buffers of its own chained", history_of(self))
+            raise refused(rule, self.pool.name, f"{self!r} is {what} with buffers of its own chained", self)
         if self._oob is not None and self._oob.media_specific is not None:
             detail = f"{self!r} is {what} with media-specific information attached"
-            raise OwnershipError(rules.OOB_NOT_RECLAIMED, self.pool.name, detail, history_of(self))
+            raise refused(rules.OOB_NOT_RECLAIMED, self.pool.name, detail, self)
 
     def _require_unchained(self) -> None:
         if self._chain is not None:
@@ -523,6 +551,26 @@ class Packet:
     def __repr__(self) -> str:
         return f"<Packet {self.pool.name}[{self.index}].{self.generation} {self.state.name} {self._length} bytes>"
 
+    def _read_too_late(self) -> None:
+        """Whoever indicated the packet reads its status, and the call is over: no handler of a driver runs on this thread."""
+        context: Context = _here()
+        if self.shown is not None and self.shown.thread == context.ident and context._slot < 0 and not self._serial:
+            refused(rules.STATUS_READ, "the miniport", f"the status of {self!r} is read", self)
+
+    def _mark(self, step: Step) -> None:
+        """Note what was done to the packet."""
+        self.last = step
+        if self._history is not None:
+            self._history.append(step)
+
+    def _remember(self, much: cython.bint) -> None:
+        """Begin, or cease, to remember the steps of the packet."""
+        if much and self._history is None:
+            self._history = deque(maxlen=HISTORY)
+        elif not much:
+            self._history = None
+            self._kept = self._poisoned = False
+
     def _change(self, event: cython.int) -> cython.bint:
         """Take one edge of the state table; False, and nothing changed, if there is no such edge."""
         after: cython.int = NEXT_STATE[self._state * EVENTS + event]
@@ -555,11 +603,11 @@ class Packet:
         if self._state == OWNED:
             return None
         rule = TOUCHED.get(self.state, rules.FREE_WHILE_INDICATED)
-        raise OwnershipError(rule, self.pool.name, f"{self!r} is not the caller's own, but {what}", history_of(self))
+        raise refused(rule, self.pool.name, f"{self!r} is not the caller's own, but {what}", self)
 
     def _require_out(self) -> object:
         if self._state == FREE or self._state == QUARANTINED:
-            raise OwnershipError(rules.USE_AFTER_RETURN, "the caller", f"{self!r} is looked at", history_of(self))
+            raise refused(rules.USE_AFTER_RETURN, "the caller", f"{self!r} is looked at", self)
         return None
 
     def _view(self) -> memoryview:
@@ -646,13 +694,3 @@ def copy_packet(target: Packet, target_offset: int, length: int, source: Packet,
         piece[:] = data[copied : copied + piece.nbytes]
         copied += piece.nbytes
     return copied
-
-
-def history_of(packet: Packet) -> str:
-    """Tell what is known of a packet, for a violation: state, references, and who promised and returned how often."""
-    holders = [
-        f"{BINDING_NAMES[slot]} returned {packet._returned[slot]} of {packet._promised[slot]}"
-        for slot in range(MAX_BINDINGS)
-        if packet._promised[slot] and BINDING_NAMES[slot]
-    ]
-    return f"{packet.state.name}, references {packet.references}, views {packet.views}" + "".join(f", {line}" for line in holders)

@@ -1,14 +1,30 @@
 # C types of vnic/pool.py
 cimport cython
 
+from vnic.context cimport Context, _here
+from vnic.guard cimport poison, spoiled
 from vnic.packet cimport Packet
+from vnic.steps cimport Step, _step
 
-cdef int FREE, OWNED, DO_ALLOCATE, DO_FREE, DO_QUARANTINE, DO_RELEASE, STATES
+cdef int QUARANTINED, FREE, OWNED, DO_ALLOCATE, DO_FREE, DO_QUARANTINE, DO_RELEASE, STATES
 
 
 @cython.final
 cdef class PacketPool:
+    cdef object __weakref__
     cdef readonly object name
+    cdef readonly Step made
+    # the binding in whose handler it was made, or None
+    cdef readonly object owner
+    cdef int _level
+    # a copy of each slot that is lent, from verifier level 3 on
+    cdef unsigned char *_shadow
+    cdef bint _shadow_ready
+    # references to a packet that nobody refers to
+    cdef Py_ssize_t _alone
+    # threads that made unlocked calls, and the locks that all of them held
+    cdef object _users
+    cdef object _locks
     cdef readonly int capacity
     cdef readonly int slot_size
     cdef readonly int reserved_size
@@ -43,5 +59,14 @@ cdef class PacketPool:
     cdef object _census(self, object found)
     cdef object _require_open(self)
     cdef object _require_lock(self, str what)
+    cdef object _no_packet(self)
+    cdef object _require_no_locks(self, str what)
+    cdef object _look_for_poison(self, Packet packet)
+    cdef object _before_free(self, Packet packet)
+    cdef object _look_behind_reserved(self, Packet packet)
+    cdef object _tell_of_mixing(self, Packet packet)
+    cdef object _look_at_locks(self, str what)
     cdef void _fresh(self, Packet packet) noexcept
     cdef void _put_back(self, Packet packet) noexcept
+    cdef void _on_stack(self, Packet packet) noexcept
+    cdef unsigned char *_shadow_of(self, Py_ssize_t index) noexcept

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import mmap
 import os
+from sys import getrefcount
 from typing import TYPE_CHECKING
 
-from vnic.packet import HEADER_SIZE, Packet, history_of
+from vnic.context import Context
+from vnic.guard import overrun
+from vnic.packet import HEADER_SIZE, Packet
 from vnic.states import BROKEN, Event, PacketState
-from vnic.status import ContractViolation, OwnershipError
+from vnic.steps import Step
 from vnic.verifier import rules
+from vnic.verifier.levels import LEVELS
+from vnic.verifier.refusal import refused, told_later
 
 if TYPE_CHECKING:
     import cython
@@ -22,7 +27,14 @@ if TYPE_CHECKING:
 else:
     from vnic import _cython as cython
 
+if not cython.compiled:
+    # compiled, they come with the C types
+    from vnic.context import _here
+    from vnic.guard import poison, spoiled
+    from vnic.steps import _step
+
 if cython.compiled:
+    from cython.cimports.libc.string import memset
     from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
     from cython.cimports.libc.stdlib import free as c_free
     from cython.cimports.libc.stdlib import malloc as c_malloc
@@ -40,6 +52,7 @@ DO_ALLOCATE = int(Event.ALLOCATE)
 DO_FREE = int(Event.FREE)
 DO_QUARANTINE = int(Event.QUARANTINE)
 DO_RELEASE = int(Event.RELEASE)
+QUARANTINED = int(PacketState.QUARANTINED)
 
 
 def slot_size_for(mtu: int) -> int:
@@ -73,7 +86,7 @@ class PacketPool:
         capacity: packets, 1 to 65,535.
         slot_size: bytes of each packet's slot; see `slot_size_for`. 0: the packets are descriptors only, to chain buffers to.
         reserved_size: bytes of `packet.protocol_reserved` and of `binding.reserved(packet)`.
-        name: shown wherever the pool or a packet of it is named.
+        name: shown wherever the pool or a packet of it is named; one without is told of (rule 45).
         overflow: further packets, made one by one while all others are out; only for packets without a slot. Together with
             `capacity` at most 65,535 count.
         lock: the spin lock that the driver holds around `allocate_unlocked` and `free_unlocked`.
@@ -81,6 +94,7 @@ class PacketPool:
     Attributes:
         unloading: while it is True, packets may be freed by either kind of call (rule 36 is silent).
         mixed: packets freed by the other kind of call than they were allocated by (rule 36).
+        made: who made the pool, where and when.
 
     Raises:
         ContractViolation: capacity is out of range (rule 46).
@@ -93,20 +107,22 @@ class PacketPool:
         slot_size: int = 1600,
         *,
         reserved_size: int = PROTOCOL_RESERVED_SIZE_IN_PACKET,
-        name: str = "pool",
+        name: str = "",
         overflow: int = 0,
         lock: SpinLock | None = None,
     ) -> None:
         if getattr(self, "capacity", 0):
             raise TypeError("a pool is made once")
         self._open = False
+        unnamed = not name
+        name = str(name) or "pool"
         if not 0 < capacity <= MAX_PACKETS:
-            raise ContractViolation(rules.POOL_LIMIT, name, f"a pool of {capacity} packets was asked for")
+            raise refused(rules.POOL_LIMIT, name, f"a pool of {capacity} packets was asked for")
         if 0 < slot_size <= HEADER_SIZE or slot_size < 0 or reserved_size < 0:
             raise ValueError(f"a slot of {slot_size} bytes with {reserved_size} reserved cannot hold a frame")
         if overflow < 0 or (overflow and slot_size):
             raise ValueError(f"an overflow of {overflow} packets: only packets without a slot can overflow")
-        self.name = str(name)
+        self.name = name
         self.slot_size = slot_size
         self.reserved_size = reserved_size
         self.allocations = self.exhausted = 0
@@ -120,6 +136,9 @@ class PacketPool:
         self._claimed = False
         self._writable = self._readable = None
         self._reserved = {}
+        self._shadow_ready = False
+        self._users = self._locks = None
+        self._level = 0
         # one slot more than packets, so that there is something to map even if packets have none
         self._map((capacity + 1) * max(slot_size, 1))
         self.capacity = self.low_water = capacity
@@ -143,7 +162,15 @@ class PacketPool:
         for index in range(capacity):
             self._stack[index] = capacity - 1 - index
         self._top = capacity
+        self._alone = self._referred_to(0)
         self._open = True
+        context: Context = _here()
+        self.made = _step("make", self.name if context.binding is None else context.binding.name, 1, 0)
+        self.owner = context.binding
+        self.verifier_level = LEVELS.of_pool(self.name)
+        LEVELS.add_pool(self)
+        if unnamed and self._level:
+            refused(rules.NO_NAME, self.name, f"a pool of {capacity} packets is made without a name")
 
     def _map(self, size: int) -> None:
         if self._writable is not None:
@@ -169,8 +196,42 @@ class PacketPool:
 
         def __dealloc__(self):
             c_free(self._stack)
+            c_free(self._shadow)
             PyBuffer_Release(cython.address(self._write_view))
             PyBuffer_Release(cython.address(self._read_view))
+
+    @property
+    def verifier_level(self) -> int:
+        """How much is watched of the packets of this pool; see `vnic.verifier.levels`. It may be set while packets are out."""
+        return self._level
+
+    @verifier_level.setter
+    def verifier_level(self, level: int) -> None:
+        packet: Packet
+        if level >= 3 and not self._shadow_ready and self.slot_size and self._open:
+            if cython.compiled:
+                size: cython.Py_ssize_t = self.capacity
+                self._shadow = cython.cast(cython.p_uchar, c_malloc(size * self.slot_size))
+                if not self._shadow:
+                    raise MemoryError
+                # faulted in now, so that the data path never is
+                memset(self._shadow, 0, size * self.slot_size)
+            else:
+                self._shadow = memoryview(bytearray(self.capacity * self.slot_size))
+            self._shadow_ready = True
+            for packet in self._packets:
+                packet._shadow = self._shadow_of(packet.index)
+                packet._shadowed = True
+        if (level >= 3) != (self._level >= 3):
+            for packet in self.packets():
+                packet._remember(level >= 3)
+        self._level = level
+
+    def _shadow_of(self, index: cython.Py_ssize_t) -> cython.p_uchar:
+        if cython.compiled:
+            return self._shadow + index * self.slot_size
+        else:
+            return self._shadow[index * self.slot_size : (index + 1) * self.slot_size]
 
     @property
     def available(self) -> int:
@@ -232,11 +293,15 @@ class PacketPool:
 
     def _allocate(self, unlocked: cython.bint) -> Packet | None:
         packet: Packet
+        context: Context
         self._require_open()
+        if self._level >= 2 and not unlocked:
+            self._require_no_locks("allocated from")
+        if self._top == 0 and not self._spare and not self.release_withheld():
+            return self._no_packet()
         with cython.critical_section(self):
             if self._top == 0 and not self._spare:
-                self.exhausted += 1
-                return None
+                return self._no_packet()
             if self._top == 0:
                 packet = self._overflow()
             else:
@@ -246,7 +311,29 @@ class PacketPool:
                 packet = self._packets[self._stack[self._top]]
             self._fresh(packet)
             packet._unlocked = unlocked
+        if self._level:
+            context = _here()
+            packet.made = _step("allocate", self.name if context._slot < 0 else context.binding.name, self._level, 0)
+            packet.shown = None
+            if self._level >= 3:
+                self._look_for_poison(packet)
+                packet._history.append(packet.made)
         return packet
+
+    def _no_packet(self) -> None:
+        """Every packet is out; the handler that asked is expected to notice."""
+        self.exhausted += 1
+        context: Context = _here()
+        context.unmet = self.name
+        return None
+
+    def _look_for_poison(self, packet: Packet) -> None:
+        """A packet is taken into use: has anybody written to its slot while it was free?"""
+        found = spoiled(packet)
+        if found is not None:
+            culprit: str = self.name if packet.last is None else packet.last.by
+            detail = f"the slot of {packet!r} was written to while it was free, at offset {found.runs[0][0]}; {culprit} had it last"
+            told_later(rules.USE_AFTER_RETURN, culprit, detail, packet, found)
 
     def free(self, packet: Packet) -> None:
         """
@@ -276,16 +363,48 @@ class PacketPool:
     def _free(self, packet: Packet, unlocked: cython.bint) -> None:
         self._require_open()
         if packet.pool is not self:
-            raise OwnershipError(rules.FOREIGN_POOL, self.name, f"{packet!r} is freed to pool {self.name}", history_of(packet))
+            raise refused(rules.FOREIGN_POOL, self.name, f"{packet!r} is freed to pool {self.name}", packet)
         if packet._state == OWNED:
             packet._require_bare(rules.FREE_CHAINED, "freed")
             if packet._unlocked != unlocked and not self.unloading:
-                self.mixed += 1
+                self._tell_of_mixing(packet)
+            if self._level:
+                self._before_free(packet)
+                if self._level >= 2 and not unlocked:
+                    self._require_no_locks("freed to")
         with cython.critical_section(self):
             if packet._state == OWNED:
                 self._put_back(packet)
                 return
-        raise OwnershipError(BROKEN[packet.state, Event.FREE], self.name, f"{packet!r} is freed", history_of(packet))
+        raise refused(BROKEN[packet.state, Event.FREE], self.name, f"{packet!r} is freed", packet)
+
+    def _before_free(self, packet: Packet) -> None:
+        """Note who frees a packet; from level 3 on, look whether its reserved area was overrun."""
+        context: Context = _here()
+        packet._mark(_step("free", self.name if context._slot < 0 else context.binding.name, self._level, 0))
+        if self._level >= 3 and packet._reserved is not None:
+            self._look_behind_reserved(packet)
+
+    def _look_behind_reserved(self, packet: Packet) -> None:
+        found = overrun(packet._reserved, self.reserved_size)
+        if found is not None:
+            detail = f"{found.runs[0][0]} bytes behind the {self.reserved_size} reserved ones of {packet!r} something was written"
+            told_later(rules.RESERVED_OVERRUN, packet.last.by, detail, packet, found)
+
+    def _require_no_locks(self, what: str) -> None:
+        """Rule 38, which is told of and not refused: pages differ on whether a lock may be held. AMB-9."""
+        context: Context = _here()
+        if context.held:
+            refused(rules.CALL_WITH_LOCK, self.name, f"pool {self.name} is {what} with {context.held[0]!r} held")
+
+    def _tell_of_mixing(self, packet: Packet) -> None:
+        """Rule 36: counted always, refused from level 2 on."""
+        self.mixed += 1
+        kind = "allocate_unlocked" if packet._unlocked else "allocate"
+        if self._level:
+            error = refused(rules.MIXED_FORMS, self.name, f"{packet!r}, which {kind} gave, is freed by the other kind of call", packet)
+            if self._level >= 2:
+                raise error
 
     def audit(self) -> dict[PacketState, int]:
         """
@@ -310,8 +429,11 @@ class PacketPool:
         """
         if not self._open:
             return
+        if self._level >= 2:
+            self._require_no_locks("closed")
+        self._release_all_withheld()
         if self._top != self.capacity or self._extra:
-            raise ContractViolation(rules.POOL_OUTSTANDING, self.name, f"{self.usage} of {self.capacity} packets are out")
+            raise refused(rules.POOL_OUTSTANDING, self.name, f"{self.usage} of {self.capacity} packets are out")
         self._open = False
         # an adapter that still reads finds no packet, and not the memory that is gone
         self._top = 0
@@ -341,7 +463,7 @@ class PacketPool:
 
     def _require_open(self) -> object:
         if not self._open:
-            raise ContractViolation(rules.POOL_AFTER_CLOSE, self.name, f"pool {self.name} is closed")
+            raise refused(rules.POOL_AFTER_CLOSE, self.name, f"pool {self.name} is closed")
         return None
 
     def _fresh(self, packet: Packet) -> None:
@@ -357,15 +479,22 @@ class PacketPool:
         packet._status = 0
         packet._length = 0
         packet._stale = False
+        packet._sent = packet._kept = False
         self.allocations += 1
 
     def _put_back(self, packet: Packet) -> None:
         """Free an OWNED packet; the caller holds the critical section."""
-        if packet.views:
+        if packet.views or packet._withheld:
             packet._change(DO_QUARANTINE)
             return
         if not packet._change(DO_FREE):
             return
+        self._on_stack(packet)
+
+    def _on_stack(self, packet: Packet) -> None:
+        """The packet is FREE now."""
+        if self._level >= 3:
+            poison(packet)
         if packet.index >= self.capacity:
             self._discard(packet)
             return
@@ -374,13 +503,50 @@ class PacketPool:
 
     def _release(self, packet: Packet) -> None:
         with cython.critical_section(self):
-            if packet.pool is not self or packet.views or not packet._change(DO_RELEASE):
+            if packet.pool is not self or packet.views or packet._withheld or not packet._change(DO_RELEASE):
                 return
-            if packet.index >= self.capacity:
-                self._discard(packet)
-                return
-            self._stack[self._top] = packet.index
-            self._top += 1
+            self._on_stack(packet)
+
+    def withhold(self, packet: Packet) -> None:
+        """
+        Keep a packet from reuse when it is freed: it is quarantined until nobody refers to it any more.
+
+        Whoever looks at it then breaks a rule, instead of reading the next frame.
+        """
+        packet._withheld = True
+
+    def release_withheld(self) -> int:
+        """
+        Free those withheld packets that nobody refers to any more.
+
+        Returns:
+            How many.
+        """
+        packet: Packet
+        position: cython.int
+        released = 0
+        for position in range(len(self._packets)):
+            packet = self._packets[position]
+            if packet._withheld and packet._state == QUARANTINED and not packet.views:
+                packet = None
+                if self._referred_to(position) <= self._alone:
+                    packet = self._packets[position]
+                    packet._withheld = False
+                    self._release(packet)
+                    released += 1
+        return released
+
+    def _release_all_withheld(self) -> None:
+        """The memory goes: whoever still refers to a withheld packet finds it free, and may not look at it."""
+        packet: Packet
+        for packet in self.packets():
+            if packet._withheld and packet._state == QUARANTINED:
+                packet._withheld = False
+                self._release(packet)
+
+    def _referred_to(self, position: int) -> int:
+        """How many references there are to a packet, by one way of counting that is always the same."""
+        return getrefcount(self._packets[position])
 
     def _overflow(self) -> Packet:
         """Make a packet more than the pool has."""
@@ -404,7 +570,22 @@ class PacketPool:
     def _require_lock(self, what: str) -> object:
         if self.lock is not None and not self.lock.held:
             detail = f"pool {self.name} is {what} without lock by a thread that does not hold the pool's"
-            raise ContractViolation(rules.UNSYNCHRONISED, self.name, detail)
+            raise refused(rules.UNSYNCHRONISED, self.name, detail)
+        if self._level >= 2:
+            self._look_at_locks(what)
+        return None
+
+    def _look_at_locks(self, what: str) -> object:
+        """Rule 37 without a registered lock: if several threads come here, one lock at least must be held by each of them, always."""
+        context: Context = _here()
+        held = set(map(id, context.held))
+        self._users = {context.ident} if self._users is None else self._users | {context.ident}
+        self._locks = held if self._locks is None else self._locks & held
+        if len(self._users) > 1 and not self._locks and not self.unloading:
+            detail = f"pool {self.name} is {what} without lock by {len(self._users)} threads, which hold no lock in common"
+            # told of once
+            self._users, self._locks = None, None
+            raise refused(rules.UNSYNCHRONISED, self.name, detail)
         return None
 
     def _forget_reserved(self, slot: int) -> None:

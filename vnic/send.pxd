@@ -2,12 +2,15 @@
 cimport cython
 
 from vnic.binding cimport Binding
+from vnic.context cimport Context, _here
+from vnic.guard cimport changed, keep
 from vnic.ledger cimport Ledger
 from vnic.packet cimport Packet
+from vnic.steps cimport Step, _now, _step
 
 cdef int SHORTEST, SENDING, DO_SEND, DO_COMPLETE
 cdef int TX_SUBMITTED, TX_FRAMES, TX_BYTES, TX_QUEUED, TX_LOOPED, TX_LOOPED_ONLY, TX_NOT_LOOPED, TX_DROPPED_ERROR
-cdef int MAX_NESTED
+cdef int MAX_NESTED, AT_DISPATCH, THE_MINIPORT, IN_SEND, IN_SEND_PACKETS, IN_SEND_COMPLETE
 cdef unsigned int UNSET
 cdef int DIRECTED, ALL_MULTICAST, BROADCAST
 cdef unsigned int NOT_LOOPED, ONLY_LOOPED
@@ -21,6 +24,7 @@ cdef class SendPath:
     cdef public bint halted
     cdef public bint resetting
     cdef readonly long long pending
+    cdef readonly long long completed_ns
     cdef public unsigned long long station
     cdef public list bindings
     cdef public object on_blocked
@@ -38,7 +42,10 @@ cdef class SendPath:
 
     cdef int _kind(self, unsigned long long destination) noexcept
 
-    cdef object _lend_down(self, Binding binding, Packet packet)
+    cdef Step _step_of(self, str what, Binding binding)
+    cdef object _keep_pending(self, list packets)
+    cdef object _look_for_change(self, Packet packet, Binding sender)
+    cdef object _lend_down(self, Binding binding, Packet packet, Step step)
     cdef bint _ends(self, Packet packet) except -1
     cdef object _refusal(self, Packet packet)
     cdef object _put(self, Packet packet)

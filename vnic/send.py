@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from vnic import driver as contract
 from vnic.binding import Binding
+from vnic.context import DISPATCH, MINIPORT, WHAT, Context
 from vnic.counters import COLUMN
 from vnic.filters import PacketFilter
 from vnic.ledger import Ledger
@@ -20,6 +21,7 @@ from vnic.oob import Info
 from vnic.packet import DONT_LOOPBACK, HEADER_SIZE, LOOPBACK, LOOPBACK_ONLY, Packet
 from vnic.states import BROKEN, Event, PacketState
 from vnic.status import Status
+from vnic.steps import Step
 from vnic.verifier import rules
 
 if TYPE_CHECKING:
@@ -31,6 +33,12 @@ if TYPE_CHECKING:
 else:
     from vnic import _cython as cython
 
+if not cython.compiled:
+    # compiled, they come with the C types
+    from vnic.context import _here
+    from vnic.guard import changed, keep
+    from vnic.steps import _now, _step
+
 if cython.compiled:
     from cython.cimports.libc.errno import EINTR, errno
     from cython.cimports.posix.unistd import write as c_write
@@ -39,6 +47,10 @@ SUCCESS, PENDING = Status.SUCCESS, Status.PENDING
 CANCEL_ID = int(Info.CANCEL_ID)
 VLAN_SIZE = 4
 SHORTEST = HEADER_SIZE
+AT_DISPATCH, THE_MINIPORT = DISPATCH, MINIPORT
+IN_SEND = WHAT["send"]
+IN_SEND_PACKETS = WHAT["send_packets"]
+IN_SEND_COMPLETE = WHAT["send_complete"]
 DIRECTED = int(PacketFilter.DIRECTED)
 ALL_MULTICAST = int(PacketFilter.ALL_MULTICAST)
 BROADCAST = int(PacketFilter.BROADCAST)
@@ -90,6 +102,7 @@ class SendPath:
         halted: once it is True, sends answer CLOSING.
         resetting: while it is True, sends answer RESET_IN_PROGRESS.
         pending: sends that are not over.
+        completed_ns: when a pending send was last completed, on the monotonic clock.
         station: the adapter's address, as a number.
         bindings: those to whose filters a send is shown; whoever watches everything comes first.
         on_blocked: called when a send has to wait.
@@ -101,6 +114,7 @@ class SendPath:
         self.halted = False
         self.resetting = False
         self.pending = 0
+        self.completed_ns = 0
         self.station = 0
         self.bindings: list[Binding] = []
         self.on_blocked: Callable[[], None] | None = None
@@ -117,9 +131,9 @@ class SendPath:
 
     def send(self, binding: Binding, packet: Packet) -> Status:
         """What `Binding.send` does; there it is documented."""
-        refused = self._lend_down(binding, packet)
-        if refused is not None:
-            raise refused
+        broken = self._lend_down(binding, packet, self._step_of("send", binding))
+        if broken is not None:
+            raise broken
         status = self._refusal(packet)
         if status is None:
             status = self._put(packet)
@@ -133,10 +147,11 @@ class SendPath:
         first: object = None
         packet: Packet
         together = []
+        step: Step = self._step_of("send", binding)
         for packet in packets:
-            refused = self._lend_down(binding, packet)
-            if refused is not None:
-                first = first or refused
+            broken = self._lend_down(binding, packet, step)
+            if broken is not None:
+                first = first or broken
                 continue
             status = self._refusal(packet)
             if status is None and (self._serial is not None or self._below_many is not None):
@@ -155,9 +170,12 @@ class SendPath:
 
     def complete(self, packet: Packet, status: Status) -> None:
         """What `Adapter.send_complete` does; there it is documented."""
-        status = Status(status)
         legal: cython.bint
         sender: Binding
+        try:
+            status = Status(status)
+        except ValueError:
+            status = PENDING
         with cython.critical_section(packet):
             sender = packet._sender
             # while it is shown to those who watch, its send is over already; while it waits here, nobody below has it
@@ -166,12 +184,21 @@ class SendPath:
             if legal:
                 packet._completing = True
         if not legal:
-            raise self._ledger._violation(rules.COMPLETED_TWICE, None, packet, f"{packet!r} is completed")
+            rule = rules.COMPLETED_TWICE if packet._sent else rules.NOT_SENT
+            raise self._ledger._violation(rule, None, packet, f"{packet!r} is completed")
+        if status is PENDING:
+            packet._completing = False
+            raise self._ledger._violation(rules.ILLEGAL_STATUS, None, packet, f"{packet!r} is completed with PENDING, or with no status")
+        if self._ledger._level:
+            packet._mark(_step("complete", self._ledger.name, self._ledger._level, 0))
         if status is SUCCESS:
             self._loop_back(packet)
-        self._give_back(packet, Status.FAILURE if status is PENDING else status)
+        self._give_back(packet, status)
         if self._serial is not None:
             self._serial.resources_available()
+
+    def _step_of(self, what: str, binding: Binding) -> Step:
+        return _step(what, binding.name, binding.verifier_level, 0) if binding.verifier_level else None
 
     def flush(self) -> int:
         """What `Adapter.flush` does; there it is documented."""
@@ -240,7 +267,7 @@ class SendPath:
             return BROADCAST if destination == BROADCAST_ADDRESS else ALL_MULTICAST
         return DIRECTED if destination == self.station else 0
 
-    def _lend_down(self, binding: Binding, packet: Packet) -> object:
+    def _lend_down(self, binding: Binding, packet: Packet, step: Step) -> object:
         """Take a packet from its driver for a send; answers the violation if it is not the driver's to give."""
         legal: cython.bint
         with cython.critical_section(packet):
@@ -252,6 +279,9 @@ class SendPath:
                 self.pending += 1
                 self._ledger._counts[TX_SUBMITTED] += 1
         if legal:
+            packet._sent = True
+            if step is not None:
+                packet._mark(step)
             return None
         return self._ledger._violation(BROKEN[packet.state, Event.SEND], binding, packet, f"{packet!r} is sent")
 
@@ -265,6 +295,8 @@ class SendPath:
         if packet._chain is not None:
             packet._seal()
         if packet._length < SHORTEST or packet._length > self._longest:
+            detail = f"{packet!r} is sent; {SHORTEST} to {self._longest} bytes go"
+            self._ledger._violation(rules.LENGTH_ILLEGAL, sender, packet, detail)
             return Status.INVALID_PACKET
         if packet._flags & ONLY_LOOPED:
             self._loop_back(packet)
@@ -297,6 +329,8 @@ class SendPath:
             if blocked:
                 self._queue.append(packet)
                 self._ledger._counts[TX_QUEUED] += 1
+                if packet._history is not None:
+                    keep(packet)
         if failure == 0:
             self._loop_back(packet)
             return SUCCESS
@@ -317,13 +351,26 @@ class SendPath:
         """Let the miniport send several; each completes later, unless the miniport fails."""
         packet: Packet
         numbers = [packet._number for packet in packets]
+        self._keep_pending(packets)
+        here: Context = _here()
+        before: cython.longlong = here._enter(THE_MINIPORT, IN_SEND_PACKETS, AT_DISPATCH)
         try:
             self._below_many(list(packets))
         except BaseException as error:
+            here._leave(before)
             self._ledger._failed(None, "send_packets", error)
             for packet, number in zip(packets, numbers, strict=True):
                 if packet._sender is not None and packet._number == number:
                     self._give_back(packet, Status.FAILURE)
+        else:
+            here._leave(before)
+
+    def _keep_pending(self, packets: list) -> None:
+        """From verifier level 3 on: what is sent is compared when it is complete."""
+        packet: Packet
+        for packet in packets:
+            if packet._history is not None:
+                keep(packet)
 
     def submit(self, packets: list[Packet]) -> list[Status | None]:
         """Show packets to a serialized miniport; answers what it made of each: None if it did not say, RESOURCES for all behind one."""
@@ -341,6 +388,9 @@ class SendPath:
             packet._submitted = True
             packet._status = UNSET
             self._shown[packet] = None
+        self._keep_pending(packets)
+        here: Context = _here()
+        before: cython.longlong = here._enter(THE_MINIPORT, IN_SEND_PACKETS, AT_DISPATCH)
         try:
             self._below_many(list(packets))
         except BaseException as error:
@@ -348,6 +398,7 @@ class SendPath:
             for packet in packets:
                 if packet._submitted and packet._status == UNSET:
                     packet._status = Status.FAILURE
+        here._leave(before)
         return [self._submitted(packet) for packet in packets]
 
     def _submitted(self, packet: Packet) -> object:
@@ -420,15 +471,21 @@ class SendPath:
     def _put_below(self, packet: Packet) -> object:
         """Let the miniport send; if it has completed the packet before it answers, that was the completion."""
         number: cython.uint = packet._number
+        here: Context = _here()
+        before: cython.longlong
+        if packet._history is not None:
+            keep(packet)
+        before = here._enter(THE_MINIPORT, IN_SEND, AT_DISPATCH)
         try:
             status = Status(self._below(packet))
         except BaseException as error:
             self._ledger._failed(None, "send", error)
             status = Status.FAILURE
+        here._leave(before)
         if packet._sender is None or packet._number != number:
             # it has been completed, and may have been sent anew since
             if status is not PENDING:
-                self._ledger._violation(rules.COMPLETED_TWICE, None, packet, f"send answered {status.name} after send_complete")
+                self._ledger._violation(rules.WRONG_CHANNEL, None, packet, f"send answered {status.name} after send_complete")
             return PENDING
         if status is SUCCESS:
             self._loop_back(packet)
@@ -456,6 +513,8 @@ class SendPath:
         column: cython.int = TX_FRAMES if status is SUCCESS else DROP_OF.get(status, TX_DROPPED_ERROR)
         if column == TX_FRAMES and packet._flags & ONLY_LOOPED:
             column = TX_LOOPED_ONLY
+        if packet._kept:
+            self._look_for_change(packet, sender)
         with cython.critical_section(packet):
             if column == TX_FRAMES:
                 self._ledger._counts[TX_BYTES] += packet._length
@@ -469,11 +528,24 @@ class SendPath:
             packet._status = 0
             packet._change(DO_COMPLETE)
 
+    def _look_for_change(self, packet: Packet, sender: Binding) -> None:
+        """From verifier level 3 on: a packet that is sent must not change until it is complete."""
+        found = changed(packet)
+        packet._kept = False
+        # beside the bytes a miniport says how the send went
+        if found is not None and found.kind != "beside":
+            detail = f"{found.kind} of {packet!r} changed while its send was pending"
+            self._ledger._violation(rules.PENDING_TOUCHED, sender, packet, detail, {"diff": found.told()})
+
     def _give_back(self, packet: Packet, status: object) -> None:
         """Complete a send through `send_complete`; a driver without that handler gets its packet freed."""
         sender: Binding = packet._sender
+        here: Context = _here()
+        before: cython.longlong
         sender._enter()
         self._finish(packet, status)
+        self.completed_ns = _now()
+        before = here._enter(sender.slot, IN_SEND_COMPLETE, AT_DISPATCH)
         try:
             if sender._send_complete is None:
                 packet.pool.free(packet)
@@ -481,6 +553,8 @@ class SendPath:
                 sender._send_complete(packet, status)
         except BaseException as error:
             self._ledger._failed(sender, "send_complete", error)
+        if here._leave(before):
+            sender._left_unclean("send_complete", here, before)
         sender._leave()
 
     def _loop_back(self, packet: Packet) -> None:
@@ -492,6 +566,7 @@ class SendPath:
             return
         destination: cython.ulonglong = packet._destination()
         kind: cython.int = self._kind(destination)
+        here: Context = _here()
         with cython.critical_section(self):
             nested: cython.bint = self._nested >= MAX_NESTED
             if nested:
@@ -509,7 +584,7 @@ class SendPath:
             looped = True
             packet._flags |= LOOPBACK
             packet._status = 1
-            binding._show_and_copy(packet)
+            binding._show_and_copy(packet, here)
             packet._status = 0
             packet._flags &= ~LOOPBACK
             with cython.critical_section(self):

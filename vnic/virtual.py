@@ -163,7 +163,7 @@ class VirtualMiniport(MiniportDriver):
 
     def transfer_data(self, packet: Packet, context: Looked, offset: int, length: int) -> tuple[Status, int]:
         """Have the rest of the frame transferred below, into memory of our own; the packet is lent to the virtual adapter only."""
-        below, buffer = self.sent.allocate(), BufferPool(1).allocate(bytearray(length))
+        below, buffer = self.sent.allocate(), BufferPool(1, "transfer").allocate(bytearray(length))
         if below is None or buffer is None:
             return Status.RESOURCES, 0
         below.chain_back(buffer)

@@ -17,7 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miniport.log import MAX_KEYS, OTHERS, EventLog, Form, Throttle, escape, exception_fields, shown
+from miniport.log import EventLog, Form, escape, exception_fields, shown
+from vnic.verifier.throttle import MAX_KEYS, OTHERS, Throttle
 
 ALL_BYTES = bytes(range(256)).decode("latin-1")
 HOSTILE = ("\x1b[2J\x1b]0;owned\x07", "a\nb\r\n", "\x7f\x9b31m", "\u202e\u2028\u0085", "\udcff", ALL_BYTES, '"\\', "")

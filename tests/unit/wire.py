@@ -191,7 +191,7 @@ class Bench:
 
     def expect(self, *reports: tuple[str, str]) -> None:
         """Check, and forget, what was reported up to here."""
-        assert self.reports == list(reports)
+        assert self.reports == list(reports), self.reports
         self.reports.clear()
 
     def bind(self, driver: ProtocolDriver, name: str = "a") -> Binding:
@@ -240,7 +240,7 @@ class Bench:
         self.near.close()
         if kind is None:
             assert pending == [], "these bindings still hold packets"
-            assert self.reports == []
+            assert self.reports == [], self.reports
             assert (self.pool.usage, self.own.usage) == (0, 0), "packets are missing"
             assert list(broken_sums(self.adapter.counters())) == []
 

@@ -17,7 +17,7 @@ from vnic.status import Status
 
 @up_to_dispatch
 def NdisAllocateBufferPool(NumberOfDescriptors: int) -> tuple[Status, BufferPool]:
-    return Status.SUCCESS, BufferPool(NumberOfDescriptors)
+    return Status.SUCCESS, BufferPool(NumberOfDescriptors, "buffers")
 
 
 @up_to_dispatch

@@ -31,7 +31,7 @@ def NdisAllocatePacketPoolEx(
         return Status.RESOURCES, None
     try:
         return Status.SUCCESS, PacketPool(
-            NumberOfDescriptors, 0, reserved_size=ProtocolReservedLength, overflow=NumberOfOverflowDescriptors
+            NumberOfDescriptors, 0, reserved_size=ProtocolReservedLength, overflow=NumberOfOverflowDescriptors, name="packets"
         )
     except (OSError, MemoryError):
         return Status.RESOURCES, None

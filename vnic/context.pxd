@@ -1,0 +1,27 @@
+# C types of vnic/context.py
+cimport cython
+
+
+cdef extern from "Python.h":
+    unsigned long PyThread_get_thread_ident() nogil
+
+
+cdef int PASSIVE, DISPATCH, NOBODY, MINIPORT, OTHER
+cdef Context _LAST
+
+
+@cython.final
+cdef class Context:
+    cdef readonly unsigned long ident
+    cdef public int irql
+    cdef readonly list held
+    cdef readonly unsigned long long calls
+    cdef public object unmet
+    cdef int _slot
+    cdef int _what
+
+    cdef long long _enter(self, int slot, int what, int level) noexcept
+    cdef bint _leave(self, long long before) noexcept
+
+
+cdef Context _here()

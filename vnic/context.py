@@ -1,0 +1,195 @@
+"""
+What each thread is doing for the library: whose handler it is in, at which level, with which locks.
+
+It costs a handler a few stores of numbers, so it is kept at every verifier level. A watchdog on another thread reads it: a handler
+whose number of calls stands still has not returned.
+
+Next: `vnic/steps.py`, what was done to a packet.
+"""
+
+from __future__ import annotations
+
+import threading
+from threading import get_ident
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import cython
+
+    from vnic.binding import Binding
+else:
+    from vnic import _cython as cython
+
+PASSIVE, DISPATCH = 0, 2
+NOBODY, MINIPORT = -2, -1
+HANDLERS = (
+    "",
+    "receive_packet",
+    "receive",
+    "receive_complete",
+    "send_complete",
+    "return_packet",
+    "send",
+    "send_packets",
+    "transfer_data",
+    "transfer_data_complete",
+    "bind_adapter",
+    "unbind_adapter",
+    "close_complete",
+    "request_complete",
+    "status",
+    "status_complete",
+    "reset_complete",
+    "pnp_event",
+    "initialize",
+    "halt",
+    "reset",
+    "check_for_hang",
+    "query_information",
+    "set_information",
+    "cancel_sends",
+    "timer",
+    "work item",
+    "interrupt",
+    "another handler",
+)
+"""The handlers by number; in a context there is room for a number only."""
+WHAT: dict[str, int] = {name: number for number, name in enumerate(HANDLERS)}
+OTHER = len(HANDLERS) - 1
+
+CONTEXTS: dict[int, Context] = {}
+"""The contexts of all threads that live and have ever been here, by their number."""
+_LAST = None
+
+
+class _Life(threading.local):
+    """Ends with its thread, and takes the thread's context away: the number will be another thread's."""
+
+    end: _End
+
+
+class _End:
+    def __init__(self, ident: int) -> None:
+        self.ident = ident
+
+    def __del__(self) -> None:
+        global _LAST  # noqa: PLW0603 - as below
+        CONTEXTS.pop(self.ident, None)
+        _LAST = None
+
+
+_LIFE = _Life()
+
+
+class Context:
+    """
+    One thread, as the library knows it. Nothing changes hands here.
+
+    NDIS: the interrupt level of a processor, and what a debugger shows of it; SYN-01 to SYN-05.
+
+    Attributes:
+        ident: the thread's number, as `threading.get_ident` has it.
+        irql: its level: 0 PASSIVE, 2 DISPATCH, 5 DIRQL. See `vnic.locks.Irql`.
+        held: the locks that it holds, in the order in which it acquired them.
+        calls: handlers that it has begun; it grows.
+        unmet: the pool that had nothing left when it was last asked in this handler, or None.
+    """
+
+    def __init__(self, ident: int) -> None:
+        self.ident = ident
+        self.irql = PASSIVE
+        self.held = []
+        self.calls = 0
+        self.unmet = None
+        self._slot = NOBODY
+        self._what = 0
+
+    @property
+    def binding(self) -> Binding | None:
+        """Whose handler is running; None if it is none, or the miniport's."""
+        if self._slot < 0:
+            return None
+        from vnic.binding import OPEN
+
+        return OPEN[self._slot]
+
+    @property
+    def of_miniport(self) -> bool:
+        """Whether a handler of a miniport is running."""
+        return self._slot == MINIPORT
+
+    @property
+    def handler(self) -> str | None:
+        """Which handler is running, by name; None if none is."""
+        return HANDLERS[self._what] if self._what else None
+
+    @property
+    def name(self) -> str:
+        """The thread's name."""
+        for thread in threading.enumerate():
+            if thread.ident == self.ident:
+                return thread.name
+        return str(self.ident)
+
+    def enter(self, binding: Binding | None, handler: str, level: int = DISPATCH) -> int:
+        """A handler of a binding, or of a miniport (None), begins, at a level. Answers what `leave` takes."""
+        return self._enter(MINIPORT if binding is None else binding.slot, WHAT.get(handler, OTHER), level)
+
+    def leave(self, before: int) -> bool:
+        """
+        The handler has ended; the thread is where it was before.
+
+        Returns:
+            Whether it ended at another level than it began at, or with another number of locks held.
+        """
+        return self._leave(before)
+
+    def _enter(self, slot: cython.int, what: cython.int, level: cython.int) -> cython.longlong:
+        before: cython.longlong = self._slot + 2
+        before = (before << 8) | self._what
+        before = (before << 8) | self.irql
+        before = (before << 8) | level
+        before = (before << 16) | len(self.held)
+        self._slot = slot
+        self._what = what
+        self.irql = level
+        self.calls += 1
+        return before
+
+    def _leave(self, before: cython.longlong) -> cython.bint:
+        unclean: cython.bint = self.irql != (before >> 16) & 255 or len(self.held) != before & 65535
+        self.irql = (before >> 24) & 255
+        self._what = (before >> 32) & 255
+        self._slot = (before >> 40) - 2
+        self.unmet = None
+        return unclean
+
+    def __repr__(self) -> str:
+        return f"<Context of {self.ident}: {self.handler or 'no handler'} at level {self.irql}>"
+
+
+def here() -> Context:
+    """The context of the calling thread."""
+    return _here()
+
+
+def _here() -> Context:
+    global _LAST  # noqa: PLW0603 - the last thread that asked is nearly always the one that asks now
+    context: Context = _LAST
+    if cython.compiled:
+        ident: cython.ulong = PyThread_get_thread_ident()
+    else:
+        ident = get_ident()
+    if context is not None and context.ident == ident:
+        return context
+    found = CONTEXTS.get(ident)
+    if found is None:
+        found = CONTEXTS[ident] = Context(ident)
+        _LIFE.end = _End(ident)
+    _LAST = found
+    return found
+
+
+def contexts() -> list[Context]:
+    """The contexts of all threads that live and have ever been here."""
+    return list(CONTEXTS.values())

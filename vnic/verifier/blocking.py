@@ -1,0 +1,60 @@
+"""
+Calls that wait, made from a handler: rule 72. The interpreter tells of them by its audit events.
+
+From verifier level 2 on, and only once asked for: an audit hook stays for as long as the process lives.
+
+Next: `vnic/verifier/rules.py`.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+from vnic.context import DISPATCH, here
+from vnic.verifier import rules
+
+BLOCKING: dict[str, str] = {
+    "time.sleep": "sleeps",
+    "open": "opens a file",
+    "socket.connect": "connects a socket",
+    "socket.bind": "binds a socket",
+    "socket.getaddrinfo": "looks a name up",
+    "socket.gethostbyname": "looks a name up",
+    "subprocess.Popen": "starts a process",
+    "os.system": "starts a process",
+    "os.posix_spawn": "starts a process",
+    "os.fork": "starts a process",
+    "shutil.copyfile": "copies a file",
+}
+"""The audit events that are told of, and in which words."""
+
+_telling = threading.local()
+_watching = False
+
+
+def watch_blocking_calls() -> None:
+    """Begin to listen, once and for all."""
+    global _watching  # noqa: PLW0603 - a process has its hook or has it not
+    if not _watching:
+        _watching = True
+        sys.addaudithook(_heard)
+
+
+def _heard(event: str, arguments: tuple[Any, ...]) -> None:
+    what = BLOCKING.get(event)
+    if what is None:
+        return
+    context = here()
+    if context.irql < DISPATCH or context.handler is None or getattr(_telling, "now", False):
+        return
+    binding = context.binding
+    if binding is None or binding.verifier_level < 2:
+        return
+    # telling of it may open files itself
+    _telling.now = True
+    try:
+        binding.broke(rules.BLOCKING_CALL, f"{context.handler} {what} ({event})", None)
+    finally:
+        _telling.now = False
