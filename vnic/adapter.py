@@ -246,6 +246,8 @@ class Adapter(Lifecycle):
         failure: cython.int = 0
         position: cython.int
         fd: cython.int = self._sends.fd
+        if pool._top == 0:
+            pool.release_withheld()
         with cython.critical_section(pool):
             while taken < budget and pool._top > 0:
                 pool._top -= 1

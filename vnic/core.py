@@ -1,9 +1,13 @@
 """
 The data path by name, in the order in which it is read.
 
+    context.py   what each thread is doing: whose handler, at which level, with which locks
+    steps.py     what was done to packets, by whom, in which line, when
     buffer.py    a descriptor of some bytes, and pools of them
     chain.py     the buffers of one packet, linked
     packet.py    a descriptor, its slot of bytes, its state, who owes a return of it
+    facts.py     what is told of a packet, for a violation
+    guard.py     what was lent or freed is compared with what it was
     pool.py      the packets, their memory (one memfd, mapped twice: drivers see it read-only), the last-in first-out free stack
     ledger.py    the counter block, broken rules, who holds what
     binding.py   one driver on one adapter: what it is shown, what it promised, what it sends

@@ -20,6 +20,8 @@ cdef class PacketPool:
     # a copy of each slot that is lent, from verifier level 3 on
     cdef unsigned char *_shadow
     cdef bint _shadow_ready
+    # packets that are to be kept from reuse, or are
+    cdef int _withholding
     # references to a packet that nobody refers to
     cdef Py_ssize_t _alone
     # threads that made unlocked calls, and the locks that all of them held

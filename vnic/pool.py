@@ -136,6 +136,7 @@ class PacketPool:
         self._claimed = False
         self._writable = self._readable = None
         self._reserved = {}
+        self._withholding = 0
         self._shadow_ready = False
         self._users = self._locks = None
         self._level = 0
@@ -165,7 +166,7 @@ class PacketPool:
         self._alone = self._referred_to(0)
         self._open = True
         context: Context = _here()
-        self.made = _step("make", self.name if context.binding is None else context.binding.name, 1, 0)
+        self.made = _step("make", self._whose(context), 1, 0)
         self.owner = context.binding
         self.verifier_level = LEVELS.of_pool(self.name)
         LEVELS.add_pool(self)
@@ -313,12 +314,17 @@ class PacketPool:
             packet._unlocked = unlocked
         if self._level:
             context = _here()
-            packet.made = _step("allocate", self.name if context._slot < 0 else context.binding.name, self._level, 0)
+            packet.made = _step("allocate", self.name if context._slot < 0 else self._whose(context), self._level, 0)
             packet.shown = None
             if self._level >= 3:
                 self._look_for_poison(packet)
                 packet._history.append(packet.made)
         return packet
+
+    def _whose(self, context: Context) -> str:
+        """The name of the driver whose handler is running; the pool's own if none is, or if it has ended its binding meanwhile."""
+        binding = context.binding
+        return self.name if binding is None else binding.name
 
     def _no_packet(self) -> None:
         """Every packet is out; the handler that asked is expected to notice."""
@@ -381,7 +387,7 @@ class PacketPool:
     def _before_free(self, packet: Packet) -> None:
         """Note who frees a packet; from level 3 on, look whether its reserved area was overrun."""
         context: Context = _here()
-        packet._mark(_step("free", self.name if context._slot < 0 else context.binding.name, self._level, 0))
+        packet._mark(_step("free", self.name if context._slot < 0 else self._whose(context), self._level, 0))
         if self._level >= 3 and packet._reserved is not None:
             self._look_behind_reserved(packet)
 
@@ -513,7 +519,9 @@ class PacketPool:
 
         Whoever looks at it then breaks a rule, instead of reading the next frame.
         """
-        packet._withheld = True
+        if not packet._withheld:
+            packet._withheld = True
+            self._withholding += 1
 
     def release_withheld(self) -> int:
         """
@@ -525,14 +533,16 @@ class PacketPool:
         packet: Packet
         position: cython.int
         released = 0
+        if not self._withholding:
+            # it is asked whenever nothing is left
+            return 0
         for position in range(len(self._packets)):
             packet = self._packets[position]
             if packet._withheld and packet._state == QUARANTINED and not packet.views:
                 packet = None
                 if self._referred_to(position) <= self._alone:
                     packet = self._packets[position]
-                    packet._withheld = False
-                    self._release(packet)
+                    self._withhold_no_more(packet)
                     released += 1
         return released
 
@@ -541,8 +551,12 @@ class PacketPool:
         packet: Packet
         for packet in self.packets():
             if packet._withheld and packet._state == QUARANTINED:
-                packet._withheld = False
-                self._release(packet)
+                self._withhold_no_more(packet)
+
+    def _withhold_no_more(self, packet: Packet) -> None:
+        packet._withheld = False
+        self._withholding -= 1
+        self._release(packet)
 
     def _referred_to(self, position: int) -> int:
         """How many references there are to a packet, by one way of counting that is always the same."""

@@ -283,6 +283,7 @@ def test_im_03_a_virtual_nic_ends_when_those_above_have_their_packets_back_or_ha
     assert world.registry.remove_adapter(low) is Status.PENDING
     assert (rude.closed, stack.passthru.Log[-1]) == ([Status.PENDING], f"deinitialized pt-{low.name}: PENDING")
     assert (high.Closed, len(low.bindings)) == (False, 1)
+    world.expect(*(["69"] if late == "sends" else []))
     if late == "packets":
         rude.GiveBack(high)
     else:

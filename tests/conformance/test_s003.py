@@ -152,11 +152,15 @@ def test_s003_17_the_answer_of_receive_packet_is_a_count_of_references(serialize
 
 def test_s003_18_who_answers_more_than_0_and_never_returns_is_told_of_when_it_closes() -> None:
     with Bench() as bench:
-        binding = bench.bind(Driver(2))
+        driver = Driver(2)
+        binding = bench.bind(driver)
         indicate(bench, bench.owned())
         assert bench.adapter.close(binding) is Status.PENDING
         assert bench.adapter.reclaim(binding) == 1
         bench.expect(("60", "a"))
+        assert (bench.pool.release_withheld(), bench.pool.usage) == (0, 1), "the driver still refers to it"
+        driver.kept.clear()
+        assert (bench.pool.release_withheld(), bench.pool.usage) == (1, 0)
 
 
 def test_s003_19_after_as_many_calls_as_were_promised_the_miniport_has_it_once() -> None:

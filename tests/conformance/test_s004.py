@@ -137,6 +137,7 @@ def test_s004_14_only_the_driver_that_allocated_a_packet_reinitialises_it() -> N
         own = bench.owned(frame(), bench.own)
         NdisReinitializePacket(own)
         assert (refused, own.length, own.state) == (["34"], 0, PacketState.OWNED)
+        bench.expect(("34", "a"))
         NdisFreePacket(own)
 
 
@@ -165,7 +166,7 @@ def test_s004_17_reinitialising_sets_the_first_buffer_to_none() -> None:
 def test_s004_18_without_unchaining_it_is_refused_and_names_the_packet_so_nothing_leaks() -> None:
     packet, buffers = packet_of(pool_of(1)), buffers_of(1)
     chain(packet, buffers, b"lost?")
-    with pytest.raises(Exception, match=r"rule 32 .*<Packet pool\[0\]\.1 OWNED"):
+    with pytest.raises(Exception, match=r"rule 32 .*<Packet packets\[0\]\.1 OWNED"):
         NdisReinitializePacket(packet)
     NdisFreeBuffer(strip(packet)[0])
     assert buffers.usage == 0

@@ -36,7 +36,7 @@ class World:
 
     def expect(self, *reports: str) -> None:
         """Check, and forget, what was reported."""
-        assert self.reports == list(reports)
+        assert self.reports == list(reports), self.reports
         self.reports.clear()
 
     def plug(self, miniport: SampleMiniport, name: str = "card0", address: bytes = FIRST) -> tuple[Status, Adapter | None]:
@@ -74,7 +74,7 @@ def empty_world() -> Iterator[World]:
         yield world
         assert work_items.drain(10_000)
         assert (registry.protocols, registry.adapters, registry.devices, registry.layers.waiting) == ([], {}, {}, {})
-        assert world.reports == []
+        assert world.reports == [], world.reports
     finally:
         registry.clock = None
         registry.layers.at_once = True

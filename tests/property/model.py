@@ -33,6 +33,7 @@ class ModelPacket:
         views: views that live.
         before: those of them that lived when the packet was indicated: they are nobody's fault above.
         frame: what a look at it must show.
+        sent: whether it was sent since it was allocated.
     """
 
     index: int
@@ -43,6 +44,7 @@ class ModelPacket:
     views: int = 0
     before: int = 0
     frame: bytes = b""
+    sent: bool = False
 
     @property
     def references(self) -> int:
@@ -81,6 +83,7 @@ class Model:
         packet.step(E.ALLOCATE)
         packet.generation += 1
         packet.frame = b""
+        packet.sent = False
         packet.promised, packet.returned = {}, {}
         return packet
 
@@ -140,10 +143,13 @@ class Model:
     def send(self, packet: ModelPacket) -> None:
         """Down, and pending."""
         packet.step(E.SEND)
+        packet.sent = True
         self.submitted += 1
 
     def complete(self, packet: ModelPacket) -> None:
-        """The sender's again."""
+        """The sender's again; to complete what was sent and is over is another rule than to complete what never was."""
+        if packet.state is not S.SENDING and not packet.sent:
+            raise Broken(rules.NOT_SENT)
         packet.step(E.COMPLETE)
         self.completed += 1
 

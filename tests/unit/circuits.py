@@ -163,7 +163,7 @@ class Circuit:
 
     def expect(self, *reports: tuple[str, str]) -> None:
         """Check, and forget, what was reported up to here."""
-        assert self.reports == list(reports)
+        assert self.reports == list(reports), self.reports
         self.reports.clear()
 
     def create(self, context: object = "a") -> VirtualConnection:
@@ -223,4 +223,4 @@ class Circuit:
             assert self.own.usage == 0
             self.check_sums()
             assert {vc.state for vc in self.made} <= {VcState.DELETED}
-            assert self.reports == []
+            assert self.reports == [], self.reports

@@ -4,6 +4,7 @@ A binding's life: bound, declined, closing while it holds packets, closed.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
 import pytest
@@ -180,6 +181,11 @@ def test_reclaim_takes_packets_from_one_holder_and_leaves_the_others_theirs() ->
         assert len(miniport.returned) == 1
         holder.give_back()
         assert len(miniport.returned) == 2
+        miniport.returned.clear()
+        assert bench.pool.audit()[PacketState.QUARANTINED] == 2, "the thief still refers to them"
+        assert bench.pool.release_withheld() == 0
+        thief.kept.clear()
+        assert (bench.pool.release_withheld(), bench.pool.usage) == (2, 0)
 
 
 def test_the_next_binding_inherits_nothing() -> None:
@@ -196,6 +202,11 @@ def test_the_next_binding_inherits_nothing() -> None:
         assert (second.owed(packet), second.held) == (0, 0)
         assert violation(second.return_packets, [packet]) == "05"
         bench.expect(("05", "second"))
+        first.kept.clear()
+        assert (bench.pool.release_withheld(), packet.state) == (0, PacketState.QUARANTINED), "the test itself refers to it"
+        del packet
+        gc.collect()  # the exceptions' frames refer to it
+        assert (bench.pool.release_withheld(), bench.pool.usage) == (1, 0)
 
 
 def test_reclaiming_a_closed_binding_takes_nothing() -> None:

@@ -230,6 +230,7 @@ def test_a_send_that_is_too_short_or_long_completes_too() -> None:
         long.write(bytes(1519))
         vc.send_packets([circuit.to_send(size=13), long])
         assert [status for _, _, status in circuit.client.completed] == [Status.INVALID_PACKET] * 2
+        circuit.expect(("59", "client"), ("59", "client"))
 
 
 def test_a_second_completion_of_a_send_is_refused() -> None:

@@ -112,6 +112,7 @@ def test_a_binding_is_gone_by_itself_with_its_last_send_and_its_driver_has_the_p
         binding = bench.bind(driver)
         binding.send(bench.owned(frame(), bench.own))
         assert bench.adapter.close(binding) is PENDING
+        bench.expect(("69", "a"))
         bench.adapter.send_complete(nic.sending.pop(), SUCCESS)
         assert (driver.completed, driver.log, binding.closed) == ([(frame(), SUCCESS)], ["unbind", "closed"], True)
 
@@ -157,6 +158,9 @@ def test_what_is_reclaimed_is_told_that_it_is_closed_once() -> None:
         bench.expect(("60", "a"))
         binding.complete_unbind()
         assert driver.log == ["unbind", "closed"]
+        assert (bench.pool.release_withheld(), bench.pool.usage) == (0, 1), "the driver still refers to what was taken back"
+        driver.kept.clear()
+        assert (bench.pool.release_withheld(), bench.pool.usage) == (1, 0)
 
 
 def test_a_close_complete_that_raises_is_reported() -> None:
@@ -264,7 +268,7 @@ def test_a_send_that_is_not_completed_by_halt_is_rule_61() -> None:
         bench.adapter.close(binding)
         bench.adapter.reclaim(binding)
         bench.adapter.halt()
-        bench.expect(("61", "miniport"))
+        bench.expect(("69", "a"), ("61", "miniport"))
         bench.adapter.send_complete(nic.sending[0], Status.FAILURE)
 
 

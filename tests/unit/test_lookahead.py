@@ -156,7 +156,7 @@ def test_a_transfer_may_be_complete_before_pending_is_answered() -> None:
         card.answer = Status.SUCCESS
         show(bench)
         assert driver.results[1] == (Status.PENDING, 0), "it was completed already"
-        bench.expect(("50", "miniport"))
+        bench.expect(("95", "miniport"))
         bench.own.free(packet)
 
 

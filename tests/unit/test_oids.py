@@ -205,6 +205,7 @@ def test_statistics_are_those_of_the_adapters_counters() -> None:
         binding = desk.bind(sender)
         desk.give(frame(1), frame(2), b"runt", frame(3, size=desk.pool.slot_size))
         binding.send_packets([desk.owned(frame(size=size), desk.own) for size in (60, 60, 60, 10, 12)])
+        desk.expect(("59", "a"), ("59", "a"))
         mine = [desk.pool.allocate() for _ in range(4)]
         desk.give(frame(4), frame(5), frame(6))
         found = {oid: desk.number(binding, oid) for oid in COUNTED_BY}

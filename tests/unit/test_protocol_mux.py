@@ -253,8 +253,10 @@ def test_a_send_for_another_vlan_or_too_long_for_the_tag_is_refused(make: Any) -
         assert owner.sent(packet) is Status.INVALID_PACKET
         packet.write(frame(size=1515))
         packet.info[Info.IEEE_8021Q] = None
+        bench.expect()
         assert owner.sent(packet) is Status.INVALID_PACKET
         bench.own.free(packet)
+        bench.expect(("59", bench.drivers[-1].binding.name))
         assert bench.taken() == []
 
 

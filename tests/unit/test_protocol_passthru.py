@@ -411,6 +411,7 @@ def test_a_send_that_is_refused_is_refused_above(data: bytes, status: Status) ->
         packet = bench.owned(data, bench.own)
         assert bench.above(Sender()).send(packet) is status
         bench.own.free(packet)
+        bench.expect(("59", "a"))
 
 
 def test_what_travels_with_a_send_goes_down_and_what_is_said_of_it_comes_back() -> None:
@@ -544,6 +545,7 @@ def test_a_question_that_waits_when_its_driver_goes_is_aborted(layers: Any) -> N
         asked = query(Oid.GEN_LINK_SPEED, 4)
         assert binding.request(asked) is Status.PENDING
         bench.up.close(binding)
+        bench.expect(("69", "a"))
         assert asker.completed == [(asked, Status.REQUEST_ABORTED)]
         bench.adapter.requests.query_complete(Status.SUCCESS, 4)
 

@@ -113,6 +113,7 @@ def test_a_frame_that_is_too_long_with_its_tag_comes_back_as_such() -> None:
     with trunk(Client()) as made:
         made.vlan(1).send_packets([made.bench.owned(frame(size=1515), made.bench.own)])
         assert [status for _, _, status in made.client.completed] == [Status.INVALID_PACKET]
+        made.bench.expect(("59", "vlan"))
 
 
 def test_what_is_for_no_connection_is_counted_by_reason() -> None:
@@ -228,6 +229,7 @@ def test_a_send_that_is_below_when_the_edge_goes_ends_and_its_connection_with_it
         vc.send_packets([bench.owned(frame(), bench.own)])
         assert bench.adapter.close(made.below) is Status.PENDING
         assert vc.state is VcState.DEACTIVATING
+        bench.expect(("69", vc.binding.name), ("69", "vlan"))
         below.complete(bench)
         assert (vc.state, client.vcs, client.told) == (VcState.DELETED, (), [("deactivated", 7, Status.SUCCESS)])
         assert bench.adapter.close(made.below) is Status.SUCCESS

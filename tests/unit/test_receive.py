@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from unit.wire import BROADCAST, OTHER, PEER, US, Batched, Bench, Copier, Driver, Miniport, frame, violation
 
-from vnic import OwnershipError, Packet, PacketFilter, PacketState, Status, VnicError
+from vnic import ContractViolation, OwnershipError, Packet, PacketFilter, PacketState, Status, VnicError
+from vnic.verifier import rules
 
 GROUP, OTHER_GROUP = bytes.fromhex("01005e000001"), bytes.fromhex("01005e000002")
 F = PacketFilter
@@ -737,14 +738,17 @@ def test_frames_are_shown_in_the_order_in_which_they_came() -> None:
 
 def test_a_batch_inside_a_handler_is_refused() -> None:
     def nested(packet: Packet) -> int:
-        with pytest.raises(VnicError, match="running already"):
+        with pytest.raises(VnicError, match="running already") as caught:
             bench.adapter.receive_batch()
+        assert isinstance(caught.value, ContractViolation)
+        assert caught.value.rule is rules.REENTERED
         return 0
 
     with Bench() as bench:
         bench.bind(Driver(nested))
         bench.give(frame(1))
         assert bench.give(frame(2)) == 1, "the refusal locks nobody out"
+        bench.expect(("86", "a"), ("86", "a"))
 
 
 def test_a_broken_descriptor_raises_and_every_packet_is_back() -> None:

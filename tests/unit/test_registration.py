@@ -116,16 +116,22 @@ def test_a_pool_joins_one_adapter_at_a_time_and_none_that_does_not_let_it() -> N
 def test_packets_of_a_pool_that_joined_are_reclaimed_too() -> None:
     reports: list[str] = []
     pool = PacketPool(1, 1600)
+    miniport, driver = Miniport(), Driver(2)
     adapter = adapter_with(
-        PacketPool(1, 1600), Miniport(), joins_pools=True, report=lambda _, fields: reports.append(fields["error"].rule.id)
+        PacketPool(1, 1600), miniport, joins_pools=True, report=lambda _, fields: reports.append(fields["error"].rule.id)
     )
-    binding = adapter.open(Driver(2), "keeper")
+    binding = adapter.open(driver, "keeper")
     adapter.indicate([owned(pool)])
     assert not adapter.wait_for_packets(0)
     assert adapter.close(binding) is Status.PENDING
     assert adapter.reclaim(binding) == 1
     assert adapter.wait_for_packets(0)
     assert reports == ["60"]
+    assert len(miniport.returned) == 1
+    miniport.returned.clear()
+    assert (pool.release_withheld(), pool.audit()[PacketState.QUARANTINED]) == (0, 1), "the keeper still refers to it"
+    driver.kept.clear()
+    assert pool.release_withheld() == 1
     assert pool.audit()[PacketState.FREE] == 1
 
 

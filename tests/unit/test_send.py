@@ -63,6 +63,7 @@ def test_a_frame_has_14_bytes_to_mtu_and_18(length: int, status: Status) -> None
         packet = bench.owned(data, bench.own)
         assert binding.send(packet) is status
         bench.own.free(packet)
+        bench.expect(*[("59", "a")] * (status is not Status.SUCCESS))
         assert bench.taken() == ([data] if status is Status.SUCCESS else [])
         assert bench.adapter.counters()["tx_dropped_length"] == int(status is not Status.SUCCESS)
 
@@ -238,6 +239,7 @@ def test_send_packets_completes_each_packet_through_send_complete() -> None:
         statuses = [Status.SUCCESS, Status.INVALID_PACKET, Status.SUCCESS]
         assert driver.completed == list(zip(frames, statuses, strict=True))
         assert bench.taken() == [frame(1), frame(3)]
+        bench.expect(("59", "a"))
 
 
 def test_send_packets_behind_a_full_cable_completes_later() -> None:
@@ -247,6 +249,7 @@ def test_send_packets_behind_a_full_cable_completes_later() -> None:
         bench.fill_cable(binding)
         binding.send_packets([bench.owned(frame(1), bench.own), bench.owned(frame(2)[:5], bench.own)])
         assert driver.completed == [(frame(2)[:5], Status.INVALID_PACKET)]
+        bench.expect(("59", "a"))
         bench.taken()
         bench.adapter.flush()
         assert [data for data, _ in driver.completed[2:]] == [frame(1)]
@@ -268,6 +271,7 @@ def test_without_send_complete_packets_are_freed() -> None:
         binding = bench.bind(Driver())
         bench.fill_cable(binding)
         binding.send_packets([bench.owned(frame(1), bench.own), bench.owned(frame(2)[:13], bench.own)])
+        bench.expect(("59", "a"))
         assert bench.own.usage == 2
         bench.taken()
         bench.adapter.flush()
@@ -404,7 +408,11 @@ def test_a_pending_send_is_completed_once_by_the_miniport() -> None:
         assert bench.adapter.counters()["tx_pending"] == 3
         bench.adapter.send_complete(packets[2], Status.SUCCESS)
         bench.adapter.send_complete(packets[0], Status.FAILURE)
-        bench.adapter.send_complete(packets[1], Status.PENDING)
+        for wrong in (Status.PENDING, 77):
+            assert violation(bench.adapter.send_complete, packets[1], wrong) == "54"
+            assert (packets[1].state, binding.sends_pending) == (PacketState.SENDING, 1)
+        bench.expect(("54", "miniport"), ("54", "miniport"))
+        bench.adapter.send_complete(packets[1], Status.FAILURE)
         assert driver.completed == [(frame(2), Status.SUCCESS), (frame(0), Status.FAILURE), (frame(1), Status.FAILURE)]
         assert violation(bench.adapter.send_complete, packets[0], Status.SUCCESS) == "50"
         bench.expect(("50", "miniport"))
@@ -425,7 +433,7 @@ def test_a_send_may_be_completed_before_the_miniport_answers_pending() -> None:
 
 
 @pytest.mark.parametrize("answer", [Status.SUCCESS, Status.FAILURE], ids=lambda status: status.name)
-def test_a_send_that_is_completed_and_answered_too_is_rule_50_and_completes_once(answer: Status) -> None:
+def test_a_send_that_is_completed_and_answered_too_is_rule_95_and_completes_once(answer: Status) -> None:
     def twice(packet: Packet) -> Status:
         bench.adapter.send_complete(packet, Status.SUCCESS)
         return answer
@@ -435,7 +443,7 @@ def test_a_send_that_is_completed_and_answered_too_is_rule_50_and_completes_once
         binding = bench.bind(driver)
         assert binding.send(bench.owned(frame(1), bench.own)) is Status.PENDING
         binding.send_packets([bench.owned(frame(2), bench.own)])
-        bench.expect(("50", "miniport"), ("50", "miniport"))
+        bench.expect(("95", "miniport"), ("95", "miniport"))
         assert [status for _, status in driver.completed] == [Status.SUCCESS] * 2
 
 
@@ -456,7 +464,7 @@ def test_a_miniport_that_fails_after_it_completed_a_send_does_not_end_it_again(h
         assert answer is Status.PENDING, "the completion was the one signal"
         assert driver.completed == [(frame(1), Status.SUCCESS)]
         assert binding.sends_pending == 0
-        bench.expect(("send", "miniport"), ("50", "miniport"))
+        bench.expect(("send", "miniport"), ("95", "miniport"))
 
 
 @pytest.mark.parametrize("how", ["raises", "answers None", "answers 77"])
@@ -474,13 +482,20 @@ def test_a_miniport_whose_send_fails_ends_the_send_with_failure(how: str) -> Non
         bench.expect(("send", "miniport"))
 
 
-def test_completing_what_was_never_sent_is_rule_50() -> None:
+def test_completing_what_was_not_sent_since_it_was_allocated_is_rule_53_and_what_was_rule_50() -> None:
     with Bench() as bench:
+        binding = bench.bind(Sender())
         packet = bench.owned()
-        assert violation(bench.adapter.send_complete, packet, Status.SUCCESS) == "50"
+        for rule in ("53", "50", "53"):
+            if rule == "50":
+                assert binding.send(packet) is Status.SUCCESS
+            assert violation(bench.adapter.send_complete, packet, Status.SUCCESS) == rule
+            bench.pool.free(packet)
+            assert violation(bench.adapter.send_complete, packet, Status.SUCCESS) == rule
+            bench.expect((rule, "miniport"), (rule, "miniport"))
+            assert bench.owned() is packet, "the pool gives the last one first"
         bench.pool.free(packet)
-        assert violation(bench.adapter.send_complete, packet, Status.SUCCESS) == "50"
-        bench.expect(("50", "miniport"), ("50", "miniport"))
+        assert bench.taken() == [frame()]
 
 
 # loopback
@@ -595,6 +610,7 @@ def test_a_refused_send_is_not_looped() -> None:
         packet = bench.owned(frame()[:13], bench.own)
         assert binding.send(packet) is Status.INVALID_PACKET
         bench.own.free(packet)
+        bench.expect(("59", "a"))
         assert watcher.frames == []
 
 

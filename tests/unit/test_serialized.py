@@ -345,6 +345,7 @@ def test_a_deserialized_miniport_completes_every_packet_of_an_array_itself() -> 
         binding.send_packets([*sends(bench, 1, 2), short, *sends(bench, 3)])
         assert (card.arrays, card.shown) == ((1, 3), []), "send is not called, and what is too short does not get down"
         assert driver.completed == [(frame()[:10], Status.INVALID_PACKET)]
+        bench.expect(("59", "a"))
         for packet in reversed(card.kept):
             bench.adapter.send_complete(packet, SUCCESS)
         assert [done[-1] for done, _ in driver.completed[1:]] == [3, 2, 1, 9]

@@ -12,7 +12,7 @@ from unit.wire import COUNTS_VIEWS, Bench, Driver, Sender, counts_views, frame
 
 from vnic import ContractViolation, MiniportDriver, Packet, PacketState, ProtocolDriver, Status
 from vnic.states import BROKEN, LEGAL, Event
-from vnic.verifier.rules import FREE_WHILE_INDICATED, PENDING_TOUCHED, RULES, USE_AFTER_RETURN
+from vnic.verifier.rules import FREE_WHILE_INDICATED, NOT_SENT, PENDING_TOUCHED, RULES, USE_AFTER_RETURN
 
 S, E = PacketState, Event
 
@@ -23,7 +23,14 @@ ACTIONS: dict[Event, Callable[[Bench, Packet], object]] = {
     E.COMPLETE: lambda bench, packet: bench.adapter.send_complete(packet, Status.SUCCESS),
     E.TRANSFERRED: lambda bench, packet: bench.adapter.transfer_data_complete(packet, Status.SUCCESS, 0),
 }
-REFUSED = [(state, event) for state in S for event in ACTIONS if (state, event) in BROKEN]
+REFUSED = [
+    (state, event, sent)
+    for state in S
+    for event in ACTIONS
+    for sent in (False, True)
+    if (state, event) in BROKEN and (event is E.COMPLETE or not sent)
+]
+"""With, of a completion, whether the packet was sent before since it was allocated."""
 
 
 class Below(MiniportDriver):
@@ -109,11 +116,14 @@ def test_what_a_driver_can_ask_for_is_either_legal_or_names_a_rule() -> None:
     assert set(BROKEN.values()) <= set(RULES)
 
 
-def in_state(bench: Bench, state: PacketState, act: Callable[[Packet], None]) -> None:
-    """Bring a packet into a state, act, and bring it home again."""
+def in_state(bench: Bench, state: PacketState, act: Callable[[Packet], None], *, sent: bool = False) -> None:
+    """Bring a packet into a state, act, and bring it home again; if asked, send it once before, so that the send is over."""
     driver = bench.adapter.bindings[0].driver
     assert isinstance(driver, Sender)
     packet = bench.owned()
+    if sent:
+        assert bench.adapter.bindings[0].send(packet) is Status.SUCCESS
+        assert bench.taken() == [frame()]
     if state is S.FREE:
         bench.pool.free(packet)
         act(packet)
@@ -152,8 +162,8 @@ def everything(bench: Bench, packet: Packet) -> object:
     return bench.pool.audit(), counters, packet.state, packet.generation, packet.references, packet.length, packet.views
 
 
-@pytest.mark.parametrize(("state", "event"), REFUSED, ids=lambda value: value.name)
-def test_an_illegal_action_is_refused_by_its_rule_and_changes_nothing(state: PacketState, event: Event) -> None:
+@pytest.mark.parametrize(("state", "event", "sent"), REFUSED, ids=lambda value: getattr(value, "name", "sent" if value is True else "new"))
+def test_an_illegal_action_is_refused_by_its_rule_and_changes_nothing(state: PacketState, event: Event, sent: bool) -> None:
     if state is S.QUARANTINED and not COUNTS_VIEWS:
         pytest.skip("views are counted by the compiled core, or from Python 3.12 on")
     refused: list[str] = []
@@ -170,9 +180,9 @@ def test_an_illegal_action_is_refused_by_its_rule_and_changes_nothing(state: Pac
             assert everything(bench, packet) == before
             assert packet.state.name in caught.value.history
 
-        in_state(bench, state, act)
+        in_state(bench, state, act, sent=sent)
         bench.reports.clear()
-    assert refused == [BROKEN[state, event].id]
+    assert refused == [(NOT_SENT if event is E.COMPLETE and not sent else BROKEN[state, event]).id]
 
 
 OWNERS_ONLY = {
@@ -205,6 +215,8 @@ def test_only_the_owner_writes_a_packet_and_sets_its_length_and_status(state: Pa
     with Bench(packets=2, miniport=Below()) as bench:
         bench.bind(Sender())
         in_state(bench, state, act)
+        # only what a driver's handler does can be told of in its name
+        bench.expect(*[(OWNERS_ONLY[state].id, "a")] * (3 if state is S.LENT else 0))
     assert refused == [OWNERS_ONLY[state].id] * 3
 
 

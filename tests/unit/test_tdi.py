@@ -4,6 +4,7 @@ A transport and its clients: who is called with what, who owes what, and what a 
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -381,7 +382,11 @@ def test_a_client_that_leaks_is_reclaimed_when_the_transport_closes_and_returns_
         assert violation(client.return_chained, client.kept[1:]) == "98"
         assert violation(client.return_chained, client.kept[1:]) == "05"
         bench.expect(("98", "a"))
+        assert (bench.pool.release_withheld(), bench.pool.usage) == (0, 1), "the client still refers to what was taken back"
         client.kept.clear()
+        client.shown.clear()
+        gc.collect()  # the exceptions' frames refer to it
+        assert (bench.pool.release_withheld(), bench.pool.usage) == (1, 0)
 
 
 def test_a_late_return_does_not_take_what_another_transport_shows_now() -> None:
@@ -394,7 +399,12 @@ def test_a_late_return_does_not_take_what_another_transport_shows_now() -> None:
         bench.adapter.reclaim(gone)
         bench.expect(("60", "gone"))
         stays = bench.bind(Transport(client), "stays")
+        bench.give(frame(1))
+        assert (client.kept, bench.adapter.counters()["rx_dropped_no_packet"]) == ([], 1), "whoever leaks refers to it: nobody else gets it"
+        leaker.kept.clear()
+        leaker.shown.clear()
         bench.give(frame(2))
+        leaker.kept += bench.pool.packets()
         assert leaker.kept == client.kept, "the packet is the same one again"
         assert violation(leaker.return_chained, leaker.kept) == "01"
         bench.expect(("01", "stays"))

@@ -241,6 +241,8 @@ class Bench:
         if kind is None:
             assert pending == [], "these bindings still hold packets"
             assert self.reports == [], self.reports
+            self.pool.release_withheld()
+            self.own.release_withheld()
             assert (self.pool.usage, self.own.usage) == (0, 0), "packets are missing"
             assert list(broken_sums(self.adapter.counters())) == []
 

@@ -189,7 +189,7 @@ STALL_TOO_LONG = Rule("83", "StallTooLong", "V2", "a stall of more than 50 micro
 HANDLER_RAISED = Rule("84", "HandlerRaised", "A1", "an exception came out of a handler: 0 was taken for its answer, the other drivers do not notice",
                       "mend the line that is named")
 HANDLER_HANGS = Rule("85", "HandlerNeverReturned", "A1", "a handler has not returned for half a second, and has not yet",
-                     "mend the line that is named")
+                     "look at the line that is named: it waits or loops; nothing in a handler may")
 REENTERED = Rule("86", "WrongThreadOrReentry", "A0", "receive_batch is called by two threads at once, or from inside a handler",
                  "one thread reads an adapter")
 SERIALIZED_WORK_ITEM = Rule("86b", "WorkItemOfSerializedMiniport", "A0", "a serialized miniport schedules a work item",
