@@ -31,10 +31,13 @@ from miniport.stop import accounted_for, name_the_hanging, unbind_all
 from miniport.strays import catch_strays, left_behind
 from miniport.supervisor import StopSignals, forget_signals, notify_manager, tell_ready, watch_signals
 from miniport.tap import adopt_tap, open_tap
+from miniport.verifier import set_verifier
 from vnic import COMPILED, __version__
+from vnic.verifier.watch import Watch
 
 if TYPE_CHECKING:
     from miniport.config import Config
+    from vnic import Binding
     from miniport.link import LinkState
 
 ANSWER_TIMEOUT = 0.2
@@ -66,7 +69,8 @@ class Daemon:
         self.load_config = load_config
         self.config = load_config()
         self.log = EventLog(2, self.config.log.format)
-        self.reports = Reports(self.log, self._post)
+        self.reports = Reports(self.log, self._post, self._act)
+        self.watch = Watch()
         self.gone: BaseException | None = None
         self.ended = False
 
@@ -75,13 +79,14 @@ class Daemon:
         self.loop = asyncio.get_running_loop()
         self.stopping = asyncio.Event()
         config, adapter = self.config, self.config.adapter
+        set_verifier(config.verifier)
         catch_strays(self.loop, self.log, self.reports, self._post)
         filters, drivers = load_filters(config.filter), load_drivers(config.protocol)
         with contextlib.ExitStack() as undo:
             tap = open_tap(adapter.name) if tap_fd is None else adopt_tap(tap_fd)
             undo.callback(tap.close)
             self.miniport = TapMiniport(tap, config, self.reports)
-            self.stack = Stack(self.miniport.adapter)
+            self.stack = Stack(self.miniport.adapter, config.pool.quota)
             undo.callback(self.stack.close)
             for name, driver in filters:
                 self.stack.open_filter(name, driver)
@@ -99,6 +104,8 @@ class Daemon:
             # what is alive now lives to the end: the collector need not look at it again
             gc.freeze()
             self.thread.start(tap.fd)
+            self.reports.listen()
+            self.watch.start()
             undo.pop_all()
         self._ready(link)
         tell_ready(ready_fd)
@@ -217,6 +224,22 @@ class Daemon:
 
         self._do(rotate)
 
+    def _act(self, action: str, binding: Binding | None) -> None:
+        """A rule was broken, and more is to follow than that it is told; from any thread."""
+        if action == "stop":
+            self._post(self.stopping.set)
+        elif binding is not None:
+            self._post(lambda: self._drop(binding))
+
+    def _drop(self, binding: Binding) -> None:
+        """Unbind a driver between two batches."""
+
+        def drop() -> None:
+            if self.stack.drop(binding):
+                self.log.event("unbound", "warning", driver=binding.name, reason="a rule was broken whose action is unbind")
+
+        self._do(drop)
+
     def _on_gone(self, error: BaseException) -> None:
         """On the data thread: the interface was deleted under us, or, which should not be, the library failed."""
 
@@ -236,6 +259,7 @@ class Daemon:
         """Stop reading, unbind, wait for held packets, count, and say how it went."""
         self.log.event("stopping", reason=self._reason(), adapter=self.miniport.adapter.name)
         notify_manager("STOPPING=1")
+        self.watch.stop()
         await unbind_all(self.stack, self.thread, self.reload.config.loop.drain_timeout)
         hangs = not self.thread.end(1)
         if hangs:

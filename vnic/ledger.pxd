@@ -7,7 +7,7 @@ from vnic.packet cimport Packet
 from vnic.pool cimport PacketPool
 from vnic.steps cimport Step, _step
 
-cdef int INDICATED, DO_RECLAIM, RETURNED, DRIVER_ERRORS, VIOLATIONS, REFUSED, ENTRIES, MINIPORT, IN_RETURN_PACKET
+cdef int INDICATED, SENDING, DO_RECLAIM, RETURNED, DRIVER_ERRORS, VIOLATIONS, REFUSED, ENTRIES, MINIPORT, IN_RETURN_PACKET
 
 
 @cython.final

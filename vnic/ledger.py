@@ -22,6 +22,7 @@ from vnic.status import ContractViolation, OwnershipError
 from vnic.steps import LIBRARY
 from vnic.verifier import rules
 from vnic.verifier.actions import action_of
+from vnic.verifier.levels import LEVELS
 from vnic.verifier.records import RECORDS
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ if not cython.compiled:
     from vnic.steps import _step
 
 INDICATED = int(PacketState.INDICATED)
+SENDING = int(PacketState.SENDING)
 DO_RECLAIM = int(Event.RECLAIM)
 RETURNED = COLUMN["returned"]
 DRIVER_ERRORS = COLUMN["driver_errors"]
@@ -275,6 +277,39 @@ def line_raised(error: BaseException) -> str:
         if not trace.tb_frame.f_code.co_filename.startswith(LIBRARY):
             found = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
         trace = trace.tb_next
+    return found
+
+
+def oldest_held(adapter: Adapter) -> dict[Binding, Packet]:
+    """Of each binding that holds packets, the one that was shown to it longest ago. Nothing changes hands."""
+    packet: Packet
+    slot: cython.int
+    found = {}
+    bindings = {binding.slot: binding for binding in adapter.bindings}
+    slots = list(bindings)
+    for packet in adapter.packets():
+        if packet._state != INDICATED or packet.shown is None:
+            continue
+        for slot in slots:
+            if packet._promised[slot] > packet._returned[slot]:
+                known = found.get(bindings[slot])
+                if known is None or packet.shown.ns < known.shown.ns:
+                    found[bindings[slot]] = packet
+    return found
+
+
+def oldest_sends(adapter: Adapter) -> dict[Binding, Packet]:
+    """Of each binding with pending sends, the packet that was sent longest ago. Nothing changes hands."""
+    packet: Packet
+    found = {}
+    for pool in LEVELS.all_pools():
+        for packet in pool.packets():
+            sender = packet._sender
+            if packet._state != SENDING or sender is None or sender.adapter is not adapter or packet.last is None:
+                continue
+            known = found.get(sender)
+            if known is None or packet.last.ns < known.last.ns:
+                found[sender] = packet
     return found
 
 

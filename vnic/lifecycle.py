@@ -113,6 +113,26 @@ class Lifecycle:
         return self._pnp.power
 
     @property
+    def pools(self) -> tuple[PacketPool, ...]:
+        """The pools whose packets are indicated."""
+        return tuple(self._pools)
+
+    @property
+    def pending_sends(self) -> int:
+        """Sends that are not over."""
+        return self._sends.pending
+
+    @property
+    def send_completed_ns(self) -> int:
+        """When a pending send was last completed, on the monotonic clock; 0 if none was."""
+        return self._sends.completed_ns
+
+    def tell_of_late_request(self) -> None:
+        """Report, once, a request that has been at the miniport for too long (rule 68c)."""
+        if self._requests is not None:
+            self._requests.scan(time.monotonic_ns())
+
+    @property
     def pending_io(self) -> int:
         """Sends and requests that are not over. NDIS: NdisQueryPendingIOCount, over all bindings; LC-36."""
         binding: Binding
@@ -314,7 +334,7 @@ class Lifecycle:
         packet: Packet
         if binding.closed or not binding.closing:
             return 0
-        for packet in self._packets():
+        for packet in self.packets():
             owed = binding.owed(packet)
             if not owed:
                 continue
@@ -345,7 +365,7 @@ class Lifecycle:
                 return False
             binding.closing = binding.dead = binding.closed = True
         tell_of_leftovers(binding)
-        for packet in self._packets():
+        for packet in self.packets():
             packet._promised[binding.slot] = packet._returned[binding.slot] = 0
         for pool in self._pools:
             pool._forget_reserved(binding.slot)
@@ -357,8 +377,8 @@ class Lifecycle:
         self._end_halt()
         return True
 
-    def _packets(self) -> list[Packet]:
-        """Every packet that a binding may hold."""
+    def packets(self) -> list[Packet]:
+        """Every packet that a binding may hold, to look at; nothing changes hands."""
         return [packet for pool in self._pools for packet in pool.packets()]
 
     def _held(self) -> cython.int:
