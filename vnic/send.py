@@ -144,6 +144,17 @@ class SendPath:
 
     def send_packets(self, binding: Binding, packets: list[Packet]) -> None:
         """What `Binding.send_packets` does; there it is documented."""
+        # if the first send ends the binding, the others must be over before it is gone
+        binding._enter()
+        try:
+            first = self._send_each(binding, packets)
+        finally:
+            binding._leave()
+        if first is not None:
+            raise first
+
+    def _send_each(self, binding: Binding, packets: list[Packet]) -> object:
+        """Send several; answers the first violation."""
         first: object = None
         packet: Packet
         together = []
@@ -165,8 +176,7 @@ class SendPath:
             self._serial.send_packets(together)
         elif together:
             self._put_many(together)
-        if first is not None:
-            raise first
+        return first
 
     def complete(self, packet: Packet, status: Status) -> None:
         """What `Adapter.send_complete` does; there it is documented."""
