@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vnic import driver as contract
-from vnic.filters import PacketFilter
 from vnic.context import DISPATCH, WHAT, Context
+from vnic.filters import PacketFilter
 from vnic.ledger import Ledger
 from vnic.packet import HEADER_SIZE, MAX_BINDINGS, Packet
 from vnic.pending import PendingCall
@@ -693,6 +693,7 @@ class Binding:
 
 def count_flag(rule: Rule) -> None:
     """Count what is only told of from verifier level 2 on, where locks count such things."""
+    # locks refuse, and what refuses asks bindings
     from vnic.locks import counted as flags
 
     flags[rule.id] += 1
@@ -729,7 +730,8 @@ def return_packets(packets: Iterable[Packet]) -> None:
     for packet in packets:
         binding = debtor(packet)
         if binding is not None:
-            broken = binding._take_back(packet, _step("return", binding.name, binding.verifier_level, 0) if binding.verifier_level else None)
+            step: Step = _step("return", binding.name, binding.verifier_level, 0) if binding.verifier_level else None
+            broken = binding._take_back(packet, step)
         else:
             rule = rules.WRONG_BINDING if packet._state == INDICATED else rules.OVER_RETURN
             broken = refused(rule, "the caller", f"{packet!r} is returned", packet)

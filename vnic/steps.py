@@ -9,7 +9,7 @@ Next: `vnic/packet.py`, which points to its steps.
 
 from __future__ import annotations
 
-import os
+import os.path
 import sys
 import time
 from threading import get_ident
@@ -25,7 +25,7 @@ else:
 if cython.compiled:
     from cython.cimports.posix.time import CLOCK_MONOTONIC, clock_gettime, timespec
 
-LIBRARY = os.path.dirname(os.path.abspath(__file__)) + os.sep
+LIBRARY = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120 - compared with names of files, which are text
 """Where the library itself is: its lines are not those of a culprit."""
 DEEPEST = 16
 HISTORY = 16
@@ -44,15 +44,15 @@ class Step:
         thread: on which thread.
     """
 
-    def __init__(self, what: str, by: object, count: int = 0) -> None:
+    def __init__(self, what: str, by: str, count: int = 0) -> None:
         self.what = what
         self.by = by
         self.count = count
         self.ns = _now()
         self.thread = 0
-        self._code = None
+        self._code: CodeType | None = None
         self._at = 0
-        self._deeper = None
+        self._deeper: list[tuple[CodeType, int]] | None = None
 
     @property
     def where(self) -> str:
@@ -95,7 +95,7 @@ def step(what: str, by: str, level: int = 1, count: int = 0) -> Step:
     return _step(what, by, level, count)
 
 
-def _step(what: str, by: object, level: cython.int, count: cython.int) -> Step:
+def _step(what: str, by: str, level: cython.int, count: cython.int) -> Step:
     made: Step = Step(what, by, count)
     if cython.compiled:
         made.thread = PyThread_get_thread_ident()

@@ -395,6 +395,9 @@ class World(RuleBasedStateMachine):
     def complete_reset(self) -> None:
         if self.card.resetting:
             self.card.resetting = False
+            if self.serialized:
+                # what came down while it was reset, of an array of sends, is failed for it
+                self.card.sending.clear()
             self.adapter.reset_complete(SUCCESS, True)
         self.forget()
 

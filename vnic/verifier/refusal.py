@@ -61,6 +61,7 @@ def told_later(rule: Rule, culprit: str, detail: str, packet: Packet, change: Ch
         packet: the packet.
         change: what has changed of it.
     """
+    # a binding's module refuses, too, and so is not there yet when this one is read
     from vnic.binding import OPEN
 
     more: dict[str, Any] = {"diff": change.told()}
