@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from vnic.pnp import PnpEvent
     from vnic.request import Request
     from vnic.send import SendPath
-    from vnic.status import ContractViolation
+    from vnic.status import OwnershipError
     from vnic.verifier.rules import Rule
 else:
     from vnic import _cython as cython
@@ -245,7 +245,7 @@ class Binding:
         if first is not None:
             raise first
 
-    def broke(self, rule: Rule, detail: str, packet: Packet | None = None, more: dict[str, Any] | None = None) -> ContractViolation:
+    def broke(self, rule: Rule, detail: str, packet: Packet | None = None, more: dict[str, Any] | None = None) -> OwnershipError:
         """
         Count and record that the driver has broken a rule, where something other than its adapter has found it.
 

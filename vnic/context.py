@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import cython
 
     from vnic.core import Binding
-    from vnic.locks import SpinLock
+    from vnic.locks import ReadWriteLock, SpinLock
 else:
     from vnic import _cython as cython
 
@@ -99,7 +99,7 @@ class Context:
     def __init__(self, ident: int) -> None:
         self.ident = ident
         self.irql = PASSIVE
-        self.held: list[SpinLock] = []
+        self.held: list[SpinLock | ReadWriteLock] = []
         self.calls = 0
         self.unmet: str | None = None
         self._slot = NOBODY

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vnic.packet import BINDING_NAMES, MAX_BINDINGS, Packet
+from vnic.packet import BINDING_NAMES, MAX_BINDINGS
 
 if TYPE_CHECKING:
     import cython
+
+    from vnic.core import Packet
 else:
     from vnic import _cython as cython
 

@@ -43,7 +43,7 @@ if cython.compiled:
     from cython.cimports.libc.errno import EINTR, errno
     from cython.cimports.posix.unistd import write as c_write
 
-SUCCESS, PENDING = Status.SUCCESS, Status.PENDING
+SUCCESS, PENDING, RESOURCES = Status.SUCCESS, Status.PENDING, Status.RESOURCES
 CANCEL_ID = int(Info.CANCEL_ID)
 VLAN_SIZE = 4
 SHORTEST = HEADER_SIZE
@@ -418,6 +418,9 @@ class SendPath:
         status = None if packet._status == UNSET else packet.status
         packet._submitted = False
         packet._status = 0
+        if status is not PENDING and status is not RESOURCES:
+            # it is over: a reset inside of whom it is shown to now must not fail it, too
+            self._shown.pop(packet, None)
         if status is SUCCESS:
             self._loop_back(packet)
         return status
@@ -497,6 +500,8 @@ class SendPath:
             if status is not PENDING:
                 self._ledger._violation(rules.WRONG_CHANNEL, None, packet, f"send answered {status.name} after send_complete")
             return PENDING
+        if self._shown and status is not PENDING and status is not RESOURCES:
+            self._shown.pop(packet, None)
         if status is SUCCESS:
             self._loop_back(packet)
         return status
