@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vnic.packet import BINDING_NAMES, MAX_BINDINGS
+from vnic.packet import BINDING_NAMES, MAX_BINDINGS, Packet
 
 if TYPE_CHECKING:
     import cython
-
-    from vnic.core import Packet
 else:
     from vnic import _cython as cython
 

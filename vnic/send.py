@@ -153,7 +153,7 @@ class SendPath:
         if first is not None:
             raise first
 
-    def _send_each(self, binding: Binding, packets: list[Packet]) -> object:
+    def _send_each(self, binding: Binding, packets: list) -> object:
         """Send several; answers the first violation."""
         first: object = None
         packet: Packet

@@ -44,7 +44,7 @@ class Step:
         thread: on which thread.
     """
 
-    def __init__(self, what: str, by: str, count: int = 0) -> None:
+    def __init__(self, what: str, by: object, count: int = 0) -> None:
         self.what = what
         self.by = by
         self.count = count
@@ -95,7 +95,7 @@ def step(what: str, by: str, level: int = 1, count: int = 0) -> Step:
     return _step(what, by, level, count)
 
 
-def _step(what: str, by: str, level: cython.int, count: cython.int) -> Step:
+def _step(what: str, by: object, level: cython.int, count: cython.int) -> Step:
     made: Step = Step(what, by, count)
     if cython.compiled:
         made.thread = PyThread_get_thread_ident()
