@@ -607,7 +607,7 @@ class Binding:
         elif packet.views > views:
             self._ledger._violation(rules.RETAIN_ON_RESOURCES, self, packet, f"it keeps {packet.views - views} views")
 
-    def _take_back(self, packet: Packet, step: Step) -> object:
+    def _take_back(self, packet: Packet, step: Step | None) -> object:
         """Count one return; the packet goes home with the last. Answers the violation, nothing changed, if none is owed."""
         last: cython.bint = False
         owed: cython.bint

@@ -6,7 +6,6 @@ cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident() nogil
 
 
-cdef int PASSIVE, DISPATCH, NOBODY, MINIPORT, OTHER
 cdef Context _LAST
 
 

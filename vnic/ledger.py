@@ -11,8 +11,8 @@ import time
 from threading import get_ident
 from typing import TYPE_CHECKING, NamedTuple
 
-from vnic import context
-from vnic.context import Context
+from vnic.context import MINIPORT as MINIPORT_SLOT
+from vnic.context import WHAT, Context
 from vnic.counters import COLUMN, COUNTED
 from vnic.facts import history_of
 from vnic.packet import Packet
@@ -49,8 +49,8 @@ DRIVER_ERRORS = COLUMN["driver_errors"]
 VIOLATIONS = COLUMN["violations"]
 REFUSED = COLUMN["violations_refused"]
 ENTRIES = len(COUNTED)
-MINIPORT = context.MINIPORT
-IN_RETURN_PACKET = context.WHAT["return_packet"]
+MINIPORT = MINIPORT_SLOT
+IN_RETURN_PACKET = WHAT["return_packet"]
 
 
 class Ledger:

@@ -207,7 +207,7 @@ class SendPath:
         if self._serial is not None:
             self._serial.resources_available()
 
-    def _step_of(self, what: str, binding: Binding) -> Step:
+    def _step_of(self, what: str, binding: Binding) -> Step | None:
         return _step(what, binding.name, binding.verifier_level, 0) if binding.verifier_level else None
 
     def flush(self) -> int:
@@ -277,7 +277,7 @@ class SendPath:
             return BROADCAST if destination == BROADCAST_ADDRESS else ALL_MULTICAST
         return DIRECTED if destination == self.station else 0
 
-    def _lend_down(self, binding: Binding, packet: Packet, step: Step) -> object:
+    def _lend_down(self, binding: Binding, packet: Packet, step: Step | None) -> object:
         """Take a packet from its driver for a send; answers the violation if it is not the driver's to give."""
         legal: cython.bint
         with cython.critical_section(packet):
