@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vnic import driver as contract
-from vnic.filters import PacketFilter
 from vnic.context import DISPATCH, WHAT, Context
+from vnic.filters import PacketFilter
 from vnic.ledger import Ledger
 from vnic.packet import HEADER_SIZE, MAX_BINDINGS, Packet
 from vnic.pending import PendingCall
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from vnic.pnp import PnpEvent
     from vnic.request import Request
     from vnic.send import SendPath
-    from vnic.status import ContractViolation
+    from vnic.status import OwnershipError
     from vnic.verifier.rules import Rule
 else:
     from vnic import _cython as cython
@@ -245,7 +245,7 @@ class Binding:
         if first is not None:
             raise first
 
-    def broke(self, rule: Rule, detail: str, packet: Packet | None = None, more: dict[str, Any] | None = None) -> ContractViolation:
+    def broke(self, rule: Rule, detail: str, packet: Packet | None = None, more: dict[str, Any] | None = None) -> OwnershipError:
         """
         Count and record that the driver has broken a rule, where something other than its adapter has found it.
 
@@ -693,6 +693,7 @@ class Binding:
 
 def count_flag(rule: Rule) -> None:
     """Count what is only told of from verifier level 2 on, where locks count such things."""
+    # locks refuse, and what refuses asks bindings
     from vnic.locks import counted as flags
 
     flags[rule.id] += 1
@@ -729,7 +730,8 @@ def return_packets(packets: Iterable[Packet]) -> None:
     for packet in packets:
         binding = debtor(packet)
         if binding is not None:
-            broken = binding._take_back(packet, _step("return", binding.name, binding.verifier_level, 0) if binding.verifier_level else None)
+            step: Step = _step("return", binding.name, binding.verifier_level, 0) if binding.verifier_level else None
+            broken = binding._take_back(packet, step)
         else:
             rule = rules.WRONG_BINDING if packet._state == INDICATED else rules.OVER_RETURN
             broken = refused(rule, "the caller", f"{packet!r} is returned", packet)

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from vnic.steps import Step
 from vnic.verifier import rules
 from vnic.verifier.leftovers import BUFFER_POOLS, owner_now
 from vnic.verifier.levels import LEVELS

@@ -17,8 +17,10 @@ from vnic.requests import RequestQueue
 from vnic.reset import Attributes, Resetter
 from vnic.serialized import Serialized
 from vnic.states import PacketState
-from vnic.status import Status
+from vnic.status import OwnershipError, Status
+from vnic.steps import Step
 from vnic.timers import Clock, TimerThread
+from vnic.verifier.rules import Rule
 
 PROTOCOL_RESERVED_SIZE_IN_PACKET: Final[int]
 MAX_PACKETS: Final[int]
@@ -50,6 +52,8 @@ class BufferPool:
     count: int
     name: str
     usage: int
+    owner: Binding | None
+    made: Step
     def __init__(self, count: int, name: str = ...) -> None: ...
     def allocate(self, memory: _Buffer, length: int | None = ...) -> Buffer | None: ...
     def copy(self, source: Buffer, offset: int, length: int) -> Buffer | None: ...
@@ -68,7 +72,12 @@ class Packet:
     views: int
     flags: int
     time_received: int
+    made: Step | None
+    shown: Step | None
+    last: Step | None
     length: int
+    @property
+    def history(self) -> tuple[Step, ...]: ...
     @property
     def state(self) -> PacketState: ...
     status: Status
@@ -114,6 +123,9 @@ class PacketPool:
     lock: SpinLock | None
     unloading: bool
     protocol_id: int
+    verifier_level: int
+    owner: Binding | None
+    made: Step
     def __init__(
         self,
         capacity: int,
@@ -134,6 +146,8 @@ class PacketPool:
     def free_unlocked(self, packet: Packet) -> None: ...
     def audit(self) -> dict[PacketState, int]: ...
     def packets(self) -> tuple[Packet, ...]: ...
+    def withhold(self, packet: Packet) -> None: ...
+    def release_withheld(self) -> int: ...
     def close(self) -> None: ...
 
 @final
@@ -156,6 +170,10 @@ class Binding:
     _calls: dict[str, PendingCall]
     no_loopback: bool
     early_returns: bool
+    verifier_level: int
+    quota: int
+    over_quota: int
+    busy_ns: int
     slot: int
     packet_filter: PacketFilter
     multicast_list: tuple[bytes, ...]
@@ -178,6 +196,7 @@ class Binding:
     def send_packets(self, packets: Iterable[Packet]) -> None: ...
     @property
     def pending_io(self) -> int: ...
+    def broke(self, rule: Rule, detail: str, packet: Packet | None = ..., more: dict[str, Any] | None = ...) -> OwnershipError: ...
     def reset(self) -> Status: ...
     def complete_bind(self, status: Status) -> None: ...
     def complete_unbind(self) -> None: ...
@@ -205,7 +224,7 @@ class Adapter:
         send_queue: int = ...,
         network_addresses: Sequence[str] = ...,
         serialized: bool = ...,
-        verifier_level: int = ...,
+        verifier_level: int | None = ...,
         joins_pools: bool = ...,
         nic: NicValues | None = ...,
         clock: Clock | None = ...,

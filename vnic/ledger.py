@@ -209,7 +209,8 @@ class Ledger:
         """From verifier level 2 on, rule 80: a driver that calls out of itself with a lock held may deadlock. SYN-09."""
         here: Context = _here()
         if here.held:
-            raise self._violation(rules.LOCK_ACROSS_CALL, binding, None, f"{what} with {', '.join([repr(lock) for lock in here.held])} held")
+            held = ", ".join([repr(lock) for lock in here.held])
+            raise self._violation(rules.LOCK_ACROSS_CALL, binding, None, f"{what} with {held} held")
 
     def violation(
         self, rule: Rule, binding: Binding | None, detail: str, packet: Packet | None = None, more: dict[str, Any] | None = None

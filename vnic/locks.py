@@ -25,7 +25,6 @@ from typing import Generic, NamedTuple, Self, TypeVar
 from weakref import WeakSet
 
 from vnic.context import here
-from vnic.status import ContractViolation
 from vnic.steps import Step, now_ns, step
 from vnic.verifier import rules
 from vnic.verifier.actions import action_of

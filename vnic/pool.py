@@ -15,7 +15,6 @@ from vnic.context import Context
 from vnic.guard import overrun
 from vnic.packet import HEADER_SIZE, Packet
 from vnic.states import BROKEN, Event, PacketState
-from vnic.steps import Step
 from vnic.verifier import rules
 from vnic.verifier.levels import LEVELS
 from vnic.verifier.refusal import refused, told_later
@@ -34,10 +33,10 @@ if not cython.compiled:
     from vnic.steps import _step
 
 if cython.compiled:
-    from cython.cimports.libc.string import memset
     from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
     from cython.cimports.libc.stdlib import free as c_free
     from cython.cimports.libc.stdlib import malloc as c_malloc
+    from cython.cimports.libc.string import memset
 
 PROTOCOL_RESERVED_SIZE_IN_PACKET = 32
 """Four pointers on a 64-bit system. NDIS: PROTOCOL_RESERVED_SIZE_IN_PACKET; PKT-04."""
@@ -331,7 +330,6 @@ class PacketPool:
         self.exhausted += 1
         context: Context = _here()
         context.unmet = self.name
-        return None
 
     def _look_for_poison(self, packet: Packet) -> None:
         """A packet is taken into use: has anybody written to its slot while it was free?"""
