@@ -37,8 +37,8 @@ from vnic.verifier.watch import Watch
 
 if TYPE_CHECKING:
     from miniport.config import Config
-    from vnic import Binding
     from miniport.link import LinkState
+    from vnic import Binding
 
 ANSWER_TIMEOUT = 0.2
 """Seconds that the control plane waits for the data thread, which may be stuck in a driver."""

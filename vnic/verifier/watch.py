@@ -196,7 +196,8 @@ class Watch:
         if binding.closed:
             del self._busy[binding]
         elif share > GREEDY:
-            tell(rules.HANDLERS_GREEDY, binding, f"its handlers took {share:.0%} of the last {(now - before.at_ns) / SECOND:.1f} s", None, {})
+            detail = f"its handlers took {share:.0%} of the last {(now - before.at_ns) / SECOND:.1f} s"
+            tell(rules.HANDLERS_GREEDY, binding, detail, None, {})
 
     def _once(self, now: int, *key: object) -> bool:
         """Whether something that goes on is seen for the first time."""
