@@ -1,0 +1,567 @@
+"""
+The bench of the matrix: one driver that breaks a rule, or just does not, with all that it needs around it.
+
+    seen = run(case, case.bad)      what was recorded, with which line of code, and whether a refused call changed anything
+
+A driver under test is a class without arguments: a protocol driver, a miniport (`self.adapter` and `self.pool` are given), or a
+card, which is a miniport registered as in C. The case says how it is played: by a frame, by a send, or by its own thread.
+
+Next: `tests/verifier/cases/receive.py`, the first of the cases.
+"""
+
+from __future__ import annotations
+
+import inspect
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from types import FrameType, TracebackType
+from typing import Any, NamedTuple, Self
+
+from vnic import (
+    COMPILED,
+    Adapter,
+    Binding,
+    Buffer,
+    BufferPool,
+    MiniportDriver,
+    Packet,
+    PacketPool,
+    PacketState,
+    ProtocolDriver,
+    Status,
+    locks,
+)
+from vnic.characteristics import MiniportCharacteristics, ProtocolCharacteristics
+from vnic.counters import broken_sums
+from vnic.device import Wrapper
+from vnic.interrupt import Interrupt
+from vnic.ledger import where
+from vnic.locks import Irql, current_irql, held_locks, lower_irql, set_profile
+from vnic.registration import Registry
+from vnic.request import Request, RequestKind
+from vnic.reset import Attributes
+from vnic.status import ContractViolation
+from vnic.timers import VirtualClock
+from vnic.verifier.rules import Rule
+
+US, PEER = bytes.fromhex("020000000002"), bytes.fromhex("020000000001")
+FRAME = US + PEER + b"\x08\x00" + bytes(range(46))
+SLOT = 1600
+COUNTS_VIEWS = COMPILED or sys.version_info >= (3, 12)
+TELLING = ("violations", "violations_refused", "driver_errors")
+"""Counters that may change when an operation is refused; no other may."""
+
+
+def filled(pool: PacketPool) -> Packet:
+    """Take a packet out of a pool, with a frame in it."""
+    packet = pool.allocate()
+    assert packet is not None
+    packet.write(FRAME)
+    return packet
+
+
+class Owner(ProtocolDriver):
+    """A protocol driver with a pool of two packets of its own, `self.pool`; one is out, `self.packet`, with a frame in it."""
+
+    def bind_adapter(self) -> None:
+        self.pool = PacketPool(2, SLOT, name="own")
+        self.packet = filled(self.pool)
+
+
+class Holder(ProtocolDriver):
+    """Keeps every packet that may be kept until it is unbound."""
+
+    def bind_adapter(self) -> None:
+        self.held: list[Packet] = []
+
+    def receive_packet(self, packet: Packet) -> int:
+        if packet.status is Status.RESOURCES:
+            return 0
+        self.held.append(packet)
+        return 1
+
+    def unbind_adapter(self) -> None:
+        held, self.held = self.held, []
+        self.binding.return_packets([packet for packet in held if self.binding.owed(packet)])
+
+
+class Asker(ProtocolDriver):
+    """Sends a frame, or asks a question, when the bench says so."""
+
+    def bind_adapter(self) -> None:
+        self.pool = PacketPool(4, SLOT, name="asker")
+        self.buffer = bytearray(4)
+
+    def send(self, count: int = 1) -> None:
+        self.binding.send_packets([filled(self.pool) for _ in range(count)])
+
+    def ask(self) -> None:
+        self.binding.request(Request(RequestKind.QUERY, 0x00010107, self.buffer))
+
+
+class Slow(MiniportDriver):
+    """Keeps every send until it halts, or is told to `finish`."""
+
+    adapter: Adapter
+
+    def __init__(self) -> None:
+        self.waiting: list[Packet] = []
+
+    def send(self, packet: Packet) -> Status:
+        self.waiting.append(packet)
+        return Status.PENDING
+
+    def finish(self) -> None:
+        while self.waiting:
+            self.adapter.send_complete(self.waiting.pop(0), Status.SUCCESS)
+
+
+class Registered:
+    """A driver that is registered as in C; every handler that its case does not define does nothing."""
+
+    registry: Registry
+
+    def table(self, kind: Any) -> Any:
+        """Make its table of handlers."""
+        names = [one.name for one in fields(kind) if one.name.endswith("Handler") and one.name not in NOT_NEEDED]
+        handlers = {name: getattr(self, name, lambda *_: Status.SUCCESS) for name in names}
+        return kind(MajorNdisVersion=5, MinorNdisVersion=1, **handlers)
+
+
+class Card(Registered):
+    """A registered miniport driver of one device, `self.device`: what timers and interrupts are claimed from."""
+
+    initialize: Callable[[], Status]
+    halt: Callable[[], None]
+
+    def InitializeHandler(self, media: object, count: int, adapter: Adapter, configuration: object) -> tuple[Status, Status, int]:
+        self.device = self.registry.device(adapter)
+        self.device.set_attributes(self, 0, Attributes.DESERIALIZE)
+        return self.initialize(), Status.SUCCESS, 0
+
+    def HaltHandler(self, context: object) -> None:
+        self.halt()
+
+    def QueryInformationHandler(self, context: object, oid: int, buffer: memoryview, length: int) -> tuple[Status, int, int]:
+        answer = US[: len(buffer)]
+        buffer[: len(answer)] = answer
+        return Status.SUCCESS, len(answer), 0
+
+
+class Transport(Registered):
+    """A registered protocol driver; `self.registry` is what knows it."""
+
+
+NOT_NEEDED = ("ISRHandler", "HandleInterruptHandler")
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """
+    One rule, from both sides.
+
+    Attributes:
+        rule: what the bad driver breaks.
+        bad: breaks it at the line that is marked `# here`; it is the shortest that does.
+        good: does the nearest legal thing.
+        play: what happens around the driver; it is the same for both.
+        level: the verifier level that the rule needs.
+        others: drivers that are bound before it.
+        miniport: what is below, if the driver under test is a protocol driver.
+        views: the rule needs views that are counted.
+        options: of the adapter.
+    """
+
+    rule: Rule
+    bad: type
+    good: type
+    play: Callable[[Bench], object]
+    level: int = 1
+    others: tuple[type[ProtocolDriver], ...] = ()
+    miniport: type[MiniportDriver] = MiniportDriver
+    views: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"{self.rule.id}-{self.rule.name}"
+
+
+class Here(NamedTuple):
+    """The line that is marked in the source of a driver; `calls` unless it is where a handler is defined."""
+
+    file: str
+    line: int
+    calls: bool
+
+    @classmethod
+    def of(cls, driver: type) -> Here:
+        """Find it; there must be one."""
+        lines, first = inspect.getsourcelines(driver)
+        marked = [(first + index, text) for index, text in enumerate(lines) if text.rstrip().endswith("# here")]
+        assert len(marked) == 1, f"{driver.__name__} has {len(marked)} lines marked `# here`"
+        return cls(inspect.getfile(driver), marked[0][0], not marked[0][1].lstrip().startswith(("def ", "class ")))
+
+
+class Bench:
+    """
+    An adapter on a cable, with the driver under test.
+
+    Attributes:
+        driver: it.
+        binding: its binding; None for a miniport.
+        records: of every broken rule, in order.
+        errors: exceptions that came out of drivers.
+    """
+
+    def __init__(self, case: Case, under_test: type) -> None:
+        self.case = case
+        self.driver: Any = under_test()
+        self.binding: Binding | None = None
+        self.records: list[dict[str, Any]] = []
+        self.errors: list[BaseException] = []
+        options = {"packets": 4, "low_water": 0, **case.options}
+        self.pool = PacketPool(options.pop("packets"), SLOT, name="receive")
+        self.far, self.near = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.far.setblocking(False)
+        self.near.setblocking(False)
+        self.clock = VirtualClock()
+        below: Any = self.driver if isinstance(self.driver, MiniportDriver) else case.miniport()
+        self.adapter = Adapter(self.pool, below, name="bench0", address=US, clock=self.clock, report=self.report, **options)
+        self.adapter.attach(self.near.fileno())
+        below.adapter, below.pool = self.adapter, self.pool
+        self.set_level(case.level)
+
+    # the one place that knows how a record is got
+
+    def report(self, event: str, fields: dict[str, Any]) -> None:
+        """What the adapter reports."""
+        if event == "driver_error":
+            self.errors.append(fields["error"])
+            return
+        binding, error, packet = fields["binding"], fields["error"], fields["packet"]
+        driver = binding.driver if binding is not None else self.driver
+        line = line_of(driver, error.__traceback__) or where(driver, CALLED.get(error.rule.id, "receive_packet"))
+        record = {"id": error.rule.id, "rule": error.rule.name, "class": error.rule.cls, "driver": "miniport", "where": line}
+        if binding is not None:
+            record["driver"] = binding.name
+        if packet is not None:
+            record["packet"] = {"index": packet.index, "generation": packet.generation, "state": packet.state.name}
+        self.records.append({**record, "detail": error.detail, "remedy": error.rule.remedy})
+
+    def set_level(self, level: int) -> None:
+        """Set the verifier level of everything."""
+        self.adapter.verifier_level = level
+        locks.checks = level
+
+    # what a case does
+
+    def bind(self) -> None:
+        """Bind the drivers around the one under test, and that one if it is a protocol driver."""
+        for other in self.case.others:
+            self.adapter.open(other(), other.__name__.lower())
+        if isinstance(self.driver, ProtocolDriver):
+            self.binding = self.adapter.open(self.driver, "driver")
+
+    def give(self, count: int = 1) -> None:
+        """So many frames come, as one batch."""
+        for _ in range(count):
+            self.far.send(FRAME)
+        self.adapter.receive_batch()
+
+    def do(self, method: str, *arguments: object) -> None:
+        """Let the driver under test do something by itself, as on a thread of its own; of a miniport, as its interrupt would."""
+        call = getattr(self.driver, method)
+        try:
+            if isinstance(self.driver, MiniportDriver):
+                self.adapter._call_below(call, *arguments)
+            else:
+                call(*arguments)
+        except Exception as error:
+            self.adapter.failed(self.binding, method, error)
+
+    @property
+    def asker(self) -> Asker:
+        """The driver that sends and asks."""
+        for binding in self.adapter.bindings:
+            if isinstance(binding.driver, Asker):
+                return binding.driver
+        asker = Asker()
+        self.adapter.open(asker, "asker")
+        return asker
+
+    def close(self) -> None:
+        """Unbind the driver under test."""
+        assert self.binding is not None
+        self.adapter.close(self.binding)
+
+    # the end
+
+    def end(self) -> None:
+        """Everybody lets go, and by force who does not."""
+        below = self.adapter.miniport
+        if isinstance(below, Slow):
+            below.finish()
+        for binding in self.adapter.bindings:
+            self.adapter.close(binding)
+        self.adapter.halt()
+        for binding in self.adapter.bindings:
+            self.adapter.reclaim(binding)
+        self.far.close()
+        self.near.close()
+
+    # figures
+
+    def pools(self) -> list[PacketPool]:
+        """The adapter's pool, and those of the driver under test."""
+        return [self.pool, *(value for value in vars(self.driver).values() if isinstance(value, PacketPool))]
+
+    def audit(self) -> list[object]:
+        """Everything that a refused operation must leave as it is."""
+        found: list[object] = [(pool.name, pool.usage, pool.available, *map(self.look, pool.packets())) for pool in self.pools()]
+        found += [(pool.name, pool.usage) for pool in vars(self.driver).values() if isinstance(pool, BufferPool)]
+        found += [(one.length, one.packet, one.following) for one in vars(self.driver).values() if isinstance(one, Buffer)]
+        found += [figures(binding) for binding in self.adapter.bindings]
+        found += [(name, value) for name, value in self.adapter.counters().items() if name not in TELLING]
+        return [*found, current_irql(), held_locks()]
+
+    def look(self, packet: Packet) -> tuple[object, ...]:
+        """Everything that there is to see of a packet without touching it."""
+        owed = [binding.owed(packet) for binding in self.adapter.bindings]
+        out = packet.state not in (PacketState.FREE, PacketState.QUARANTINED)
+        buffers = packet.buffers if out else ()
+        return packet.state, packet.references, packet.generation, packet.views, packet.flags, owed, buffers, packet.has_oob
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.set_level(1)
+        lower_irql(Irql.PASSIVE)
+        for lock in reversed(held_locks()):
+            if isinstance(lock, locks.SpinLock):
+                lock.release()
+        set_profile(locks.Profile.NT)
+        locks.counted.clear()
+
+
+def figures(binding: Binding) -> tuple[object, ...]:
+    """What a binding counts, beside the rules that it broke."""
+    return binding.name, binding.held, binding.promised, binding.returned, binding.closing, binding.pending_io, binding.packet_filter
+
+
+CALLED = {"61": "halt", "63": "halt", "64": "initialize", "68c": "query_information", "75": "work", "93b": "isr"}
+CALLED |= {"94": "send_packets", "96": "send"}
+"""Through which handler a driver was last called, where nothing of it is on the stack."""
+
+
+def line_of(driver: object, trace: TracebackType | None) -> str | None:
+    """The innermost line of a driver's own file that an exception went through."""
+    own = inspect.getfile(type(driver))
+    found = None
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == own:
+            found = f"{own}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return found
+
+
+class Watcher:
+    """Audits before the marked line runs, and after it was refused, on whatever thread that is."""
+
+    def __init__(self, bench: Bench, here: Here) -> None:
+        self.bench = bench
+        self.here = here
+        self.before: list[object] | None = None
+        self.after: list[object] | None = None
+
+    def called(self, frame: FrameType, event: str, argument: object) -> Any:
+        """A function begins."""
+        return self.inside if frame.f_code.co_filename == self.here.file else None
+
+    def inside(self, frame: FrameType, event: str, argument: object) -> Any:
+        """Something happens in a function of the driver's file."""
+        if frame.f_lineno == self.here.line and event in ("line", "exception"):
+            audit = self.bench.audit()
+            self.before, self.after = (audit, self.after) if event == "line" else (self.before, audit)
+        return self.inside
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """While this lasts."""
+        former, formers = sys.gettrace(), threading.gettrace()
+        sys.settrace(self.called)
+        threading.settrace(self.called)
+        try:
+            yield
+        finally:
+            sys.settrace(former)
+            threading.settrace(formers)
+
+
+class Seen(NamedTuple):
+    """
+    What a run has shown.
+
+    Attributes:
+        records: of broken rules.
+        errors: what came out of drivers.
+        before: the audit before the marked line was run; None if there is no such line.
+        after: the audit after it was refused; None if it was not.
+        missing: packets that were not home at the end.
+        sums: those that did not come out.
+    """
+
+    records: list[dict[str, Any]]
+    errors: list[BaseException]
+    before: list[object] | None
+    after: list[object] | None
+    missing: list[str]
+    sums: list[str]
+
+
+def run(case: Case, driver: type, level: int | None = None) -> Seen:
+    """Play a case with a driver; with the bad one what is recorded counts only until everybody lets go."""
+    with Bench(case, driver) as bench:
+        if level is not None:
+            bench.set_level(level)
+        watcher = Watcher(bench, Here.of(driver)) if driver is case.bad else None
+        if watcher is None:
+            case.play(bench)
+        else:
+            with watcher.watching():
+                case.play(bench)
+        records, errors = list(bench.records), list(bench.errors)
+        bench.end()
+        if driver is case.good:
+            records, errors = bench.records, bench.errors
+        owned = bench.pools() if driver is case.good else [bench.pool]
+        missing = [f"{pool!r}: {packet!r}" for pool in owned for packet in pool.packets() if packet.state is not PacketState.FREE]
+        sums = [str(broken) for broken in broken_sums(bench.adapter.counters())]
+        if watcher is None:
+            return Seen(records, errors, None, None, missing, sums)
+        return Seen(records, errors, watcher.before, watcher.after, missing, sums)
+
+
+# plays
+
+
+def frame(bench: Bench) -> None:
+    """A frame comes."""
+    bench.bind()
+    bench.give()
+
+
+def work(bench: Bench) -> None:
+    """The driver does its `work`: a protocol driver on a thread of its own, a miniport when its card interrupts."""
+    bench.bind()
+    bench.do("work")
+
+
+def frame_then_work(bench: Bench) -> None:
+    """A frame comes, and then the driver does its `work`."""
+    frame(bench)
+    bench.do("work")
+
+
+def frame_then_end(bench: Bench) -> None:
+    """A frame comes; then the driver is unbound, and what it holds is taken back."""
+    frame(bench)
+    bench.close()
+    assert bench.binding is not None
+    bench.adapter.reclaim(bench.binding)
+
+
+def closed_then_work(bench: Bench) -> None:
+    """The driver is unbound; its own thread runs on."""
+    bench.bind()
+    bench.close()
+    bench.do("work")
+
+
+def send(bench: Bench) -> None:
+    """Another driver sends."""
+    bench.bind()
+    bench.asker.send()
+
+
+def send_then_work(bench: Bench) -> None:
+    """Another driver sends, and then the miniport does its `work`."""
+    send(bench)
+    bench.do("work")
+
+
+def ask_then_work(bench: Bench) -> None:
+    """Another driver asks, and then the miniport does its `work`."""
+    bench.bind()
+    bench.asker.ask()
+    bench.do("work")
+
+
+def ask_and_wait(bench: Bench) -> None:
+    """Another driver asks; the miniport does its `work`, if it has any; thirteen seconds later all requests are looked at."""
+    bench.bind()
+    bench.asker.ask()
+    if hasattr(bench.driver, "work"):
+        bench.do("work")
+    bench.adapter.requests.scan(time.monotonic_ns() + 13_000_000_000)
+
+
+def halted_then_work(bench: Bench) -> None:
+    """The adapter halts; the card interrupts once more."""
+    bench.bind()
+    bench.adapter.halt()
+    bench.do("work")
+
+
+def send_then_halt(bench: Bench) -> None:
+    """Another driver sends; then everything ends."""
+    send(bench)
+    asker = bench.asker.binding
+    bench.adapter.close(asker)
+    bench.adapter.reclaim(asker)
+    bench.adapter.halt()
+
+
+def starve(bench: Bench) -> None:
+    """Three frames come, of the four that there is room for, and then one more."""
+    bench.bind()
+    bench.give(3)
+    bench.give()
+
+
+def interrupt_in_low_power(bench: Bench) -> None:
+    """The card has lost its power; an interrupt comes on the line that it shares with another one."""
+    bench.bind()
+    interrupt = Interrupt(bench.driver, shared=True)
+    interrupt.low_power = True
+    try:
+        interrupt.fire()
+    except ContractViolation as error:
+        bench.adapter.failed(None, "isr", error)
+
+
+def plugged_and_pulled(bench: Bench) -> None:
+    """A card comes, and goes, if it has started."""
+    driver, registry = bench.driver, Registry()
+    driver.registry, registry.clock = registry, bench.clock
+    wrapper, table = Wrapper("card"), driver.table(MiniportCharacteristics)
+    assert wrapper.register(table, len(table)) is Status.SUCCESS
+    _, adapter = registry.add_device(wrapper, "card0", report=bench.report)
+    if adapter is not None:
+        registry.remove_adapter(adapter)
+
+
+def registered(bench: Bench) -> None:
+    """A protocol is registered while there is an adapter, and deregistered."""
+    driver, registry = bench.driver, Registry()
+    driver.registry = registry
+    registry.add_adapter(bench.adapter)
+    table = driver.table(ProtocolCharacteristics)
+    _, protocol = registry.register_protocol(table, len(table))
+    assert protocol is not None
+    registry.deregister_protocol(protocol)

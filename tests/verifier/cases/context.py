@@ -1,0 +1,233 @@
+"""
+Rules of levels, locks and time: where a driver may wait, and what it may hold then.
+"""
+
+from __future__ import annotations
+
+from verifier.bench import Case, filled, work
+
+from vnic import MiniportDriver, ProtocolDriver, ndis
+from vnic.locks import Irql, SpinLock, lower_irql, raise_irql
+from vnic.timers import Event, WorkItem, serialized_miniport, stall_execution
+from vnic.verifier import rules
+
+
+class WaitsAtDispatch(ProtocolDriver):
+    lock, event = SpinLock(), Event()
+
+    def work(self):
+        with self.lock:
+            self.event.wait(1)  # here
+
+
+class WaitsAtPassive(ProtocolDriver):
+    lock, event = SpinLock(), Event()
+
+    def work(self):
+        with self.lock:
+            self.event.set()
+        self.event.wait(1)
+
+
+class LowersUpward(ProtocolDriver):
+    def work(self):
+        lower_irql(Irql.DISPATCH)  # here
+
+
+class LowersToWhereItWas(ProtocolDriver):
+    def work(self):
+        before = raise_irql(Irql.DISPATCH)
+        lower_irql(before)
+
+
+class AcquiresTwice(ProtocolDriver):
+    lock = SpinLock()
+
+    def work(self):
+        with self.lock:
+            self.lock.acquire()  # here
+
+
+class AcquiresTwo(ProtocolDriver):
+    lock, other = SpinLock(), SpinLock()
+
+    def work(self):
+        with self.lock, self.other:
+            pass
+
+
+class ReleasesTwice(ProtocolDriver):
+    lock = SpinLock()
+
+    def work(self):
+        self.lock.acquire()
+        self.lock.release()
+        self.lock.release()  # here
+
+
+class ReleasesOnce(ProtocolDriver):
+    lock = SpinLock()
+
+    def work(self):
+        self.lock.acquire()
+        self.lock.release()
+
+
+class CrossesForms(ProtocolDriver):
+    lock = SpinLock()
+
+    def work(self):
+        with self.lock:
+            self.lock.dpr_release()  # here
+
+
+class PairsForms(ProtocolDriver):
+    lock, other = SpinLock(), SpinLock()
+
+    def work(self):
+        with self.lock:
+            self.other.dpr_acquire()
+            self.other.dpr_release()
+
+
+class UsesAFreedLock(ProtocolDriver):
+    def work(self):
+        lock = SpinLock()
+        lock.free()
+        lock.acquire()  # here
+
+
+class FreesALastUsedLock(ProtocolDriver):
+    def work(self):
+        lock = SpinLock()
+        lock.acquire()
+        lock.release()
+        lock.free()
+
+
+class EndsWithALock(MiniportDriver):
+    lock = SpinLock()
+
+    def work(self):  # here
+        self.lock.acquire()
+
+
+class EndsWithoutALock(MiniportDriver):
+    lock = SpinLock()
+
+    def work(self):
+        self.lock.acquire()
+        self.lock.release()
+
+
+class TakesLocksInBothOrders(ProtocolDriver):
+    def work(self):
+        first, second = SpinLock("first"), SpinLock("second")
+        with first, second:
+            pass
+        with second:
+            first.acquire()  # here
+
+
+class TakesLocksInOneOrder(ProtocolDriver):
+    def work(self):
+        first, second = SpinLock("first"), SpinLock("second")
+        for _ in range(2):
+            with first, second:
+                pass
+
+
+class ReleasesTheFirstFirst(ProtocolDriver):
+    first, second = SpinLock("first"), SpinLock("second")
+
+    def work(self):
+        with self.first, self.second:
+            self.first.release()  # here
+
+
+class ReleasesTheLastFirst(ProtocolDriver):
+    first, second = SpinLock("first"), SpinLock("second")
+
+    def work(self):
+        with self.first:
+            with self.second:
+                pass
+
+
+class IndicatesUnderALock(MiniportDriver):
+    lock = SpinLock()
+
+    def work(self):
+        self.packet = filled(self.pool)
+        with self.lock:
+            ndis.NdisMIndicateReceivePacket(self.adapter, [self.packet], 1)  # here
+
+
+class IndicatesAfterRelease(MiniportDriver):
+    lock = SpinLock()
+
+    def work(self):
+        with self.lock:
+            packet = filled(self.pool)
+        ndis.NdisMIndicateReceivePacket(self.adapter, [packet], 1)
+
+
+class StallsLong(ProtocolDriver):
+    def work(self):
+        stall_execution(51)  # here
+
+
+class StallsShortly(ProtocolDriver):
+    def work(self):
+        stall_execution(50)
+
+
+class SchedulesWork(MiniportDriver):
+    def work(self):
+        with serialized_miniport():
+            WorkItem(print).schedule()  # here
+
+
+class SetsATimer(MiniportDriver):
+    def work(self):
+        with serialized_miniport():
+            self.event = Event()
+            self.event.set()
+
+
+class TakesTheDprForm(ProtocolDriver):
+    lock = SpinLock()
+
+    def work(self):
+        self.lock.dpr_acquire()  # here
+
+
+class TakesTheDprFormAtDispatch(ProtocolDriver):
+    lock = SpinLock()
+
+    def work(self):
+        before = raise_irql(Irql.DISPATCH)
+        self.lock.dpr_acquire()
+        self.lock.dpr_release()
+        lower_irql(before)
+
+
+class Listens(ProtocolDriver):
+    """Is there to be shown frames."""
+
+
+CASES = (
+    Case(rules.IRQL_TOO_HIGH, WaitsAtDispatch, WaitsAtPassive, work, level=2),
+    Case(rules.IRQL_NOT_RESTORED, LowersUpward, LowersToWhereItWas, work, level=2),
+    Case(rules.LOCK_RECURSION, AcquiresTwice, AcquiresTwo, work),
+    Case(rules.LOCK_NOT_OWNED, ReleasesTwice, ReleasesOnce, work),
+    Case(rules.LOCK_FORMS_CROSSED, CrossesForms, PairsForms, work),
+    Case(rules.LOCK_HELD_AT_EXIT, EndsWithALock, EndsWithoutALock, work, level=2, options={"serialized": True}),
+    Case(rules.LOCK_LIFE, UsesAFreedLock, FreesALastUsedLock, work),
+    Case(rules.LOCK_ORDER, TakesLocksInBothOrders, TakesLocksInOneOrder, work, level=2),
+    Case(rules.LOCK_RELEASE_ORDER, ReleasesTheFirstFirst, ReleasesTheLastFirst, work, level=2),
+    Case(rules.LOCK_ACROSS_CALL, IndicatesUnderALock, IndicatesAfterRelease, work, level=2, others=(Listens,)),
+    Case(rules.STALL_TOO_LONG, StallsLong, StallsShortly, work, level=2),
+    Case(rules.SERIALIZED_WORK_ITEM, SchedulesWork, SetsATimer, work),
+    Case(rules.DPR_AT_WRONG_LEVEL, TakesTheDprForm, TakesTheDprFormAtDispatch, work, level=2),
+)

@@ -1,0 +1,222 @@
+"""
+Rules of binding, initialising, halting, and of what comes after.
+
+Next: `tests/verifier/cases/context.py`.
+"""
+
+from __future__ import annotations
+
+from verifier.bench import (
+    Card,
+    Case,
+    Holder,
+    Transport,
+    closed_then_work,
+    filled,
+    halted_then_work,
+    interrupt_in_low_power,
+    plugged_and_pulled,
+    registered,
+    send_then_halt,
+    work,
+)
+
+from vnic import MiniportDriver, PacketFilter, ProtocolDriver, Status
+from vnic.interrupt import Interrupt
+from vnic.oids import Oid
+from vnic.verifier import rules
+
+
+class IndicatesAgainTooSoon(MiniportDriver):
+    def work(self):
+        packet = filled(self.pool)
+        self.adapter.indicate([packet])
+        self.adapter.indicate([packet])  # here
+
+
+class IndicatesAgainWhatIsCopied(MiniportDriver):
+    def work(self):
+        packet = filled(self.pool)
+        packet.status = Status.RESOURCES
+        self.adapter.indicate([packet])
+        self.adapter.indicate([packet])
+        self.pool.free(packet)
+
+
+class IndicatesAfterHalt(MiniportDriver):
+    def work(self):
+        self.packet = filled(self.pool)
+        try:
+            self.adapter.indicate([self.packet])  # here
+        finally:
+            self.pool.free(self.packet)
+
+
+class StopsInHalt(MiniportDriver):
+    running = True
+
+    def halt(self):
+        self.running = False
+
+    def work(self):
+        if self.running:
+            self.adapter.indicate([filled(self.pool)])
+
+
+class IndicatesToNobody(MiniportDriver):
+    def work(self):
+        self.adapter.indicate([filled(self.pool)])  # here
+
+
+class WaitsForAFilter(MiniportDriver):
+    wanted = PacketFilter.NONE
+
+    def set_information(self, oid, data):
+        if oid == Oid.GEN_CURRENT_PACKET_FILTER:
+            self.wanted = PacketFilter(int.from_bytes(data, "little"))
+        return Status.SUCCESS, len(data), 0
+
+    def work(self):
+        if self.wanted:
+            self.adapter.indicate([filled(self.pool)])
+
+
+class KeepsSends(MiniportDriver):
+    def send(self, packet):
+        self.packet = packet
+        return Status.PENDING
+
+    def halt(self):  # here
+        """It forgets the packet."""
+
+
+class CompletesInHalt(MiniportDriver):
+    def send(self, packet):
+        self.packet = packet
+        return Status.PENDING
+
+    def halt(self):
+        self.adapter.send_complete(self.packet, Status.REQUEST_ABORTED)
+
+
+class CompletesNoReset(MiniportDriver):
+    def work(self):
+        self.adapter.reset_complete(Status.SUCCESS, False)  # here
+
+
+class CompletesAReset(MiniportDriver):
+    def reset(self):
+        return Status.PENDING, False
+
+    def work(self):
+        self.adapter.reset()
+        self.adapter.reset_complete(Status.SUCCESS, False)
+
+
+class Interrupted(MiniportDriver):
+    """A miniport with what an interrupt needs."""
+
+    def isr(self):
+        return False, False
+
+    def handle_interrupt(self):
+        """Nothing is to be done."""
+
+
+class MasksADeadInterrupt(Interrupted):
+    def work(self):
+        interrupt = Interrupt(self)
+        interrupt.deregister()
+        interrupt.disable()  # here
+
+
+class MasksThenDeregisters(Interrupted):
+    def work(self):
+        interrupt = Interrupt(self)
+        interrupt.disable()
+        interrupt.deregister()
+
+
+class WantsFramesAfterUnbind(ProtocolDriver):
+    def work(self):
+        self.binding.packet_filter = PacketFilter.DIRECTED  # here
+
+
+class WantsNoFramesInUnbind(ProtocolDriver):
+    def unbind_adapter(self):
+        self.binding.packet_filter = PacketFilter.NONE
+
+    def work(self):
+        """Its binding is gone."""
+
+
+class ClaimsInLowPower(Interrupted):
+    def isr(self):  # here
+        return True, True
+
+
+class IsQuietInLowPower(Interrupted):
+    def isr(self):
+        return False, False
+
+
+class LeavesATimer(Card):
+    def initialize(self):
+        self.timer = self.device.timer(print, None)
+        self.timer.set(1000)
+        return Status.SUCCESS
+
+    def halt(self):  # here
+        """It forgets the timer."""
+
+
+class CancelsItsTimer(Card):
+    def initialize(self):
+        self.timer = self.device.timer(print, None)
+        self.timer.set(1000)
+        return Status.SUCCESS
+
+    def halt(self):
+        self.timer.cancel()
+
+
+class FailsAndLeavesATimer(Card):
+    def initialize(self):  # here
+        self.timer = self.device.timer(print, None)
+        self.timer.set(1000)
+        return Status.FAILURE
+
+
+class FailsAndCancels(Card):
+    def initialize(self):
+        self.timer = self.device.timer(print, None)
+        self.timer.set(1000)
+        self.timer.cancel()
+        return Status.FAILURE
+
+
+class AsksForBindsInABind(Transport):
+    def BindAdapterHandler(self, context, name, system1, system2):
+        self.registry.enumerate(context.NdisProtocolHandle)  # here
+        return Status.SUCCESS
+
+
+class OpensInABind(Transport):
+    def BindAdapterHandler(self, context, name, system1, system2):
+        status, self.binding = self.registry.open(context.NdisProtocolHandle, self, name, [0])
+        return status
+
+
+CASES = (
+    Case(rules.INDICATED_IN_USE, IndicatesAgainTooSoon, IndicatesAgainWhatIsCopied, work, others=(Holder,)),
+    Case(rules.INDICATED_AFTER_HALT, IndicatesAfterHalt, StopsInHalt, halted_then_work),
+    Case(rules.INDICATED_TOO_EARLY, IndicatesToNobody, WaitsForAFilter, work),
+    Case(rules.LEAKED_AT_HALT, KeepsSends, CompletesInHalt, send_then_halt),
+    Case(rules.ILLEGAL_TRANSITION, CompletesNoReset, CompletesAReset, work),
+    Case(rules.DEAD_DRIVER, MasksADeadInterrupt, MasksThenDeregisters, work),
+    Case(rules.CLOSED_BINDING, WantsFramesAfterUnbind, WantsNoFramesInUnbind, closed_then_work),
+    Case(rules.ISR_IN_LOW_POWER, ClaimsInLowPower, IsQuietInLowPower, interrupt_in_low_power, level=2),
+    Case(rules.HALT_LEFTOVER, LeavesATimer, CancelsItsTimer, plugged_and_pulled),
+    Case(rules.INIT_NOT_UNDONE, FailsAndLeavesATimer, FailsAndCancels, plugged_and_pulled),
+    Case(rules.REENTRANT_BIND, AsksForBindsInABind, OpensInABind, registered),
+)

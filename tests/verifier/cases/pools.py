@@ -1,0 +1,200 @@
+"""
+Rules of pools, packets and buffers: who may allocate, chain, free and close what.
+
+Next: `tests/verifier/cases/sends.py`.
+"""
+
+from __future__ import annotations
+
+from verifier.bench import SLOT, Case, Owner, frame
+
+from vnic import BufferPool, PacketPool, ProtocolDriver
+from vnic.locks import SpinLock
+from vnic.verifier import rules
+
+
+class FreesTwice(Owner):
+    def receive_packet(self, packet):
+        self.pool.free(self.packet)
+        self.pool.free(self.packet)  # here
+        return 0
+
+
+class FreesEachOnce(Owner):
+    def receive_packet(self, packet):
+        self.pool.free(self.packet)
+        self.pool.free(self.pool.allocate())
+        return 0
+
+
+class Chainer(Owner):
+    """An owner whose packet has a buffer of its own chained, `self.buffer`."""
+
+    def bind_adapter(self):
+        super().bind_adapter()
+        self.buffers = BufferPool(1)
+        self.packet.reinitialize()
+        self.buffer = self.buffers.allocate(b"its own")
+        self.packet.chain_back(self.buffer)
+
+
+class FreesWithABuffer(Chainer):
+    def receive_packet(self, packet):
+        self.pool.free(self.packet)  # here
+        return 0
+
+
+class UnchainsBeforeFree(Chainer):
+    def receive_packet(self, packet):
+        self.buffers.free(self.packet.unchain_front())
+        self.pool.free(self.packet)
+        return 0
+
+
+class ReinitializesWithABuffer(Chainer):
+    def receive_packet(self, packet):
+        self.packet.reinitialize()  # here
+        return 0
+
+
+class UnchainsBeforeReuse(Chainer):
+    def receive_packet(self, packet):
+        self.buffer = self.packet.unchain_front()
+        self.packet.reinitialize()
+        self.pool.free(self.packet)
+        return 0
+
+
+class ForgetsWhatIsAttached(Owner):
+    def receive_packet(self, packet):
+        self.packet.oob.media_specific = b"priority 7"
+        self.pool.free(self.packet)  # here
+        return 0
+
+
+class TakesWhatIsAttached(Owner):
+    def receive_packet(self, packet):
+        self.packet.oob.media_specific = b"priority 7"
+        self.packet.oob.media_specific = None
+        self.pool.free(self.packet)
+        return 0
+
+
+class FreesToAnotherPool(Owner):
+    def receive_packet(self, packet):
+        self.other = PacketPool(1, SLOT, name="other")
+        self.other.free(self.packet)  # here
+        return 0
+
+
+class FreesToItsPool(Owner):
+    def receive_packet(self, packet):
+        self.packet.pool.free(self.packet)
+        return 0
+
+
+class MixesTheForms(ProtocolDriver):
+    def receive_packet(self, packet):
+        self.pool = PacketPool(1, SLOT, name="own")
+        self.packet = self.pool.allocate_unlocked()
+        self.pool.free(self.packet)  # here
+        return 0
+
+
+class MixesTheFormsWhileUnloading(ProtocolDriver):
+    def receive_packet(self, packet):
+        self.pool = PacketPool(1, SLOT, name="own")
+        self.packet = self.pool.allocate_unlocked()
+        self.pool.unloading = True
+        self.pool.free(self.packet)
+        return 0
+
+
+class FreesWithoutTheLock(ProtocolDriver):
+    def receive_packet(self, packet):
+        self.lock = SpinLock()
+        self.pool = PacketPool(1, SLOT, name="own", lock=self.lock)
+        with self.lock:
+            self.packet = self.pool.allocate_unlocked()
+        self.pool.free_unlocked(self.packet)  # here
+        return 0
+
+
+class FreesUnderTheLock(ProtocolDriver):
+    def receive_packet(self, packet):
+        self.lock = SpinLock()
+        self.pool = PacketPool(1, SLOT, name="own", lock=self.lock)
+        with self.lock:
+            self.pool.free_unlocked(self.pool.allocate_unlocked())
+        return 0
+
+
+class ClosesTooSoon(Owner):
+    def receive_packet(self, packet):
+        self.pool.close()  # here
+        return 0
+
+
+class ClosesAnEmptyPool(Owner):
+    def receive_packet(self, packet):
+        self.pool.free(self.packet)
+        self.pool.close()
+        return 0
+
+
+class AllocatesAfterClose(Owner):
+    def receive_packet(self, packet):
+        self.pool.free(self.packet)
+        self.pool.close()
+        self.packet = self.pool.allocate()  # here
+        return 0
+
+
+class OpensAnother(Owner):
+    def receive_packet(self, packet):
+        self.pool.free(self.packet)
+        self.pool.close()
+        self.pool = PacketPool(1, SLOT, name="own")
+        self.pool.free(self.pool.allocate())
+        return 0
+
+
+class ChainsTwice(Chainer):
+    def receive_packet(self, packet):
+        self.packet.chain_back(self.buffer)  # here
+        return 0
+
+
+class MovesABuffer(Chainer):
+    def receive_packet(self, packet):
+        self.packet.chain_back(self.packet.unchain_front())
+        self.buffers.free(self.packet.unchain_front())
+        self.pool.free(self.packet)
+        return 0
+
+
+class AsksForTooMany(ProtocolDriver):
+    def receive_packet(self, packet):
+        self.pool = PacketPool(65_536, 0)  # here
+        return 0
+
+
+class AsksForTheMost(ProtocolDriver):
+    def receive_packet(self, packet):
+        self.pool = PacketPool(65_535, 0)
+        return 0
+
+
+CASES = (
+    Case(rules.DOUBLE_FREE, FreesTwice, FreesEachOnce, frame),
+    Case(rules.FREE_CHAINED, FreesWithABuffer, UnchainsBeforeFree, frame),
+    Case(rules.REINITIALIZE_CHAINED, ReinitializesWithABuffer, UnchainsBeforeReuse, frame),
+    Case(rules.OOB_NOT_RECLAIMED, ForgetsWhatIsAttached, TakesWhatIsAttached, frame),
+    Case(rules.FOREIGN_POOL, FreesToAnotherPool, FreesToItsPool, frame),
+    Case(rules.MIXED_FORMS, MixesTheForms, MixesTheFormsWhileUnloading, frame),
+    Case(rules.UNSYNCHRONISED, FreesWithoutTheLock, FreesUnderTheLock, frame),
+    Case(rules.POOL_OUTSTANDING, ClosesTooSoon, ClosesAnEmptyPool, frame),
+    Case(rules.POOL_AFTER_CLOSE, AllocatesAfterClose, OpensAnother, frame),
+    Case(rules.BUFFER_CHAINED, ChainsTwice, MovesABuffer, frame),
+    Case(rules.POOL_LIMIT, AsksForTooMany, AsksForTheMost, frame),
+)

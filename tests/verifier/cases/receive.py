@@ -1,0 +1,265 @@
+"""
+Rules of received packets: who may return, look at and keep what, and how often.
+
+Next: `tests/verifier/cases/pools.py`.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+from verifier.bench import Case, Holder, Owner, frame, frame_then_end, starve
+
+from vnic import ContractViolation, ProtocolDriver, Status
+from vnic.verifier import rules
+
+
+class ReturnsTwice(ProtocolDriver):
+    def receive_packet(self, packet):
+        self.packet = packet
+        return 1
+
+    def receive_complete(self):
+        self.binding.return_packets([self.packet])
+        self.binding.return_packets([self.packet])  # here
+
+
+class PromisesTwo(ProtocolDriver):
+    def receive_packet(self, packet):
+        self.packet = packet
+        return 2
+
+    def receive_complete(self):
+        self.binding.return_packets([self.packet])
+        self.binding.return_packets([self.packet])
+
+
+class ReturnsInside(ProtocolDriver):
+    def receive_packet(self, packet):
+        self.binding.return_packets([packet])  # here
+        return 1
+
+
+class SaysThatItReturnsEarly(ProtocolDriver):
+    early_returns = True
+
+    def receive_packet(self, packet):
+        self.binding.return_packets([packet])
+        return 1
+
+
+class OtherThread(ProtocolDriver):
+    """Has a thread of its own that returns packets; the driver waits for it."""
+
+    def hand_over(self, packet):
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(self.consume, packet).result()
+
+
+class HandsOverTooSoon(OtherThread):
+    def receive_packet(self, packet):
+        self.hand_over(packet)
+        return 0
+
+    def consume(self, packet):
+        with suppress(ContractViolation):
+            self.binding.return_packets([packet])  # here
+
+
+class HandsOverAfterwards(OtherThread):
+    def receive_packet(self, packet):
+        self.packet = packet
+        return 1
+
+    def receive_complete(self):
+        self.hand_over(self.packet)
+
+    def consume(self, packet):
+        self.binding.return_packets([packet])
+
+
+class ReturnsWhatItDidNotKeep(ProtocolDriver):
+    def receive_packet(self, packet):
+        self.packet = packet
+        return 0
+
+    def receive_complete(self):
+        self.binding.return_packets([self.packet])  # here
+
+
+class ReturnsWhatItKept(ProtocolDriver):
+    def receive_packet(self, packet):
+        self.packet = packet
+        return 1
+
+    def receive_complete(self):
+        self.binding.return_packets([self.packet])
+
+
+class LooksAfterReturn(ProtocolDriver):
+    def receive_packet(self, packet):
+        self.packet = packet
+        return 1
+
+    def receive_complete(self):
+        self.binding.return_packets([self.packet])
+        self.seen = self.packet.ethertype  # here
+
+
+class LooksBeforeReturn(ProtocolDriver):
+    def receive_packet(self, packet):
+        self.packet = packet
+        return 1
+
+    def receive_complete(self):
+        self.seen = self.packet.ethertype
+        self.binding.return_packets([self.packet])
+
+
+class ForgetsAView(ProtocolDriver):
+    def receive_packet(self, packet):
+        self.packet, self.header = packet, packet.data[:14]
+        return 1
+
+    def receive_complete(self):
+        self.binding.return_packets([self.packet])  # here
+
+
+class DropsTheView(ProtocolDriver):
+    def receive_packet(self, packet):
+        self.packet, self.header = packet, packet.data[:14]
+        return 1
+
+    def receive_complete(self):
+        del self.header
+        self.binding.return_packets([self.packet])
+
+
+class KeepsAView(ProtocolDriver):
+    def receive_packet(self, packet):  # here
+        self.header = packet.data[:14]
+        return 0
+
+
+class KeepsACopy(ProtocolDriver):
+    def receive_packet(self, packet):
+        self.header = bytes(packet.data[:14])
+        return 0
+
+
+class KeepsAlways(ProtocolDriver):
+    def receive_packet(self, packet):  # here
+        return 1
+
+
+class KeepsWhatMayBeKept(Holder):
+    def receive_packet(self, packet):
+        return 0 if packet.status is Status.RESOURCES else super().receive_packet(packet)
+
+
+class AnswersTrue(ProtocolDriver):
+    def receive_packet(self, packet):  # here
+        return packet.length > 60
+
+
+class AnswersANumber(ProtocolDriver):
+    def receive_packet(self, packet):
+        return int(packet.length > 60)
+
+
+class MarksWhatItDidNotKeep(ProtocolDriver):
+    def receive_packet(self, packet):
+        self.packet = packet
+        return 0
+
+    def receive_complete(self):
+        self.binding.reserved(self.packet)[0] = 1  # here
+
+
+class MarksWhatItIsShown(ProtocolDriver):
+    def receive_packet(self, packet):
+        self.binding.reserved(packet)[0] = 1
+        return 0
+
+
+class HoldsEverything(ProtocolDriver):
+    def receive_packet(self, packet):  # here
+        return int(packet.status is Status.SUCCESS)
+
+
+class HoldsHalf(Holder):
+    def receive_packet(self, packet):
+        return 0 if len(self.held) == 2 else super().receive_packet(packet)
+
+
+class SendsWhatItReceived(ProtocolDriver):
+    def receive_packet(self, packet):
+        self.binding.send(packet)  # here
+        return 0
+
+
+class SendsACopy(Owner):
+    def receive_packet(self, packet):
+        self.packet.write(packet.data)
+        self.binding.send_packets([self.packet])
+        return 0
+
+
+class FreesWhatItReceived(ProtocolDriver):
+    def receive_packet(self, packet):
+        packet.pool.free(packet)  # here
+        return 0
+
+
+class LeavesItAlone(ProtocolDriver):
+    def receive_packet(self, packet):
+        return 0
+
+
+class TransfersTooLate(Owner):
+    def receive(self, context, header, lookahead, size):
+        self.context = context
+
+    def receive_complete(self):
+        self.binding.transfer_data(self.context, 0, 46, self.packet)  # here
+
+
+class TransfersInTime(Owner):
+    def receive(self, context, header, lookahead, size):
+        self.binding.transfer_data(context, 0, size, self.packet)
+        self.pool.free(self.packet)
+
+
+class ForgetsToReturn(ProtocolDriver):
+    def receive_packet(self, packet):  # here
+        return 1
+
+
+class ReturnsInUnbind(ProtocolDriver):
+    def receive_packet(self, packet):
+        self.packet = packet
+        return 1
+
+    def unbind_adapter(self):
+        self.binding.return_packets([self.packet])
+
+
+CASES = (
+    Case(rules.DOUBLE_RETURN, ReturnsTwice, PromisesTwo, frame, others=(Holder,)),
+    Case(rules.RETURN_INSIDE_HANDLER, ReturnsInside, SaysThatItReturnsEarly, frame),
+    Case(rules.RETURN_BEFORE_ANSWER, HandsOverTooSoon, HandsOverAfterwards, frame),
+    Case(rules.WRONG_BINDING, ReturnsWhatItDidNotKeep, ReturnsWhatItKept, frame, others=(Holder,)),
+    Case(rules.OVER_RETURN, ReturnsTwice, PromisesTwo, frame),
+    Case(rules.USE_AFTER_RETURN, LooksAfterReturn, LooksBeforeReturn, frame),
+    Case(rules.RETAINED_VIEW, ForgetsAView, DropsTheView, frame, views=True),
+    Case(rules.RETAIN_UNDECLARED, KeepsAView, KeepsACopy, frame, views=True),
+    Case(rules.RETAIN_ON_RESOURCES, KeepsAlways, KeepsWhatMayBeKept, frame, options={"low_water": 4}),
+    Case(rules.ILLEGAL_ANSWER, AnswersTrue, AnswersANumber, frame),
+    Case(rules.RESERVED_TRESPASS, MarksWhatItDidNotKeep, MarksWhatItIsShown, frame, others=(Holder,)),
+    Case(rules.POOL_STARVED, HoldsEverything, HoldsHalf, starve, options={"low_water": 1}),
+    Case(rules.FREE_WHILE_INDICATED, FreesWhatItReceived, LeavesItAlone, frame),
+    Case(rules.RECEIVED_SENT, SendsWhatItReceived, SendsACopy, frame),
+    Case(rules.LOOKAHEAD_OVER, TransfersTooLate, TransfersInTime, frame),
+    Case(rules.LEAKED_AT_UNBIND, ForgetsToReturn, ReturnsInUnbind, frame_then_end),
+)

@@ -1,0 +1,64 @@
+"""
+The two sides of every rule: one driver that breaks it is named, with its line, and changes nothing; one that just does not stays unnoticed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from verifier.bench import COUNTS_VIEWS, Case, Here, run
+from verifier.cases.table import CASES
+
+from vnic.status import ContractViolation
+from vnic.verifier.rules import RULES
+
+every_case = pytest.mark.parametrize("case", CASES, ids=repr)
+
+
+def require_views(case: Case) -> None:
+    """Skip what cannot be seen here."""
+    if case.views and not COUNTS_VIEWS:
+        pytest.skip("views are counted by the compiled core, or from Python 3.12 on")
+
+
+def test_every_rule_has_a_case_and_every_case_a_rule() -> None:
+    assert sorted(case.rule.id for case in CASES) == sorted(rule.id for rule in RULES)
+
+
+@every_case
+def test_the_bad_driver_is_named_with_its_line(case: Case) -> None:
+    require_views(case)
+    seen = run(case, case.bad)
+    here = Here.of(case.bad)
+    culprit = "miniport" if not hasattr(case.bad, "receive_packet") else "driver"
+    assert [(record["id"], record["driver"], record["where"]) for record in seen.records] == [
+        (case.rule.id, culprit, f"{here.file}:{here.line}")
+    ]
+    assert {error.rule.id for error in seen.errors if isinstance(error, ContractViolation)} <= {case.rule.id}
+    assert [error for error in seen.errors if not isinstance(error, ContractViolation)] == []
+    assert seen.sums == []
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.rule.cls == "A0" and Here.of(case.bad).calls], ids=repr)
+def test_a_refused_call_changes_nothing(case: Case) -> None:
+    require_views(case)
+    seen = run(case, case.bad)
+    assert seen.before is not None
+    assert seen.after is not None
+    assert seen.after == seen.before
+
+
+@every_case
+@pytest.mark.parametrize("level", [None, 3], ids=["own level", "level 3"])
+def test_the_good_driver_stays_unnoticed(case: Case, level: int | None) -> None:
+    seen = run(case, case.good, level)
+    assert seen.records == []
+    assert seen.errors == []
+    assert seen.missing == []
+    assert seen.sums == []
+
+
+def test_no_driver_stands_on_both_sides() -> None:
+    assert {case.bad for case in CASES} & {case.good for case in CASES} == set()
+    assert Counter(case.rule.id for case in CASES).most_common(1)[0][1] == 1
