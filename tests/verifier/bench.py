@@ -73,6 +73,20 @@ class Owner(ProtocolDriver):
         self.packet = filled(self.pool)
 
 
+class Keeper(ProtocolDriver):
+    """Keeps packets, `self.kept`, until the batch is over; it does without the frames that must be copied."""
+
+    def bind_adapter(self) -> None:
+        self.kept: list[Packet] = []
+
+    def receive(self, context: Packet, header: memoryview, lookahead: memoryview, packet_size: int) -> None:
+        """A frame that must be copied."""
+
+    def receive_complete(self) -> None:
+        kept, self.kept = self.kept, []
+        self.binding.return_packets(kept)
+
+
 class Holder(ProtocolDriver):
     """Keeps every packet that may be kept until it is unbound."""
 

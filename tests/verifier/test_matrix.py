@@ -9,7 +9,9 @@ from collections import Counter
 import pytest
 from verifier.bench import COUNTS_VIEWS, Case, Here, run
 from verifier.cases.table import CASES
+from verifier.good_run import Run
 
+from vnic import COMPILED
 from vnic.status import ContractViolation
 from vnic.verifier.rules import RULES
 
@@ -62,3 +64,12 @@ def test_the_good_driver_stays_unnoticed(case: Case, level: int | None) -> None:
 def test_no_driver_stands_on_both_sides() -> None:
     assert {case.bad for case in CASES} & {case.good for case in CASES} == set()
     assert Counter(case.rule.id for case in CASES).most_common(1)[0][1] == 1
+
+
+def test_a_hundred_thousand_frames_for_all_good_receivers_leave_no_record() -> None:
+    """Uncompiled, a tenth of that; ten million by `scripts/long good`."""
+    frames = 100_000 if COMPILED else 10_000
+    done = Run(frames)
+    assert done.records == []
+    assert done.wrong == []
+    assert (done.counters["rx_delivered"], done.counters["tx_frames"]) == (frames, frames)

@@ -32,7 +32,7 @@ class Chainer(Owner):
 
     def bind_adapter(self):
         super().bind_adapter()
-        self.buffers = BufferPool(1)
+        self.buffers = BufferPool(1, "own")
         self.packet.reinitialize()
         self.buffer = self.buffers.allocate(b"its own")
         self.packet.chain_back(self.buffer)
@@ -175,13 +175,13 @@ class MovesABuffer(Chainer):
 
 class AsksForTooMany(ProtocolDriver):
     def receive_packet(self, packet):
-        self.pool = PacketPool(65_536, 0)  # here
+        self.pool = PacketPool(65_536, 0, name="own")  # here
         return 0
 
 
 class AsksForTheMost(ProtocolDriver):
     def receive_packet(self, packet):
-        self.pool = PacketPool(65_535, 0)
+        self.pool = PacketPool(65_535, 0, name="own")
         return 0
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from verifier.bench import Case, Holder, Owner, frame, frame_then_end, starve
+from verifier.bench import Case, Holder, Keeper, Owner, frame, frame_then_end, starve
 
 from vnic import ContractViolation, ProtocolDriver, Status
 from vnic.verifier import rules
@@ -25,14 +25,10 @@ class ReturnsTwice(ProtocolDriver):
         self.binding.return_packets([self.packet])  # here
 
 
-class PromisesTwo(ProtocolDriver):
+class PromisesTwo(Keeper):
     def receive_packet(self, packet):
-        self.packet = packet
+        self.kept += [packet, packet]
         return 2
-
-    def receive_complete(self):
-        self.binding.return_packets([self.packet])
-        self.binding.return_packets([self.packet])
 
 
 class ReturnsInside(ProtocolDriver):
@@ -41,7 +37,7 @@ class ReturnsInside(ProtocolDriver):
         return 1
 
 
-class SaysThatItReturnsEarly(ProtocolDriver):
+class SaysThatItReturnsEarly(Keeper):
     early_returns = True
 
     def receive_packet(self, packet):
@@ -49,34 +45,41 @@ class SaysThatItReturnsEarly(ProtocolDriver):
         return 1
 
 
-class OtherThread(ProtocolDriver):
+class OtherThread(Keeper):
     """Has a thread of its own that returns packets; the driver waits for it."""
 
-    def hand_over(self, packet):
-        with ThreadPoolExecutor(1) as thread:
-            thread.submit(self.consume, packet).result()
+    def bind_adapter(self):
+        super().bind_adapter()
+        self.thread = ThreadPoolExecutor(1)
+
+    def unbind_adapter(self):
+        self.thread.shutdown()
+
+    def hand_over(self, packets):
+        self.thread.submit(self.consume, packets).result()
 
 
 class HandsOverTooSoon(OtherThread):
     def receive_packet(self, packet):
-        self.hand_over(packet)
+        self.hand_over([packet])
         return 0
 
-    def consume(self, packet):
+    def consume(self, packets):
         with suppress(ContractViolation):
-            self.binding.return_packets([packet])  # here
+            self.binding.return_packets(packets)  # here
 
 
 class HandsOverAfterwards(OtherThread):
     def receive_packet(self, packet):
-        self.packet = packet
+        self.kept.append(packet)
         return 1
 
     def receive_complete(self):
-        self.hand_over(self.packet)
+        self.hand_over(self.kept)
 
-    def consume(self, packet):
-        self.binding.return_packets([packet])
+    def consume(self, packets):
+        self.binding.return_packets(packets)
+        packets.clear()
 
 
 class ReturnsWhatItDidNotKeep(ProtocolDriver):
@@ -88,13 +91,10 @@ class ReturnsWhatItDidNotKeep(ProtocolDriver):
         self.binding.return_packets([self.packet])  # here
 
 
-class ReturnsWhatItKept(ProtocolDriver):
+class ReturnsWhatItKept(Keeper):
     def receive_packet(self, packet):
-        self.packet = packet
+        self.kept.append(packet)
         return 1
-
-    def receive_complete(self):
-        self.binding.return_packets([self.packet])
 
 
 class LooksAfterReturn(ProtocolDriver):
@@ -107,14 +107,14 @@ class LooksAfterReturn(ProtocolDriver):
         self.seen = self.packet.ethertype  # here
 
 
-class LooksBeforeReturn(ProtocolDriver):
+class LooksBeforeReturn(Keeper):
     def receive_packet(self, packet):
-        self.packet = packet
+        self.kept.append(packet)
         return 1
 
     def receive_complete(self):
-        self.seen = self.packet.ethertype
-        self.binding.return_packets([self.packet])
+        self.seen = [packet.ethertype for packet in self.kept]
+        super().receive_complete()
 
 
 class ForgetsAView(ProtocolDriver):
@@ -126,14 +126,15 @@ class ForgetsAView(ProtocolDriver):
         self.binding.return_packets([self.packet])  # here
 
 
-class DropsTheView(ProtocolDriver):
+class DropsTheView(Keeper):
     def receive_packet(self, packet):
-        self.packet, self.header = packet, packet.data[:14]
+        self.kept.append(packet)
+        self.header = packet.data[:14]
         return 1
 
     def receive_complete(self):
-        del self.header
-        self.binding.return_packets([self.packet])
+        self.header = None
+        super().receive_complete()
 
 
 class KeepsAView(ProtocolDriver):
@@ -153,9 +154,19 @@ class KeepsAlways(ProtocolDriver):
         return 1
 
 
-class KeepsWhatMayBeKept(Holder):
+class KeepsWhatMayBeKept(ProtocolDriver):
+    def bind_adapter(self):
+        self.kept = []
+
     def receive_packet(self, packet):
-        return 0 if packet.status is Status.RESOURCES else super().receive_packet(packet)
+        if packet.status is Status.RESOURCES:
+            return 0
+        self.kept.append(packet)
+        return 1
+
+    def receive_complete(self):
+        self.binding.return_packets(self.kept)
+        self.kept.clear()
 
 
 class AnswersTrue(ProtocolDriver):
@@ -163,9 +174,11 @@ class AnswersTrue(ProtocolDriver):
         return packet.length > 60
 
 
-class AnswersANumber(ProtocolDriver):
+class AnswersANumber(Keeper):
     def receive_packet(self, packet):
-        return int(packet.length > 60)
+        wanted = packet.length > 60
+        self.kept += [packet] * wanted
+        return int(wanted)
 
 
 class MarksWhatItDidNotKeep(ProtocolDriver):
@@ -205,6 +218,12 @@ class SendsACopy(Owner):
         self.binding.send_packets([self.packet])
         return 0
 
+    def send_complete(self, packet, status):
+        self.seen = status
+
+    def unbind_adapter(self):
+        self.pool.free(self.packet)
+
 
 class FreesWhatItReceived(ProtocolDriver):
     def receive_packet(self, packet):
@@ -228,6 +247,8 @@ class TransfersTooLate(Owner):
 class TransfersInTime(Owner):
     def receive(self, context, header, lookahead, size):
         self.binding.transfer_data(context, 0, size, self.packet)
+
+    def unbind_adapter(self):
         self.pool.free(self.packet)
 
 
@@ -236,13 +257,18 @@ class ForgetsToReturn(ProtocolDriver):
         return 1
 
 
-class ReturnsInUnbind(ProtocolDriver):
+class ReturnsInUnbind(Keeper):
     def receive_packet(self, packet):
-        self.packet = packet
+        if self.kept:
+            return 0
+        self.kept.append(packet)
         return 1
 
+    def receive_complete(self):
+        """The packet is held."""
+
     def unbind_adapter(self):
-        self.binding.return_packets([self.packet])
+        self.binding.return_packets(self.kept)
 
 
 CASES = (
