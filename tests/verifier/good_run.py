@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """
 All good drivers of the receive side on one adapter, at verifier level 3, and many frames: nothing may be recorded.
 

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """
 Make docs/verifier.md by running every driver that breaks a rule: what it is, and the record that it gave.
 
@@ -182,7 +181,7 @@ Read it from the bottom of this list, if you are in a hurry: `where` is the line
 | `rule`, `id`, `class`, `severity`, `action` | which rule, and what followed |
 | `adapter`, `driver`, `binding` | where, and whose fault it is |
 | `detail` | what happened, in words |
-| `pool`, `packet` | which packet: its place in the pool, and how often it has been allocated (`generation`), so that it is told from its successors |
+| `pool`, `packet` | which packet: its place in the pool, and how often it has been allocated (`generation`) |
 | `holders` | which bindings owe how many returns of it, and since when |
 | `alloc`, `indicate`, `last` | where it was allocated, where it was shown, and what was done to it last, by whom |
 | `age_ns` | for how long it is out |
