@@ -358,7 +358,7 @@ class Bench:
         lower_irql(Irql.PASSIVE)
         for lock in reversed(held_locks()):
             if isinstance(lock, locks.SpinLock):
-                lock.release()
+                (lock.dpr_release if lock._dpr else lock.release)()
         set_profile(locks.Profile.NT)
         locks.counted.clear()
 

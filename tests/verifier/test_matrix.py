@@ -42,13 +42,19 @@ def test_the_bad_driver_is_named_with_its_line(case: Case) -> None:
     assert seen.sums == []
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.rule.cls == "A0" and Here.of(case.bad).calls], ids=repr)
-def test_a_refused_call_changes_nothing(case: Case) -> None:
-    require_views(case)
-    seen = run(case, case.bad)
+@pytest.mark.parametrize("case", [case for case in CASES if case.rule.cls == "A0" and case.level == 1 and Here.of(case.bad).calls], ids=repr)
+@pytest.mark.parametrize("level", [0, None, 3], ids=["level 0", "own level", "level 3"])
+def test_a_refused_call_changes_nothing(case: Case, level: int | None) -> None:
+    seen = run(case, case.bad, level)
     assert seen.before is not None
     assert seen.after is not None
     assert seen.after == seen.before
+    assert bool(seen.records) is (level != 0)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.level > 1], ids=repr)
+def test_what_is_looked_for_from_a_level_on_is_not_told_below_it(case: Case) -> None:
+    assert case.rule.id not in [record["id"] for record in run(case, case.bad, case.level - 1).records]
 
 
 @every_case
