@@ -325,8 +325,6 @@ class Bench:
         self.adapter.halt()
         for binding in self.adapter.bindings:
             self.adapter.reclaim(binding)
-        self.far.close()
-        self.near.close()
 
     # figures
 
@@ -354,6 +352,8 @@ class Bench:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.far.close()
+        self.near.close()
         self.set_level(1)
         lower_irql(Irql.PASSIVE)
         for lock in reversed(held_locks()):

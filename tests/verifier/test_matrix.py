@@ -78,4 +78,4 @@ def test_a_hundred_thousand_frames_for_all_good_receivers_leave_no_record() -> N
     done = Run(frames)
     assert done.records == []
     assert done.wrong == []
-    assert (done.counters["rx_delivered"], done.counters["tx_frames"]) == (frames, frames)
+    assert done.counters["rx_delivered"] == frames

@@ -214,12 +214,11 @@ class SendsWhatItReceived(ProtocolDriver):
 
 class SendsACopy(Owner):
     def receive_packet(self, packet):
-        self.packet.write(packet.data)
-        self.binding.send_packets([self.packet])
+        copy = self.pool.allocate()
+        if copy is not None:
+            copy.write(packet.data)
+            self.binding.send_packets([copy])
         return 0
-
-    def send_complete(self, packet, status):
-        self.seen = status
 
     def unbind_adapter(self):
         self.pool.free(self.packet)
