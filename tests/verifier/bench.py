@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from types import FrameType, TracebackType
+from types import FrameType, SimpleNamespace, TracebackType
 from typing import Any, NamedTuple, Self
 
 from vnic import (
@@ -39,9 +39,10 @@ from vnic import (
 from vnic.characteristics import MiniportCharacteristics, ProtocolCharacteristics
 from vnic.counters import broken_sums
 from vnic.device import Wrapper
-from vnic.interrupt import Interrupt
+from vnic.interrupt import Interrupt, Phase
 from vnic.ledger import where
 from vnic.locks import Irql, current_irql, held_locks, lower_irql, set_profile
+from vnic.pnp import PnpEvent
 from vnic.registration import Registry
 from vnic.request import Request, RequestKind
 from vnic.reset import Attributes
@@ -201,6 +202,11 @@ class Case:
     views: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def refuses(self) -> bool:
+        """Whether the bad driver makes a call that is refused at every level."""
+        return self.rule.cls == "A0" and self.level == 1 and Here.of(self.bad).calls
+
     def __repr__(self) -> str:
         return f"{self.rule.id}-{self.rule.name}"
 
@@ -287,16 +293,23 @@ class Bench:
             self.far.send(FRAME)
         self.adapter.receive_batch()
 
-    def do(self, method: str, *arguments: object) -> None:
-        """Let the driver under test do something by itself, as on a thread of its own; of a miniport, as its interrupt would."""
-        call = getattr(self.driver, method)
+    def work(self) -> None:
+        """The driver does its `work`, as on a thread of its own."""
         try:
-            if isinstance(self.driver, MiniportDriver):
-                self.adapter._call_below(call, *arguments)
-            else:
-                call(*arguments)
+            self.driver.work()
         except Exception as error:
-            self.adapter.failed(self.binding, method, error)
+            self.adapter.failed(self.binding, "work", error)
+
+    def interrupt(self) -> None:
+        """The card of the miniport under test interrupts, and its `handle_interrupt` runs."""
+        card = SimpleNamespace(isr=None, handle_interrupt=self.driver.handle_interrupt)
+        line = Interrupt(card)  # while it runs, the ISR is not asked
+        line.phase = Phase.RUNNING
+        line.fire()
+        try:
+            self.adapter._call_below(line.run_deferred)
+        except Exception as error:
+            self.adapter.failed(None, "handle_interrupt", error)
 
     @property
     def asker(self) -> Asker:
@@ -368,7 +381,7 @@ def figures(binding: Binding) -> tuple[object, ...]:
     return binding.name, binding.held, binding.promised, binding.returned, binding.closing, binding.pending_io, binding.packet_filter
 
 
-CALLED = {"61": "halt", "63": "halt", "64": "initialize", "68c": "query_information", "75": "work", "93b": "isr"}
+CALLED = {"61": "halt", "63": "halt", "64": "initialize", "68c": "query_information", "75": "handle_interrupt", "93b": "isr"}
 CALLED |= {"94": "send_packets", "96": "send"}
 """Through which handler a driver was last called, where nothing of it is on the stack."""
 
@@ -470,16 +483,16 @@ def frame(bench: Bench) -> None:
     bench.give()
 
 
-def work(bench: Bench) -> None:
-    """The driver does its `work`: a protocol driver on a thread of its own, a miniport when its card interrupts."""
+def reconfigure(bench: Bench) -> None:
+    """The machine is reconfigured: `pnp_event` is called."""
     bench.bind()
-    bench.do("work")
+    bench.adapter.pnp_event(PnpEvent.RECONFIGURE)
 
 
-def frame_then_work(bench: Bench) -> None:
-    """A frame comes, and then the driver does its `work`."""
-    frame(bench)
-    bench.do("work")
+def interrupt(bench: Bench) -> None:
+    """The card interrupts."""
+    bench.bind()
+    bench.interrupt()
 
 
 def frame_then_end(bench: Bench) -> None:
@@ -491,10 +504,10 @@ def frame_then_end(bench: Bench) -> None:
 
 
 def closed_then_work(bench: Bench) -> None:
-    """The driver is unbound; its own thread runs on."""
+    """The driver is unbound; a thread of its own runs on, and does its `work`."""
     bench.bind()
     bench.close()
-    bench.do("work")
+    bench.work()
 
 
 def send(bench: Bench) -> None:
@@ -503,33 +516,38 @@ def send(bench: Bench) -> None:
     bench.asker.send()
 
 
-def send_then_work(bench: Bench) -> None:
-    """Another driver sends, and then the miniport does its `work`."""
+def send_then_interrupt(bench: Bench) -> None:
+    """Another driver sends, and then the card interrupts."""
     send(bench)
-    bench.do("work")
+    bench.interrupt()
 
 
-def ask_then_work(bench: Bench) -> None:
-    """Another driver asks, and then the miniport does its `work`."""
+def ask_then_interrupt(bench: Bench) -> None:
+    """Another driver asks, and then the card interrupts."""
     bench.bind()
     bench.asker.ask()
-    bench.do("work")
+    bench.interrupt()
 
 
 def ask_and_wait(bench: Bench) -> None:
-    """Another driver asks; the miniport does its `work`, if it has any; thirteen seconds later all requests are looked at."""
+    """Another driver asks; the card interrupts, if it does; thirteen seconds later all requests are looked at."""
     bench.bind()
     bench.asker.ask()
-    if hasattr(bench.driver, "work"):
-        bench.do("work")
+    if hasattr(bench.driver, "handle_interrupt"):
+        bench.interrupt()
     bench.adapter.requests.scan(time.monotonic_ns() + 13_000_000_000)
 
 
-def halted_then_work(bench: Bench) -> None:
-    """The adapter halts; the card interrupts once more."""
+def halt(bench: Bench) -> None:
+    """The adapter halts."""
     bench.bind()
     bench.adapter.halt()
-    bench.do("work")
+
+
+def halted_then_interrupt(bench: Bench) -> None:
+    """The adapter halts; the card interrupts once more."""
+    halt(bench)
+    bench.interrupt()
 
 
 def send_then_halt(bench: Bench) -> None:

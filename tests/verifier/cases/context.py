@@ -4,7 +4,7 @@ Rules of levels, locks and time: where a driver may wait, and what it may hold t
 
 from __future__ import annotations
 
-from verifier.bench import Case, filled, work
+from verifier.bench import Case, filled, interrupt, reconfigure
 
 from vnic import MiniportDriver, ProtocolDriver, ndis
 from vnic.locks import Irql, SpinLock, lower_irql, raise_irql
@@ -15,7 +15,7 @@ from vnic.verifier import rules
 class WaitsAtDispatch(ProtocolDriver):
     lock, event = SpinLock(), Event()
 
-    def work(self):
+    def pnp_event(self, event):
         with self.lock:
             self.event.wait(1)  # here
 
@@ -23,19 +23,19 @@ class WaitsAtDispatch(ProtocolDriver):
 class WaitsAtPassive(ProtocolDriver):
     lock, event = SpinLock(), Event()
 
-    def work(self):
+    def pnp_event(self, event):
         with self.lock:
             self.event.set()
         self.event.wait(1)
 
 
 class LowersUpward(ProtocolDriver):
-    def work(self):
+    def pnp_event(self, event):
         lower_irql(Irql.DISPATCH)  # here
 
 
 class LowersToWhereItWas(ProtocolDriver):
-    def work(self):
+    def pnp_event(self, event):
         before = raise_irql(Irql.DISPATCH)
         lower_irql(before)
 
@@ -43,7 +43,7 @@ class LowersToWhereItWas(ProtocolDriver):
 class AcquiresTwice(ProtocolDriver):
     lock = SpinLock()
 
-    def work(self):
+    def pnp_event(self, event):
         with self.lock:
             self.lock.acquire()  # here
 
@@ -51,7 +51,7 @@ class AcquiresTwice(ProtocolDriver):
 class AcquiresTwo(ProtocolDriver):
     lock, other = SpinLock(), SpinLock()
 
-    def work(self):
+    def pnp_event(self, event):
         with self.lock, self.other:
             pass
 
@@ -59,7 +59,7 @@ class AcquiresTwo(ProtocolDriver):
 class ReleasesTwice(ProtocolDriver):
     lock = SpinLock()
 
-    def work(self):
+    def pnp_event(self, event):
         self.lock.acquire()
         self.lock.release()
         self.lock.release()  # here
@@ -68,7 +68,7 @@ class ReleasesTwice(ProtocolDriver):
 class ReleasesOnce(ProtocolDriver):
     lock = SpinLock()
 
-    def work(self):
+    def pnp_event(self, event):
         self.lock.acquire()
         self.lock.release()
 
@@ -76,7 +76,7 @@ class ReleasesOnce(ProtocolDriver):
 class CrossesForms(ProtocolDriver):
     lock = SpinLock()
 
-    def work(self):
+    def pnp_event(self, event):
         with self.lock:
             self.lock.dpr_release()  # here
 
@@ -84,21 +84,21 @@ class CrossesForms(ProtocolDriver):
 class PairsForms(ProtocolDriver):
     lock, other = SpinLock(), SpinLock()
 
-    def work(self):
+    def pnp_event(self, event):
         with self.lock:
             self.other.dpr_acquire()
             self.other.dpr_release()
 
 
 class UsesAFreedLock(ProtocolDriver):
-    def work(self):
+    def pnp_event(self, event):
         lock = SpinLock()
         lock.free()
         lock.acquire()  # here
 
 
 class FreesALastUsedLock(ProtocolDriver):
-    def work(self):
+    def pnp_event(self, event):
         lock = SpinLock()
         lock.acquire()
         lock.release()
@@ -108,20 +108,20 @@ class FreesALastUsedLock(ProtocolDriver):
 class EndsWithALock(MiniportDriver):
     lock = SpinLock()
 
-    def work(self):  # here
+    def handle_interrupt(self):  # here
         self.lock.acquire()
 
 
 class EndsWithoutALock(MiniportDriver):
     lock = SpinLock()
 
-    def work(self):
+    def handle_interrupt(self):
         self.lock.acquire()
         self.lock.release()
 
 
 class TakesLocksInBothOrders(ProtocolDriver):
-    def work(self):
+    def pnp_event(self, event):
         first, second = SpinLock("first"), SpinLock("second")
         with first, second:
             pass
@@ -130,7 +130,7 @@ class TakesLocksInBothOrders(ProtocolDriver):
 
 
 class TakesLocksInOneOrder(ProtocolDriver):
-    def work(self):
+    def pnp_event(self, event):
         first, second = SpinLock("first"), SpinLock("second")
         for _ in range(2):
             with first, second:
@@ -140,7 +140,7 @@ class TakesLocksInOneOrder(ProtocolDriver):
 class ReleasesTheFirstFirst(ProtocolDriver):
     first, second = SpinLock("first"), SpinLock("second")
 
-    def work(self):
+    def pnp_event(self, event):
         with self.first, self.second:
             self.first.release()  # here
 
@@ -148,7 +148,7 @@ class ReleasesTheFirstFirst(ProtocolDriver):
 class ReleasesTheLastFirst(ProtocolDriver):
     first, second = SpinLock("first"), SpinLock("second")
 
-    def work(self):
+    def pnp_event(self, event):
         with self.first:
             with self.second:
                 pass
@@ -157,7 +157,7 @@ class ReleasesTheLastFirst(ProtocolDriver):
 class IndicatesUnderALock(MiniportDriver):
     lock = SpinLock()
 
-    def work(self):
+    def handle_interrupt(self):
         self.packet = filled(self.pool)
         with self.lock:
             ndis.NdisMIndicateReceivePacket(self.adapter, [self.packet], 1)  # here
@@ -166,30 +166,30 @@ class IndicatesUnderALock(MiniportDriver):
 class IndicatesAfterRelease(MiniportDriver):
     lock = SpinLock()
 
-    def work(self):
+    def handle_interrupt(self):
         with self.lock:
             packet = filled(self.pool)
         ndis.NdisMIndicateReceivePacket(self.adapter, [packet], 1)
 
 
 class StallsLong(ProtocolDriver):
-    def work(self):
+    def pnp_event(self, event):
         stall_execution(51)  # here
 
 
 class StallsShortly(ProtocolDriver):
-    def work(self):
+    def pnp_event(self, event):
         stall_execution(50)
 
 
 class SchedulesWork(MiniportDriver):
-    def work(self):
+    def handle_interrupt(self):
         with serialized_miniport():
             WorkItem(print).schedule()  # here
 
 
 class SetsATimer(MiniportDriver):
-    def work(self):
+    def handle_interrupt(self):
         with serialized_miniport():
             self.event = Event()
             self.event.set()
@@ -198,14 +198,14 @@ class SetsATimer(MiniportDriver):
 class TakesTheDprForm(ProtocolDriver):
     lock = SpinLock()
 
-    def work(self):
+    def pnp_event(self, event):
         self.lock.dpr_acquire()  # here
 
 
 class TakesTheDprFormAtDispatch(ProtocolDriver):
     lock = SpinLock()
 
-    def work(self):
+    def pnp_event(self, event):
         before = raise_irql(Irql.DISPATCH)
         self.lock.dpr_acquire()
         self.lock.dpr_release()
@@ -217,17 +217,17 @@ class Listens(ProtocolDriver):
 
 
 CASES = (
-    Case(rules.IRQL_TOO_HIGH, WaitsAtDispatch, WaitsAtPassive, work, level=2),
-    Case(rules.IRQL_NOT_RESTORED, LowersUpward, LowersToWhereItWas, work, level=2),
-    Case(rules.LOCK_RECURSION, AcquiresTwice, AcquiresTwo, work),
-    Case(rules.LOCK_NOT_OWNED, ReleasesTwice, ReleasesOnce, work),
-    Case(rules.LOCK_FORMS_CROSSED, CrossesForms, PairsForms, work),
-    Case(rules.LOCK_HELD_AT_EXIT, EndsWithALock, EndsWithoutALock, work, level=2, options={"serialized": True}),
-    Case(rules.LOCK_LIFE, UsesAFreedLock, FreesALastUsedLock, work),
-    Case(rules.LOCK_ORDER, TakesLocksInBothOrders, TakesLocksInOneOrder, work, level=2),
-    Case(rules.LOCK_RELEASE_ORDER, ReleasesTheFirstFirst, ReleasesTheLastFirst, work, level=2),
-    Case(rules.LOCK_ACROSS_CALL, IndicatesUnderALock, IndicatesAfterRelease, work, level=2, others=(Listens,)),
-    Case(rules.STALL_TOO_LONG, StallsLong, StallsShortly, work, level=2),
-    Case(rules.SERIALIZED_WORK_ITEM, SchedulesWork, SetsATimer, work),
-    Case(rules.DPR_AT_WRONG_LEVEL, TakesTheDprForm, TakesTheDprFormAtDispatch, work, level=2),
+    Case(rules.IRQL_TOO_HIGH, WaitsAtDispatch, WaitsAtPassive, reconfigure, level=2),
+    Case(rules.IRQL_NOT_RESTORED, LowersUpward, LowersToWhereItWas, reconfigure, level=2),
+    Case(rules.LOCK_RECURSION, AcquiresTwice, AcquiresTwo, reconfigure),
+    Case(rules.LOCK_NOT_OWNED, ReleasesTwice, ReleasesOnce, reconfigure),
+    Case(rules.LOCK_FORMS_CROSSED, CrossesForms, PairsForms, reconfigure),
+    Case(rules.LOCK_HELD_AT_EXIT, EndsWithALock, EndsWithoutALock, interrupt, level=2, options={"serialized": True}),
+    Case(rules.LOCK_LIFE, UsesAFreedLock, FreesALastUsedLock, reconfigure),
+    Case(rules.LOCK_ORDER, TakesLocksInBothOrders, TakesLocksInOneOrder, reconfigure, level=2),
+    Case(rules.LOCK_RELEASE_ORDER, ReleasesTheFirstFirst, ReleasesTheLastFirst, reconfigure, level=2),
+    Case(rules.LOCK_ACROSS_CALL, IndicatesUnderALock, IndicatesAfterRelease, interrupt, level=2, others=(Listens,)),
+    Case(rules.STALL_TOO_LONG, StallsLong, StallsShortly, reconfigure, level=2),
+    Case(rules.SERIALIZED_WORK_ITEM, SchedulesWork, SetsATimer, interrupt),
+    Case(rules.DPR_AT_WRONG_LEVEL, TakesTheDprForm, TakesTheDprFormAtDispatch, reconfigure, level=2),
 )

@@ -13,12 +13,13 @@ from verifier.bench import (
     Transport,
     closed_then_work,
     filled,
-    halted_then_work,
+    halt,
+    halted_then_interrupt,
+    interrupt,
     interrupt_in_low_power,
     plugged_and_pulled,
     registered,
     send_then_halt,
-    work,
 )
 
 from vnic import MiniportDriver, PacketFilter, ProtocolDriver, Status
@@ -28,14 +29,14 @@ from vnic.verifier import rules
 
 
 class IndicatesAgainTooSoon(MiniportDriver):
-    def work(self):
+    def handle_interrupt(self):
         packet = filled(self.pool)
         self.adapter.indicate([packet])
         self.adapter.indicate([packet])  # here
 
 
 class IndicatesAgainWhatIsCopied(MiniportDriver):
-    def work(self):
+    def handle_interrupt(self):
         packet = filled(self.pool)
         packet.status = Status.RESOURCES
         self.adapter.indicate([packet])
@@ -44,7 +45,7 @@ class IndicatesAgainWhatIsCopied(MiniportDriver):
 
 
 class IndicatesAfterHalt(MiniportDriver):
-    def work(self):
+    def handle_interrupt(self):
         self.packet = filled(self.pool)
         try:
             self.adapter.indicate([self.packet])  # here
@@ -58,13 +59,13 @@ class StopsInHalt(MiniportDriver):
     def halt(self):
         self.running = False
 
-    def work(self):
+    def handle_interrupt(self):
         if self.running:
             self.adapter.indicate([filled(self.pool)])
 
 
 class IndicatesToNobody(MiniportDriver):
-    def work(self):
+    def handle_interrupt(self):
         self.adapter.indicate([filled(self.pool)])  # here
 
 
@@ -76,7 +77,7 @@ class WaitsForAFilter(MiniportDriver):
             self.wanted = PacketFilter(int.from_bytes(data, "little"))
         return Status.SUCCESS, len(data), 0
 
-    def work(self):
+    def handle_interrupt(self):
         if self.wanted:
             self.adapter.indicate([filled(self.pool)])
 
@@ -100,7 +101,7 @@ class CompletesInHalt(MiniportDriver):
 
 
 class CompletesNoReset(MiniportDriver):
-    def work(self):
+    def handle_interrupt(self):
         self.adapter.reset_complete(Status.SUCCESS, False)  # here
 
 
@@ -108,7 +109,7 @@ class CompletesAReset(MiniportDriver):
     def reset(self):
         return Status.PENDING, False
 
-    def work(self):
+    def handle_interrupt(self):
         self.adapter.reset()
         self.adapter.reset_complete(Status.SUCCESS, False)
 
@@ -124,14 +125,14 @@ class Interrupted(MiniportDriver):
 
 
 class MasksADeadInterrupt(Interrupted):
-    def work(self):
+    def halt(self):
         interrupt = Interrupt(self)
         interrupt.deregister()
         interrupt.disable()  # here
 
 
 class MasksThenDeregisters(Interrupted):
-    def work(self):
+    def halt(self):
         interrupt = Interrupt(self)
         interrupt.disable()
         interrupt.deregister()
@@ -208,12 +209,12 @@ class OpensInABind(Transport):
 
 
 CASES = (
-    Case(rules.INDICATED_IN_USE, IndicatesAgainTooSoon, IndicatesAgainWhatIsCopied, work, others=(Holder,)),
-    Case(rules.INDICATED_AFTER_HALT, IndicatesAfterHalt, StopsInHalt, halted_then_work),
-    Case(rules.INDICATED_TOO_EARLY, IndicatesToNobody, WaitsForAFilter, work),
+    Case(rules.INDICATED_IN_USE, IndicatesAgainTooSoon, IndicatesAgainWhatIsCopied, interrupt, others=(Holder,)),
+    Case(rules.INDICATED_AFTER_HALT, IndicatesAfterHalt, StopsInHalt, halted_then_interrupt),
+    Case(rules.INDICATED_TOO_EARLY, IndicatesToNobody, WaitsForAFilter, interrupt),
     Case(rules.LEAKED_AT_HALT, KeepsSends, CompletesInHalt, send_then_halt),
-    Case(rules.ILLEGAL_TRANSITION, CompletesNoReset, CompletesAReset, work),
-    Case(rules.DEAD_DRIVER, MasksADeadInterrupt, MasksThenDeregisters, work),
+    Case(rules.ILLEGAL_TRANSITION, CompletesNoReset, CompletesAReset, interrupt),
+    Case(rules.DEAD_DRIVER, MasksADeadInterrupt, MasksThenDeregisters, halt),
     Case(rules.CLOSED_BINDING, WantsFramesAfterUnbind, WantsNoFramesInUnbind, closed_then_work),
     Case(rules.ISR_IN_LOW_POWER, ClaimsInLowPower, IsQuietInLowPower, interrupt_in_low_power, level=2),
     Case(rules.HALT_LEFTOVER, LeavesATimer, CancelsItsTimer, plugged_and_pulled),

@@ -6,7 +6,7 @@ Next: `tests/verifier/cases/lifecycle.py`.
 
 from __future__ import annotations
 
-from verifier.bench import Case, Owner, Slow, ask_and_wait, ask_then_work, closed_then_work, frame, send, send_then_work
+from verifier.bench import Case, Owner, Slow, ask_and_wait, ask_then_interrupt, closed_then_work, frame, send, send_then_interrupt
 
 from vnic import MiniportDriver, Status
 from vnic.verifier import rules
@@ -17,7 +17,7 @@ class CompletesTwice(MiniportDriver):
         self.packet = packet
         return Status.PENDING
 
-    def work(self):
+    def handle_interrupt(self):
         self.adapter.send_complete(self.packet, Status.SUCCESS)
         self.adapter.send_complete(self.packet, Status.SUCCESS)  # here
 
@@ -27,7 +27,7 @@ class CompletesBeforeItAnswers(MiniportDriver):
         self.adapter.send_complete(packet, Status.SUCCESS)
         return Status.PENDING
 
-    def work(self):
+    def handle_interrupt(self):
         """Nothing is left to do."""
 
 
@@ -116,18 +116,18 @@ class AnswersLater(MiniportDriver):
 
 
 class CompletesARequestTwice(AnswersLater):
-    def work(self):
+    def handle_interrupt(self):
         self.adapter.requests.query_complete(Status.SUCCESS, 4)
         self.adapter.requests.query_complete(Status.SUCCESS, 4)  # here
 
 
 class CompletesEachRequestOnce(AnswersLater):
-    def work(self):
+    def handle_interrupt(self):
         self.adapter.requests.query_complete(Status.SUCCESS, 4)
 
 
 class CompletesASet(AnswersLater):
-    def work(self):
+    def handle_interrupt(self):
         try:
             self.adapter.requests.set_complete(Status.SUCCESS, 4)  # here
         finally:
@@ -135,12 +135,12 @@ class CompletesASet(AnswersLater):
 
 
 class CompletesAQuery(AnswersLater):
-    def work(self):
+    def handle_interrupt(self):
         self.adapter.requests.query_complete(Status.FAILURE)
 
 
 class WritesTooMuch(AnswersLater):
-    def work(self):
+    def handle_interrupt(self):
         try:
             self.adapter.requests.query_complete(Status.SUCCESS, 5)  # here
         finally:
@@ -148,7 +148,7 @@ class WritesTooMuch(AnswersLater):
 
 
 class SaysWhatItNeeds(AnswersLater):
-    def work(self):
+    def handle_interrupt(self):
         self.adapter.requests.query_complete(Status.BUFFER_TOO_SHORT, 0, 5)
 
 
@@ -158,19 +158,19 @@ class NeverCompletes(MiniportDriver):
 
 
 class CompletesWithinTheLimit(AnswersLater):
-    def work(self):
+    def handle_interrupt(self):
         self.adapter.requests.query_complete(Status.FAILURE)
 
 
 CASES = (
-    Case(rules.COMPLETED_TWICE, CompletesTwice, CompletesBeforeItAnswers, send_then_work),
+    Case(rules.COMPLETED_TWICE, CompletesTwice, CompletesBeforeItAnswers, send_then_interrupt),
     Case(rules.SENT_WHILE_BELOW, SendsAgainTooSoon, SendsAgainWhenItIsBack, frame, miniport=Slow),
     Case(rules.PENDING_TOUCHED, FreesTooSoon, FreesWhenItIsBack, frame, miniport=Slow),
     Case(rules.SEND_ON_CLOSED, SendsAfterUnbind, StopsInUnbind, closed_then_work),
     Case(rules.SEND_STATUS_MISSING, SetsNoStatus, SetsEachStatus, send, options={"serialized": True}),
     Case(rules.RESOURCES_FROM_DESERIALIZED, AnswersResources, AnswersFailure, send),
-    Case(rules.REQUEST_COMPLETED_TWICE, CompletesARequestTwice, CompletesEachRequestOnce, ask_then_work),
-    Case(rules.REQUEST_NOT_PENDING, CompletesASet, CompletesAQuery, ask_then_work),
-    Case(rules.REQUEST_EXCEEDS_BUFFER, WritesTooMuch, SaysWhatItNeeds, ask_then_work),
+    Case(rules.REQUEST_COMPLETED_TWICE, CompletesARequestTwice, CompletesEachRequestOnce, ask_then_interrupt),
+    Case(rules.REQUEST_NOT_PENDING, CompletesASet, CompletesAQuery, ask_then_interrupt),
+    Case(rules.REQUEST_EXCEEDS_BUFFER, WritesTooMuch, SaysWhatItNeeds, ask_then_interrupt),
     Case(rules.REQUEST_TIMED_OUT, NeverCompletes, CompletesWithinTheLimit, ask_and_wait),
 )
