@@ -4,6 +4,8 @@ Rules of levels, locks and time: where a driver may wait, and what it may hold t
 
 from __future__ import annotations
 
+import time
+
 from verifier.bench import Case, filled, interrupt, reconfigure
 
 from vnic import MiniportDriver, ProtocolDriver, ndis
@@ -214,6 +216,65 @@ class TakesTheDprFormAtDispatch(ProtocolDriver):
 
 class Listens(ProtocolDriver):
     """Is there to be shown frames."""
+
+
+class SleepsInAHandler(ProtocolDriver):
+    def receive_packet(self, packet):
+        time.sleep(0)  # here
+        return 0
+
+
+class SleepsWhereItMay(ProtocolDriver):
+    def pnp_event(self, event):
+        time.sleep(0)
+
+
+class IsUnboundWithALock(ProtocolDriver):
+    def bind_adapter(self):
+        self.lock = SpinLock()  # here
+
+    def work(self):
+        self.lock.acquire()
+
+
+class ReleasesBeforeItIsUnbound(ProtocolDriver):
+    def bind_adapter(self):
+        self.lock = SpinLock()
+
+    def work(self):
+        with self.lock:
+            pass
+
+
+class HoldsALockLong(ProtocolDriver):
+    lock = SpinLock()
+
+    def pnp_event(self, event):
+        self.lock.acquire()
+        for _ in range(50):
+            stall_execution(50)
+        self.lock.release()  # here
+
+
+class HoldsALockShortly(ProtocolDriver):
+    lock = SpinLock()
+
+    def pnp_event(self, event):
+        with self.lock:
+            stall_execution(50)
+
+
+class TakesItsTime(ProtocolDriver):
+    def receive_packet(self, packet):  # here
+        for _ in range(220):
+            stall_execution(50)
+        return 0
+
+
+class TakesLittleTime(ProtocolDriver):
+    def receive_packet(self, packet):
+        stall_execution(50)
+        return 0
 
 
 CASES = (

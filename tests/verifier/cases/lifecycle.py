@@ -7,6 +7,7 @@ Next: `tests/verifier/cases/context.py`.
 from __future__ import annotations
 
 from verifier.bench import (
+    FRAME,
     Card,
     Case,
     Holder,
@@ -206,6 +207,102 @@ class OpensInABind(Transport):
     def BindAdapterHandler(self, context, name, system1, system2):
         status, self.binding = self.registry.open(context.NdisProtocolHandle, self, name, [0])
         return status
+
+
+class WritesWhileItIsLent(MiniportDriver):
+    def handle_interrupt(self):
+        packet = filled(self.pool)
+        with packet.data as view:
+            self.adapter.indicate([packet])  # here
+            view[20] = 0xFF
+
+
+class WritesBeforeItIsLent(MiniportDriver):
+    def handle_interrupt(self):
+        packet = filled(self.pool)
+        with packet.data as view:
+            view[20] = 0xFF
+        self.adapter.indicate([packet])
+
+
+class WritesBehindTheFrame(MiniportDriver):
+    def handle_interrupt(self):
+        packet = filled(self.pool)
+        packet.length = 100
+        with packet.data as view:
+            packet.length = 60
+            self.adapter.indicate([packet])  # here
+            view[80] = 0xFF
+
+
+class WritesBehindTheFrameInTime(MiniportDriver):
+    def handle_interrupt(self):
+        packet = filled(self.pool)
+        packet.length = 100
+        packet.data[80] = 0xFF
+        packet.length = 60
+        self.adapter.indicate([packet])
+
+
+class AdjustsASharedBuffer(MiniportDriver):
+    def handle_interrupt(self):
+        first, second = filled(self.pool), self.pool.allocate()
+        second.share_chain(first)
+        self.adapter.indicate([second])  # here
+        first.buffers[0].adjust(20)
+
+
+class AdjustsBeforeItShares(MiniportDriver):
+    def handle_interrupt(self):
+        first, second = filled(self.pool), self.pool.allocate()
+        first.buffers[0].adjust(20)
+        second.share_chain(first)
+        self.first = first
+        self.adapter.indicate([second])
+
+    def halt(self):
+        self.pool.free(self.first)
+
+
+class EndsNoBatch(MiniportDriver):
+    def handle_interrupt(self):
+        self.adapter.indicate_lookahead(1, FRAME[:14], FRAME[14:], 46)
+        self.adapter.indicate([filled(self.pool)])  # here
+
+
+class EndsItsBatch(MiniportDriver):
+    def handle_interrupt(self):
+        self.adapter.indicate_lookahead(1, FRAME[:14], FRAME[14:], 46)
+        self.adapter.indicate_lookahead_complete()
+        self.adapter.indicate([filled(self.pool)])
+
+
+class ReadsTheStatusAfterwards(MiniportDriver):
+    def handle_interrupt(self):
+        packet = filled(self.pool)
+        self.adapter.indicate([packet])
+        self.kept = packet.status is Status.PENDING  # here
+
+
+class ReadsTheStatusBefore(MiniportDriver):
+    def handle_interrupt(self):
+        packet = filled(self.pool)
+        self.copied = packet.status is Status.RESOURCES
+        self.adapter.indicate([packet])
+
+
+class SaysAWrongHeaderSize(MiniportDriver):
+    def handle_interrupt(self):
+        packet = filled(self.pool)
+        packet.oob.header_size = 0
+        self.adapter.indicate([packet])  # here
+
+
+class SaysTheHeaderSize(MiniportDriver):
+    def handle_interrupt(self):
+        packet = filled(self.pool)
+        packet.oob.header_size = 14
+        self.adapter.indicate([packet])
 
 
 CASES = (

@@ -185,6 +185,85 @@ class AsksForTheMost(ProtocolDriver):
         return 0
 
 
+class WritesBehindItsArea(Owner):
+    def receive_packet(self, packet):
+        area = self.packet.protocol_reserved
+        area.obj[len(area)] = 1
+        self.pool.free(self.packet)  # here
+        return 0
+
+
+class WritesToTheEndOfItsArea(Owner):
+    def receive_packet(self, packet):
+        area = self.packet.protocol_reserved
+        area[len(area) - 1] = 1
+        self.pool.free(self.packet)
+        return 0
+
+
+class AllocatesUnderALock(Owner):
+    lock = SpinLock()
+
+    def receive_packet(self, packet):
+        with self.lock:
+            self.pool.free(self.packet)  # here
+        return 0
+
+
+class AllocatesAfterRelease(Owner):
+    lock = SpinLock()
+
+    def receive_packet(self, packet):
+        with self.lock:
+            packet, self.packet = self.packet, None
+        self.pool.free(packet)
+        return 0
+
+
+class LeavesABuffer(ProtocolDriver):
+    def bind_adapter(self):
+        self.buffers = BufferPool(1, "own")  # here
+        self.buffer = self.buffers.allocate(b"its own")
+
+
+class FreesItsBuffers(ProtocolDriver):
+    def bind_adapter(self):
+        self.buffers = BufferPool(1, "own")
+        self.buffer = self.buffers.allocate(b"its own")
+
+    def unbind_adapter(self):
+        self.buffers.free(self.buffer)
+        self.buffers.close()
+
+
+class TakesNoneForAPacket(Owner):
+    def receive_packet(self, packet):
+        self.pool.allocate().write(packet.data)
+        self.pool.allocate().write(packet.data)  # here
+        return 0
+
+
+class AsksForNone(Owner):
+    def receive_packet(self, packet):
+        copies = [self.pool.allocate(), self.pool.allocate(), self.packet]
+        for copy in copies:
+            if copy is not None:
+                self.pool.free(copy)
+        return 0
+
+
+class NamesNoPool(ProtocolDriver):
+    def receive_packet(self, packet):
+        self.pool = PacketPool(1, SLOT)  # here
+        return 0
+
+
+class NamesItsPool(ProtocolDriver):
+    def receive_packet(self, packet):
+        self.pool = PacketPool(1, SLOT, name="replies")
+        return 0
+
+
 CASES = (
     Case(rules.DOUBLE_FREE, FreesTwice, FreesEachOnce, frame),
     Case(rules.FREE_CHAINED, FreesWithABuffer, UnchainsBeforeFree, frame),

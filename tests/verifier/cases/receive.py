@@ -270,6 +270,54 @@ class ReturnsInUnbind(Keeper):
         self.binding.return_packets(self.kept)
 
 
+class ChangesWhatItReceived(ProtocolDriver):
+    def receive_packet(self, packet):  # here
+        packet.buffers[0].memory[20] = 0xFF
+        return 0
+
+
+class ChangesACopy(ProtocolDriver):
+    def receive_packet(self, packet):
+        self.copy = bytearray(packet.data)
+        self.copy[20] = 0xFF
+        return 0
+
+
+class StampsWhatItReceived(ProtocolDriver):
+    def receive_packet(self, packet):  # here
+        packet.oob.time_received = 0
+        return 0
+
+
+class ReadsTheStamp(ProtocolDriver):
+    def receive_packet(self, packet):
+        self.came = packet.oob.time_received
+        return 0
+
+
+class RaisesInAHandler(ProtocolDriver):
+    def receive_packet(self, packet):
+        return packet.lenght  # here
+
+
+class CatchesWhatItRaises(ProtocolDriver):
+    def receive_packet(self, packet):
+        with suppress(AttributeError):
+            return packet.lenght
+        return 0
+
+
+class ReadsFromAHandler(ProtocolDriver):
+    def receive_packet(self, packet):
+        self.binding.adapter.receive_batch()  # here
+        return 0
+
+
+class LeavesReadingToItsOwner(ProtocolDriver):
+    def receive_packet(self, packet):
+        return 0
+
+
 CASES = (
     Case(rules.DOUBLE_RETURN, ReturnsTwice, PromisesTwo, frame, others=(Holder,)),
     Case(rules.RETURN_INSIDE_HANDLER, ReturnsInside, SaysThatItReturnsEarly, frame),

@@ -6,7 +6,7 @@ Next: `tests/verifier/cases/lifecycle.py`.
 
 from __future__ import annotations
 
-from verifier.bench import Case, Owner, Slow, ask_and_wait, ask_then_interrupt, closed_then_work, frame, send, send_then_interrupt
+from verifier.bench import Case, Owner, Slow, ask_and_wait, ask_then_interrupt, closed_then_work, filled, frame, send, send_then_interrupt
 
 from vnic import MiniportDriver, Status
 from vnic.verifier import rules
@@ -160,6 +160,86 @@ class NeverCompletes(MiniportDriver):
 class CompletesWithinTheLimit(AnswersLater):
     def handle_interrupt(self):
         self.adapter.requests.query_complete(Status.FAILURE)
+
+
+class CompletesWhatWasNotSent(MiniportDriver):
+    def handle_interrupt(self):
+        self.packet = filled(self.pool)
+        try:
+            self.adapter.send_complete(self.packet, Status.SUCCESS)  # here
+        finally:
+            self.pool.free(self.packet)
+
+
+class FreesWhatWasNotSent(MiniportDriver):
+    def handle_interrupt(self):
+        self.pool.free(filled(self.pool))
+
+
+class CompletesWithPending(MiniportDriver):
+    def send(self, packet):
+        self.packet = packet
+        return Status.PENDING
+
+    def handle_interrupt(self):
+        try:
+            self.adapter.send_complete(self.packet, Status.PENDING)  # here
+        finally:
+            self.adapter.send_complete(self.packet, Status.FAILURE)
+
+
+class CompletesWithFailure(MiniportDriver):
+    def send(self, packet):
+        self.packet = packet
+        return Status.PENDING
+
+    def handle_interrupt(self):
+        self.adapter.send_complete(self.packet, Status.FAILURE)
+
+
+class SendsARunt(Owner):
+    def receive_packet(self, packet):
+        self.packet.length = 13
+        self.binding.send(self.packet)  # here
+        return 0
+
+
+class SendsAHeader(Owner):
+    def receive_packet(self, packet):
+        self.packet.length = 14
+        self.binding.send(self.packet)
+        self.pool.free(self.packet)
+        return 0
+
+
+class CompletesAndAnswers(MiniportDriver):
+    def send(self, packet):  # here
+        self.adapter.send_complete(packet, Status.SUCCESS)
+        return Status.SUCCESS
+
+
+class CompletesAndAnswersPending(MiniportDriver):
+    def send(self, packet):
+        self.adapter.send_complete(packet, Status.SUCCESS)
+        return Status.PENDING
+
+
+class ClosesWhileASendIsBelow(Owner):
+    def receive_packet(self, packet):
+        self.binding.send(self.packet)
+        return 0
+
+    def unbind_adapter(self):  # here
+        """It does not wait."""
+
+
+class WaitsForItsSend(Owner):
+    def receive_packet(self, packet):
+        self.binding.send(self.packet)
+        return 0
+
+    def unbind_adapter(self):
+        self.binding.adapter.miniport.finish()
 
 
 CASES = (
