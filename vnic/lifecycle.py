@@ -13,7 +13,7 @@ from vnic import driver as contract
 from vnic.binding import OPEN, Binding
 from vnic.context import PASSIVE, Context, here
 from vnic.filters import PacketFilter
-from vnic.ledger import Ledger
+from vnic.ledger import Ledger, where
 from vnic.packet import BINDING_NAMES, MAX_BINDINGS, Packet
 from vnic.pnp import PnpEvent, PnpEvents, PowerState
 from vnic.pool import PacketPool
@@ -308,7 +308,7 @@ class Lifecycle:
         over: cython.bint
         if binding.sends_pending or (self._requests is not None and self._requests.pending(binding)):
             detail = f"{binding.sends_pending} sends and {self.requests.pending(binding)} requests of it are pending when it closes"
-            self._ledger._violation(rules.CLOSE_PENDING, binding, None, detail)
+            self._ledger._violation(rules.CLOSE_PENDING, binding, None, detail, {"where": where(binding.driver, "unbind_adapter")})
         with cython.critical_section(binding):
             over = not binding._owes()
             binding.dead = True
@@ -605,7 +605,7 @@ class Lifecycle:
         held = self._held()
         if held or self._sends.pending:
             detail = f"{held} packets are held and {self._sends.pending} are being sent after halt"
-            self._ledger._violation(rules.LEAKED_AT_HALT, None, None, detail)
+            self._ledger._violation(rules.LEAKED_AT_HALT, None, None, detail, self._ledger.place("halt"))
 
     def _end_lookaheads(self, what: str) -> None:
         """From verifier level 2 on: rule 23, if lookaheads were shown and their batch was never ended. RX-44."""
