@@ -4,11 +4,9 @@ Rules of levels, locks and time: where a driver may wait, and what it may hold t
 
 from __future__ import annotations
 
-import time
+from verifier.bench import Case, filled, frame, frame_and_reconfigure, interrupt, reconfigure, work_then_unbound
 
-from verifier.bench import Case, filled, interrupt, reconfigure
-
-from vnic import MiniportDriver, ProtocolDriver, ndis
+from vnic import MiniportDriver, ProtocolDriver
 from vnic.locks import Irql, SpinLock, lower_irql, raise_irql
 from vnic.timers import Event, WorkItem, serialized_miniport, stall_execution
 from vnic.verifier import rules
@@ -107,19 +105,21 @@ class FreesALastUsedLock(ProtocolDriver):
         lock.free()
 
 
-class EndsWithALock(MiniportDriver):
+class EndsWithALock(ProtocolDriver):
     lock = SpinLock()
 
-    def handle_interrupt(self):  # here
+    def receive_packet(self, packet):  # here
         self.lock.acquire()
+        return 0
 
 
-class EndsWithoutALock(MiniportDriver):
+class EndsWithoutALock(ProtocolDriver):
     lock = SpinLock()
 
-    def handle_interrupt(self):
+    def receive_packet(self, packet):
         self.lock.acquire()
         self.lock.release()
+        return 0
 
 
 class TakesLocksInBothOrders(ProtocolDriver):
@@ -162,16 +162,17 @@ class IndicatesUnderALock(MiniportDriver):
     def handle_interrupt(self):
         self.packet = filled(self.pool)
         with self.lock:
-            ndis.NdisMIndicateReceivePacket(self.adapter, [self.packet], 1)  # here
+            self.adapter.indicate([self.packet])  # here
 
 
 class IndicatesAfterRelease(MiniportDriver):
     lock = SpinLock()
 
     def handle_interrupt(self):
+        packet = filled(self.pool)
         with self.lock:
-            packet = filled(self.pool)
-        ndis.NdisMIndicateReceivePacket(self.adapter, [packet], 1)
+            self.packet = packet
+        self.adapter.indicate([packet])
 
 
 class StallsLong(ProtocolDriver):
@@ -218,15 +219,15 @@ class Listens(ProtocolDriver):
     """Is there to be shown frames."""
 
 
-class SleepsInAHandler(ProtocolDriver):
+class OpensAFileInAHandler(ProtocolDriver):
     def receive_packet(self, packet):
-        time.sleep(0)  # here
+        open("/dev/null").close()  # here
         return 0
 
 
-class SleepsWhereItMay(ProtocolDriver):
+class OpensAFileWhereItMay(ProtocolDriver):
     def pnp_event(self, event):
-        time.sleep(0)
+        open("/dev/null").close()
 
 
 class IsUnboundWithALock(ProtocolDriver):
@@ -251,7 +252,7 @@ class HoldsALockLong(ProtocolDriver):
 
     def pnp_event(self, event):
         self.lock.acquire()
-        for _ in range(50):
+        for _ in range(210):
             stall_execution(50)
         self.lock.release()  # here
 
@@ -266,7 +267,7 @@ class HoldsALockShortly(ProtocolDriver):
 
 class TakesItsTime(ProtocolDriver):
     def receive_packet(self, packet):  # here
-        for _ in range(220):
+        for _ in range(10_100):
             stall_execution(50)
         return 0
 
@@ -283,8 +284,12 @@ CASES = (
     Case(rules.LOCK_RECURSION, AcquiresTwice, AcquiresTwo, reconfigure),
     Case(rules.LOCK_NOT_OWNED, ReleasesTwice, ReleasesOnce, reconfigure),
     Case(rules.LOCK_FORMS_CROSSED, CrossesForms, PairsForms, reconfigure),
-    Case(rules.LOCK_HELD_AT_EXIT, EndsWithALock, EndsWithoutALock, interrupt, level=2, options={"serialized": True}),
+    Case(rules.LOCK_HELD_AT_EXIT, EndsWithALock, EndsWithoutALock, frame, level=2),
     Case(rules.LOCK_LIFE, UsesAFreedLock, FreesALastUsedLock, reconfigure),
+    Case(rules.BLOCKING_CALL, OpensAFileInAHandler, OpensAFileWhereItMay, frame_and_reconfigure, level=2),
+    Case(rules.LOCK_UNBALANCED, IsUnboundWithALock, ReleasesBeforeItIsUnbound, work_then_unbound, level=2),
+    Case(rules.LOCK_HELD_TOO_LONG, HoldsALockLong, HoldsALockShortly, reconfigure, level=2),
+    Case(rules.HANDLER_SLOW, TakesItsTime, TakesLittleTime, frame, level=2),
     Case(rules.LOCK_ORDER, TakesLocksInBothOrders, TakesLocksInOneOrder, reconfigure, level=2),
     Case(rules.LOCK_RELEASE_ORDER, ReleasesTheFirstFirst, ReleasesTheLastFirst, reconfigure, level=2),
     Case(rules.LOCK_ACROSS_CALL, IndicatesUnderALock, IndicatesAfterRelease, interrupt, level=2, others=(Listens,)),

@@ -18,6 +18,7 @@ from verifier.bench import (
     halted_then_interrupt,
     interrupt,
     interrupt_in_low_power,
+    interrupt_then_return,
     plugged_and_pulled,
     registered,
     send_then_halt,
@@ -163,38 +164,41 @@ class IsQuietInLowPower(Interrupted):
 
 
 class LeavesATimer(Card):
-    def initialize(self):
+    def InitializeHandler(self, media, count, adapter, configuration):
+        self.attach(adapter)
         self.timer = self.device.timer(print, None)
         self.timer.set(1000)
-        return Status.SUCCESS
+        return Status.SUCCESS, Status.SUCCESS, 0
 
-    def halt(self):  # here
+    def HaltHandler(self, context):  # here
         """It forgets the timer."""
 
 
 class CancelsItsTimer(Card):
-    def initialize(self):
+    def InitializeHandler(self, media, count, adapter, configuration):
+        self.attach(adapter)
         self.timer = self.device.timer(print, None)
         self.timer.set(1000)
-        return Status.SUCCESS
+        return Status.SUCCESS, Status.SUCCESS, 0
 
-    def halt(self):
+    def HaltHandler(self, context):
         self.timer.cancel()
 
 
 class FailsAndLeavesATimer(Card):
-    def initialize(self):  # here
-        self.timer = self.device.timer(print, None)
-        self.timer.set(1000)
-        return Status.FAILURE
+    def InitializeHandler(self, media, count, adapter, configuration):  # here
+        self.attach(adapter)
+        self.device.timer(print, None).set(1000)
+        return Status.FAILURE, Status.SUCCESS, 0
 
 
 class FailsAndCancels(Card):
-    def initialize(self):
-        self.timer = self.device.timer(print, None)
-        self.timer.set(1000)
-        self.timer.cancel()
-        return Status.FAILURE
+    def InitializeHandler(self, media, count, adapter, configuration):
+        self.attach(adapter)
+        timer = self.device.timer(print, None)
+        timer.set(1000)
+        timer.cancel()
+        return Status.FAILURE, Status.SUCCESS, 0
 
 
 class AsksForBindsInABind(Transport):
@@ -307,14 +311,20 @@ class SaysTheHeaderSize(MiniportDriver):
 
 CASES = (
     Case(rules.INDICATED_IN_USE, IndicatesAgainTooSoon, IndicatesAgainWhatIsCopied, interrupt, others=(Holder,)),
+    Case(rules.OVERRUN, WritesBehindTheFrame, WritesBehindTheFrameInTime, interrupt_then_return, level=3, others=(Holder,)),
+    Case(rules.WRITTEN_WHILE_LENT, WritesWhileItIsLent, WritesBeforeItIsLent, interrupt_then_return, level=3, others=(Holder,)),
+    Case(rules.CHAIN_CORRUPTED, AdjustsASharedBuffer, AdjustsBeforeItShares, interrupt_then_return, level=3, others=(Holder,)),
+    Case(rules.COMPLETE_MISSING, EndsNoBatch, EndsItsBatch, interrupt, level=2, others=(Holder,)),
+    Case(rules.STATUS_READ, ReadsTheStatusAfterwards, ReadsTheStatusBefore, interrupt, level=2, others=(Holder,)),
+    Case(rules.INDICATE_ILLEGAL, SaysAWrongHeaderSize, SaysTheHeaderSize, interrupt, others=(Holder,)),
     Case(rules.INDICATED_AFTER_HALT, IndicatesAfterHalt, StopsInHalt, halted_then_interrupt),
     Case(rules.INDICATED_TOO_EARLY, IndicatesToNobody, WaitsForAFilter, interrupt),
-    Case(rules.LEAKED_AT_HALT, KeepsSends, CompletesInHalt, send_then_halt),
+    Case(rules.LEAKED_AT_HALT, KeepsSends, CompletesInHalt, send_then_halt, also=("69",)),
     Case(rules.ILLEGAL_TRANSITION, CompletesNoReset, CompletesAReset, interrupt),
     Case(rules.DEAD_DRIVER, MasksADeadInterrupt, MasksThenDeregisters, halt),
     Case(rules.CLOSED_BINDING, WantsFramesAfterUnbind, WantsNoFramesInUnbind, closed_then_work),
     Case(rules.ISR_IN_LOW_POWER, ClaimsInLowPower, IsQuietInLowPower, interrupt_in_low_power, level=2),
     Case(rules.HALT_LEFTOVER, LeavesATimer, CancelsItsTimer, plugged_and_pulled),
-    Case(rules.INIT_NOT_UNDONE, FailsAndLeavesATimer, FailsAndCancels, plugged_and_pulled),
-    Case(rules.REENTRANT_BIND, AsksForBindsInABind, OpensInABind, registered),
+    Case(rules.INIT_NOT_UNDONE, FailsAndLeavesATimer, FailsAndCancels, plugged_and_pulled, by="card0"),
+    Case(rules.REENTRANT_BIND, AsksForBindsInABind, OpensInABind, registered, by="TRANSPORT"),
 )

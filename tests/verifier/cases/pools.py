@@ -6,9 +6,9 @@ Next: `tests/verifier/cases/sends.py`.
 
 from __future__ import annotations
 
-from verifier.bench import SLOT, Case, Owner, frame
+from verifier.bench import SLOT, Case, Owner, bound_and_unbound, frame, reconfigure
 
-from vnic import BufferPool, PacketPool, ProtocolDriver
+from vnic import BufferPool, PacketPool, PacketState, ProtocolDriver
 from vnic.locks import SpinLock
 from vnic.verifier import rules
 
@@ -36,6 +36,12 @@ class Chainer(Owner):
         self.packet.reinitialize()
         self.buffer = self.buffers.allocate(b"its own")
         self.packet.chain_back(self.buffer)
+
+    def unbind_adapter(self):
+        if self.packet.state is PacketState.OWNED and self.packet.buffers:
+            self.packet.unchain_front()
+        if self.buffers.usage:
+            self.buffers.free(self.buffer)
 
 
 class FreesWithABuffer(Chainer):
@@ -174,15 +180,14 @@ class MovesABuffer(Chainer):
 
 
 class AsksForTooMany(ProtocolDriver):
-    def receive_packet(self, packet):
+    def pnp_event(self, event):
         self.pool = PacketPool(65_536, 0, name="own")  # here
-        return 0
 
 
 class AsksForTheMost(ProtocolDriver):
-    def receive_packet(self, packet):
+    def pnp_event(self, event):
         self.pool = PacketPool(65_535, 0, name="own")
-        return 0
+        self.pool.close()
 
 
 class WritesBehindItsArea(Owner):
@@ -201,7 +206,7 @@ class WritesToTheEndOfItsArea(Owner):
         return 0
 
 
-class AllocatesUnderALock(Owner):
+class FreesUnderALock(Owner):
     lock = SpinLock()
 
     def receive_packet(self, packet):
@@ -210,7 +215,7 @@ class AllocatesUnderALock(Owner):
         return 0
 
 
-class AllocatesAfterRelease(Owner):
+class FreesAfterRelease(Owner):
     lock = SpinLock()
 
     def receive_packet(self, packet):
@@ -275,5 +280,10 @@ CASES = (
     Case(rules.POOL_OUTSTANDING, ClosesTooSoon, ClosesAnEmptyPool, frame),
     Case(rules.POOL_AFTER_CLOSE, AllocatesAfterClose, OpensAnother, frame),
     Case(rules.BUFFER_CHAINED, ChainsTwice, MovesABuffer, frame),
-    Case(rules.POOL_LIMIT, AsksForTooMany, AsksForTheMost, frame),
+    Case(rules.RESERVED_OVERRUN, WritesBehindItsArea, WritesToTheEndOfItsArea, frame, level=3),
+    Case(rules.CALL_WITH_LOCK, FreesUnderALock, FreesAfterRelease, frame, level=2),
+    Case(rules.BUFFER_LEAKED, LeavesABuffer, FreesItsBuffers, bound_and_unbound),
+    Case(rules.FAILURE_IGNORED, TakesNoneForAPacket, AsksForNone, frame, also=("84",)),
+    Case(rules.NO_NAME, NamesNoPool, NamesItsPool, frame),
+    Case(rules.POOL_LIMIT, AsksForTooMany, AsksForTheMost, reconfigure),
 )

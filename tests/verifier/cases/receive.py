@@ -9,7 +9,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from verifier.bench import Case, Holder, Keeper, Owner, frame, frame_then_end, starve
+from verifier.bench import Case, Holder, Keeper, Owner, OwnMemory, frame, frame_then_end, interrupt, starve
 
 from vnic import ContractViolation, ProtocolDriver, Status
 from vnic.verifier import rules
@@ -331,6 +331,10 @@ CASES = (
     Case(rules.ILLEGAL_ANSWER, AnswersTrue, AnswersANumber, frame),
     Case(rules.RESERVED_TRESPASS, MarksWhatItDidNotKeep, MarksWhatItIsShown, frame, others=(Holder,)),
     Case(rules.POOL_STARVED, HoldsEverything, HoldsHalf, starve, options={"low_water": 1}),
+    Case(rules.SHARED_MODIFIED, ChangesWhatItReceived, ChangesACopy, interrupt, level=3, miniport=OwnMemory),
+    Case(rules.OOB_TAMPERED, StampsWhatItReceived, ReadsTheStamp, interrupt, level=3, miniport=OwnMemory),
+    Case(rules.HANDLER_RAISED, RaisesInAHandler, CatchesWhatItRaises, frame),
+    Case(rules.REENTERED, ReadsFromAHandler, LeavesReadingToItsOwner, frame),
     Case(rules.FREE_WHILE_INDICATED, FreesWhatItReceived, LeavesItAlone, frame),
     Case(rules.RECEIVED_SENT, SendsWhatItReceived, SendsACopy, frame),
     Case(rules.LOOKAHEAD_OVER, TransfersTooLate, TransfersInTime, frame),

@@ -6,7 +6,20 @@ Next: `tests/verifier/cases/lifecycle.py`.
 
 from __future__ import annotations
 
-from verifier.bench import Case, Owner, Slow, ask_and_wait, ask_then_interrupt, closed_then_work, filled, frame, send, send_then_interrupt
+from verifier.bench import (
+    Case,
+    Owner,
+    Slow,
+    ask_and_wait,
+    ask_then_interrupt,
+    closed_then_work,
+    filled,
+    frame,
+    frame_then_unbound,
+    interrupt,
+    send,
+    send_then_interrupt,
+)
 
 from vnic import MiniportDriver, Status
 from vnic.verifier import rules
@@ -244,6 +257,11 @@ class WaitsForItsSend(Owner):
 
 CASES = (
     Case(rules.COMPLETED_TWICE, CompletesTwice, CompletesBeforeItAnswers, send_then_interrupt),
+    Case(rules.NOT_SENT, CompletesWhatWasNotSent, FreesWhatWasNotSent, interrupt),
+    Case(rules.ILLEGAL_STATUS, CompletesWithPending, CompletesWithFailure, send_then_interrupt),
+    Case(rules.LENGTH_ILLEGAL, SendsARunt, SendsAHeader, frame),
+    Case(rules.WRONG_CHANNEL, CompletesAndAnswers, CompletesAndAnswersPending, send),
+    Case(rules.CLOSE_PENDING, ClosesWhileASendIsBelow, WaitsForItsSend, frame_then_unbound, miniport=Slow),
     Case(rules.SENT_WHILE_BELOW, SendsAgainTooSoon, SendsAgainWhenItIsBack, frame, miniport=Slow),
     Case(rules.PENDING_TOUCHED, FreesTooSoon, FreesWhenItIsBack, frame, miniport=Slow),
     Case(rules.SEND_ON_CLOSED, SendsAfterUnbind, StopsInUnbind, closed_then_work),
