@@ -24,11 +24,12 @@ from typing import Any
 from verifier.bench import COUNTS_VIEWS, Case, Here, run
 from verifier.cases.table import SUBJECTS
 
-from vnic.verifier import rules
+from vnic.verifier.actions import ACTIONS
+from vnic.verifier.rules import ABSENT
 
 TREE = Path(__file__).resolve().parents[2]
 PAGE = TREE / "docs" / "verifier.md"
-ABSENT: tuple[Any, ...] = getattr(rules, "ABSENT", ())
+WIDTH = 120
 UNSTABLE = {"seq", "t_wall", "t_mono_ns", "pid", "tid", "thread", "t", "since_ns", "age_ns", "ns", "v", "catches", "remedy"}
 """Keys of a record that are left out: they differ from run to run, or stand above the record."""
 
@@ -63,7 +64,7 @@ def shown_line(text: str, here: Here, first: int) -> str:
 
 def record_of(case: Case) -> dict[str, Any]:
     """Run the bad driver; its record."""
-    records = run(case, case.bad).records
+    records = [record for record in run(case, case.bad).records if record["id"] == case.rule.id]
     assert len(records) == 1, f"{case!r} gives {len(records)} records"
     _, first = inspect.getsourcelines(case.bad)
     made: dict[str, Any] = stable(records[0], Here.of(case.bad), first)
@@ -81,9 +82,14 @@ def bases_of(case: Case) -> list[type]:
 
 
 def pretty(record: dict[str, Any]) -> str:
-    """A record with one key a line."""
-    lines = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in record.items()]
-    return "\n".join(["{", ",\n".join(lines), "}"])
+    """A record in as few lines as it needs."""
+    lines = ["{"]
+    for key, value in record.items():
+        item = f"{json.dumps(key)}: {json.dumps(value)}"
+        if len(lines[-1]) + len(item) > WIDTH:
+            lines.append(" ")
+        lines[-1] += f"{item}, "
+    return "\n".join(line.rstrip() for line in [*lines[:-1], lines[-1].rstrip(", ") + "}"])
 
 
 def rule_part(case: Case) -> list[str]:
@@ -123,10 +129,10 @@ def stands_on() -> list[str]:
 def make_page() -> str:
     """The whole page."""
     count = sum(len(cases) for cases in SUBJECTS.values())
-    lines = [INTRODUCTION.format(count=count, bases="\n".join(stands_on())).rstrip(), ""]
-    if ABSENT:
-        lines += ["## Rules that nothing here can break", "", ABSENT_HEAD, "", "| id | rule | why not |", "| --- | --- | --- |"]
-        lines += [f"| {one.id} | {one.name} | {one.reason} |" for one in ABSENT] + [""]
+    actions = "\n".join(f"| `{name}` | {what} |" for name, what in ACTIONS.items())
+    lines = [INTRODUCTION.format(count=count, bases="\n".join(stands_on()), actions=actions).rstrip(), ""]
+    lines += ["## Rules that nothing here can break", "", ABSENT_HEAD, "", "| id | rule | why not |", "| --- | --- | --- |"]
+    lines += [f"| {one.id} | {one.name} | {one.reason} |" for one in ABSENT] + [""]
     for subject, cases in SUBJECTS.items():
         lines += [f"## {subject}", ""]
         for case in cases:
@@ -143,15 +149,16 @@ rule, the shortest driver that breaks it, and the record that this driver gave. 
 
 ## Levels
 
-One number says how much is looked for: of the process, of a driver, or of a pool, the largest of them counts. It is changed while
-everything runs, and no frame is lost by that: `vnic verify set 3`, or `binding.verifier_level = 3`.
+One number says how much is looked for: of the process, of a driver, or of a pool. What a driver does goes by the driver's level, what
+becomes of a packet by its pool's. It is changed while everything runs, and no frame is lost by that: `vnic verify set 3`, with
+`--driver NAME` or `--pool NAME` for one of them; in a program, `vnic.verifier.levels.set_level(3)`.
 
 | level | what is added |
 | --- | --- |
 | 0 | safety only: what would damage something is refused and counted, and not told |
-| 1 | who holds which packet since when, and from which line; every broken rule gives a record. The default |
-| 2 | looks every 250 ms for what takes too long; locks, interrupt levels, watchdogs |
-| 3 | the last sixteen things that were done to each packet; signatures and poison, which find what was written where it must not be |
+| 1 | who did what to which packet, when and in which line; every broken rule gives a record. The default |
+| 2 | what takes too long, locks, interrupt levels, calls that block |
+| 3 | the last sixteen steps of each packet; poison in what is free, a copy of what is lent to compare it with |
 | 4 | whole stacks; faults may be provoked |
 
 ## Classes
@@ -162,37 +169,35 @@ everything runs, and no frame is lost by that: `vnic verify set 3`, or `binding.
 | A1 | always looked for. It is counted and recorded, and the work goes on |
 | V2, V3, V4 | looked for from that level on |
 
-What follows a broken rule can be chosen for each: `vnic verify rule 60 quarantine`.
+What follows can be chosen for each rule, `vnic verify rule 60 quarantine`; what is refused is refused whatever is chosen.
 
 | action | what it does |
 | --- | --- |
-| `report` | the record, in the log and in the ring. The default |
-| `count` | the counter only |
-| `quarantine` | the record, and the packet is withheld from further use |
-| `unbind` | the record, and the driver is unbound; what it holds is taken back |
-| `stop` | the record, and the daemon ends, with exit status 70 |
+{actions}
 
 ## How to read a record
 
-Read it from the bottom of this list, if you are in a hurry: `where` is the line to mend, and the rule's remedy says how.
+Three keys are enough if you are in a hurry: `driver` and `where` say what to mend, `remedy` says how.
 
 | key | what it says |
 | --- | --- |
 | `rule`, `id`, `class`, `severity`, `action` | which rule, and what followed |
-| `adapter`, `driver`, `binding` | where, and whose fault it is |
+| `adapter`, `driver`, `binding`, `handler` | where, whose fault it is, and in which of its handlers the thread was |
 | `detail` | what happened, in words |
+| `where` | the culprit's own line: file and number |
+| `owed` | how many returns the binding owes, of all packets |
 | `pool`, `packet` | which packet: its place in the pool, and how often it has been allocated (`generation`) |
 | `holders` | which bindings owe how many returns of it, and since when |
 | `alloc`, `indicate`, `last` | where it was allocated, where it was shown, and what was done to it last, by whom |
-| `age_ns` | for how long it is out |
-| `bytes_hex`, `diff` | its first bytes, only if that is allowed; what has changed that must not |
-| `locks`, `irql` | what the thread held, and at which level it was |
-| `history`, `stack` | the last things that were done to the packet (level 3), and the whole stack (level 4) |
-| `where` | the culprit's own line: file and number |
+| `age_ns` | for how long it is held |
+| `diff` | what has changed that must not: offset, bytes before, bytes now |
+| `bytes_hex` | its first bytes, only if that is allowed |
+| `locks`, `irql` | what the thread held, and at which level it was: 0 PASSIVE, 2 DISPATCH, 5 DIRQL |
+| `history`, `stack` | the last things that were done to the packet (level 3), with whole stacks (level 4) |
 | `remedy` | what to do instead |
 | `t_wall`, `t_mono_ns`, `pid`, `tid`, `thread`, `seq`, `suppressed` | when, where, and how many like it were not told |
 
-All text of drivers and frames is escaped, a record has at most 4 KiB, and at most ten a second of each kind go to the log.
+All text of drivers and frames is escaped, and at most ten records a second are written of one rule and one culprit. The last 256 are kept.
 
 ## What is no rule
 
@@ -204,8 +209,8 @@ several adapters.
 
 Each is a whole driver, but for its imports and for what it inherits. The line marked `# here` is the one that the record names; the
 file is called `driver.py`, and its lines are counted from the `class` on. What differs from run to run is left out of the records. A
-miniport has `self.adapter` and `self.pool`. `work` is what a protocol driver does on a thread of its own, and a miniport when its card
-interrupts.
+miniport has `self.adapter` and `self.pool`; what it does by itself it does in `handle_interrupt`. `work` is what a protocol driver does on a
+thread of its own. These are what drivers inherit, and what is bound beside them:
 
 {bases}
 """
