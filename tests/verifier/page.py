@@ -209,8 +209,8 @@ several adapters.
 
 Each is a whole driver, but for its imports and for what it inherits. The line marked `# here` is the one that the record names; the
 file is called `driver.py`, and its lines are counted from the `class` on. What differs from run to run is left out of the records. A
-miniport has `self.adapter` and `self.pool`; what it does by itself it does in `handle_interrupt`. `work` is what a protocol driver does on a
-thread of its own. These are what drivers inherit, and what is bound beside them:
+miniport has `self.adapter` and `self.pool`; what it does by itself it does in `handle_interrupt`. `work` is what a protocol driver does
+on a thread of its own. These are what drivers inherit, and what is bound beside them:
 
 {bases}
 """
