@@ -30,7 +30,7 @@ from vnic.verifier.rules import ABSENT
 TREE = Path(__file__).resolve().parents[2]
 PAGE = TREE / "docs" / "verifier.md"
 WIDTH = 120
-UNSTABLE = {"seq", "t_wall", "t_mono_ns", "pid", "tid", "thread", "t", "since_ns", "age_ns", "ns", "v", "catches", "remedy"}
+UNSTABLE = {"seq", "t_wall", "t_mono_ns", "pid", "tid", "thread", "t", "since_ns", "age_ns", "held_ns", "took_ns", "v", "remedy"}
 """Keys of a record that are left out: they differ from run to run, or stand above the record."""
 
 
@@ -51,7 +51,7 @@ def stable(value: Any, here: Here, first: int) -> Any:
 
 
 def shown_line(text: str, here: Here, first: int) -> str:
-    """Lines of the driver's file are counted from the top of what is shown; others are told by their file only."""
+    """Lines of the driver's file are counted from the top of what is shown, others told by their file only; no time is told."""
 
     def line(found: re.Match[str]) -> str:
         file, number = found[1], int(found[2])
@@ -59,7 +59,8 @@ def shown_line(text: str, here: Here, first: int) -> str:
             return f"driver.py:{number - first + 1}"
         return Path(file).name
 
-    return re.sub(r"(/[^\s:]+\.py):(\d+)", line, re.sub(r"0x[0-9a-f]{6,}", "0x...", text))
+    text = re.sub(r"\b\d+(\.\d+)?(%| ms\b| s\b)", r"...\2", text)
+    return re.sub(r"(/[^\s:]+\.py):(\d+)", line, text)
 
 
 def record_of(case: Case) -> dict[str, Any]:
