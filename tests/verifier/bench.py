@@ -22,6 +22,8 @@ from dataclasses import dataclass, field, fields
 from types import FrameType, SimpleNamespace, TracebackType
 from typing import Any, NamedTuple, Self
 
+from vnic.verifier.watch import Watch
+
 from vnic import (
     COMPILED,
     Adapter,
@@ -46,6 +48,7 @@ from vnic.registration import Registry
 from vnic.request import Request, RequestKind
 from vnic.reset import Attributes
 from vnic.status import ContractViolation
+from vnic.steps import now_ns
 from vnic.timers import VirtualClock
 from vnic.verifier.levels import set_level
 from vnic.verifier.records import RECORDS
@@ -645,3 +648,59 @@ def frame_then_unbound(bench: Bench) -> None:
     """A frame comes; then the driver is unbound."""
     frame(bench)
     bench.close()
+
+
+def look(seconds: float) -> None:
+    """Let everything be looked at, as if so many seconds had passed."""
+    Watch(lambda: now_ns() + int(seconds * 1e9)).look()
+
+
+def frame_then_time(bench: Bench) -> None:
+    """A frame comes; two seconds pass."""
+    frame(bench)
+    look(2)
+
+
+def bind_then_time(bench: Bench) -> None:
+    """The driver is bound; eleven seconds pass."""
+    bench.bind()
+    look(11)
+
+
+def send_then_time(bench: Bench) -> None:
+    """Another driver sends; thirty-one seconds pass."""
+    send(bench)
+    look(31)
+
+
+def send_then_less_time(bench: Bench) -> None:
+    """Another driver sends; twenty-three seconds pass."""
+    send(bench)
+    look(23)
+
+
+def frame_that_hangs(bench: Bench) -> None:
+    """A frame comes, on a thread of its own; a second passes, and then the driver is released."""
+    bench.bind()
+    at_ns = now_ns()
+    watch = Watch(lambda: at_ns)
+    data = threading.Thread(target=bench.give)
+    data.start()
+    assert bench.driver.entered.wait(10)
+    watch.look()
+    at_ns += 1_000_000_000
+    watch.look()
+    bench.driver.released.set()
+    data.join()
+
+
+def busy_second(bench: Bench) -> None:
+    """Within one second two frames come."""
+    bench.bind()
+    at_ns = now_ns()
+    watch = Watch(lambda: at_ns)
+    watch.look()
+    bench.give()
+    bench.give()
+    at_ns += 1_000_000_000
+    watch.look()

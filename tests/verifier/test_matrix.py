@@ -7,13 +7,13 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from verifier.bench import COUNTS_VIEWS, Case, Here, run
-from verifier.cases.table import CASES
+from verifier.bench import COUNTS_VIEWS, Bench, Case, Here, Keeper, frame, look, run
+from verifier.cases.table import CASES, LIBRARYS_OWN
 from verifier.good_run import Run
 
-from vnic import COMPILED
+from vnic import COMPILED, Packet
 from vnic.status import ContractViolation
-from vnic.verifier.rules import RULES
+from vnic.verifier.rules import DOUBLE_RETURN, RULES
 
 every_case = pytest.mark.parametrize("case", CASES, ids=repr)
 
@@ -25,7 +25,7 @@ def require_views(case: Case) -> None:
 
 
 def test_every_rule_has_a_case_and_every_case_a_rule() -> None:
-    assert sorted(case.rule.id for case in CASES) == sorted(rule.id for rule in RULES)
+    assert sorted([*(case.rule.id for case in CASES), *LIBRARYS_OWN]) == sorted(rule.id for rule in RULES)
 
 
 @every_case
@@ -76,3 +76,34 @@ def test_a_hundred_thousand_frames_for_all_good_receivers_leave_no_record() -> N
     assert done.records == []
     assert done.wrong == []
     assert done.counters["rx_delivered"] == frames
+
+
+class ReturnsInAnyOrder(Keeper):
+    """Promises two returns of each packet, and makes them late, backwards, in one call."""
+
+    hold_limit = 60.0
+
+    def receive_packet(self, packet: Packet) -> int:
+        self.kept += [packet, packet]
+        return 2
+
+    def receive_complete(self) -> None:
+        if len(self.kept) == 8:
+            self.kept.reverse()
+            super().receive_complete()
+
+
+def test_what_is_no_rule_is_never_told() -> None:
+    """Another order, several at once, more than one promise, a long hold within the limit, one driver on two adapters."""
+    case = Case(DOUBLE_RETURN, ReturnsInAnyOrder, ReturnsInAnyOrder, frame, level=3)
+    with Bench(case, ReturnsInAnyOrder) as one, Bench(case, ReturnsInAnyOrder) as other:
+        for bench in (one, other):
+            bench.bind()
+            bench.give(3)
+        look(50)
+        for bench in (one, other):
+            bench.give(1)
+        assert (one.records, one.errors, other.errors) == ([], [], [])
+        assert (one.pool.usage, other.pool.usage) == (0, 0)
+        one.end()
+        other.end()

@@ -4,7 +4,19 @@ Rules of levels, locks and time: where a driver may wait, and what it may hold t
 
 from __future__ import annotations
 
-from verifier.bench import Case, filled, frame, frame_and_reconfigure, interrupt, reconfigure, work_then_unbound
+import threading
+
+from verifier.bench import (
+    Case,
+    busy_second,
+    filled,
+    frame,
+    frame_and_reconfigure,
+    frame_that_hangs,
+    interrupt,
+    reconfigure,
+    work_then_unbound,
+)
 
 from vnic import MiniportDriver, ProtocolDriver
 from vnic.locks import Irql, SpinLock, lower_irql, raise_irql
@@ -278,6 +290,27 @@ class TakesLittleTime(ProtocolDriver):
         return 0
 
 
+class Waits(ProtocolDriver):
+    """Says when a frame has come, `self.entered`, and can be told to go on, `self.released`."""
+
+    def bind_adapter(self):
+        self.entered, self.released = threading.Event(), threading.Event()
+
+
+class NeverReturns(Waits):
+    def receive_packet(self, packet):
+        self.entered.set()
+        self.released.wait()  # here
+        return 0
+
+
+class Returns(Waits):
+    def receive_packet(self, packet):
+        self.entered.set()
+        self.released.wait(0)
+        return 0
+
+
 CASES = (
     Case(rules.IRQL_TOO_HIGH, WaitsAtDispatch, WaitsAtPassive, reconfigure, level=2),
     Case(rules.IRQL_NOT_RESTORED, LowersUpward, LowersToWhereItWas, reconfigure, level=2),
@@ -293,6 +326,8 @@ CASES = (
     Case(rules.LOCK_ORDER, TakesLocksInBothOrders, TakesLocksInOneOrder, reconfigure, level=2),
     Case(rules.LOCK_RELEASE_ORDER, ReleasesTheFirstFirst, ReleasesTheLastFirst, reconfigure, level=2),
     Case(rules.LOCK_ACROSS_CALL, IndicatesUnderALock, IndicatesAfterRelease, interrupt, level=2, others=(Listens,)),
+    Case(rules.HANDLERS_GREEDY, TakesItsTime, TakesLittleTime, busy_second, level=2, also=("81",)),
+    Case(rules.HANDLER_HANGS, NeverReturns, Returns, frame_that_hangs),
     Case(rules.STALL_TOO_LONG, StallsLong, StallsShortly, reconfigure, level=2),
     Case(rules.SERIALIZED_WORK_ITEM, SchedulesWork, SetsATimer, interrupt),
     Case(rules.DPR_AT_WRONG_LEVEL, TakesTheDprForm, TakesTheDprFormAtDispatch, reconfigure, level=2),

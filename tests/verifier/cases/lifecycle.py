@@ -12,6 +12,7 @@ from verifier.bench import (
     Case,
     Holder,
     Transport,
+    bind_then_time,
     closed_then_work,
     filled,
     halt,
@@ -309,6 +310,17 @@ class SaysTheHeaderSize(MiniportDriver):
         self.adapter.indicate([packet])
 
 
+class NeverEndsItsBind(ProtocolDriver):
+    def bind_adapter(self):  # here
+        return Status.PENDING
+
+
+class EndsItsBind(ProtocolDriver):
+    def bind_adapter(self):
+        self.binding.complete_bind(Status.SUCCESS)
+        return Status.PENDING
+
+
 CASES = (
     Case(rules.INDICATED_IN_USE, IndicatesAgainTooSoon, IndicatesAgainWhatIsCopied, interrupt, others=(Holder,)),
     Case(rules.OVERRUN, WritesBehindTheFrame, WritesBehindTheFrameInTime, interrupt_then_return, level=3, others=(Holder,)),
@@ -324,6 +336,7 @@ CASES = (
     Case(rules.DEAD_DRIVER, MasksADeadInterrupt, MasksThenDeregisters, halt),
     Case(rules.CLOSED_BINDING, WantsFramesAfterUnbind, WantsNoFramesInUnbind, closed_then_work),
     Case(rules.ISR_IN_LOW_POWER, ClaimsInLowPower, IsQuietInLowPower, interrupt_in_low_power, level=2),
+    Case(rules.CALL_TIMED_OUT, NeverEndsItsBind, EndsItsBind, bind_then_time),
     Case(rules.HALT_LEFTOVER, LeavesATimer, CancelsItsTimer, plugged_and_pulled),
     Case(rules.INIT_NOT_UNDONE, FailsAndLeavesATimer, FailsAndCancels, plugged_and_pulled, by="card0"),
     Case(rules.REENTRANT_BIND, AsksForBindsInABind, OpensInABind, registered, by="TRANSPORT"),

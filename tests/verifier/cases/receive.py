@@ -9,7 +9,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from verifier.bench import Case, Holder, Keeper, Owner, OwnMemory, frame, frame_then_end, interrupt, starve
+from verifier.bench import Case, Holder, Keeper, Owner, OwnMemory, frame, frame_then_end, frame_then_time, interrupt, starve
 
 from vnic import ContractViolation, ProtocolDriver, Status
 from vnic.verifier import rules
@@ -318,6 +318,18 @@ class LeavesReadingToItsOwner(ProtocolDriver):
         return 0
 
 
+class HoldsTooLong(ProtocolDriver):
+    def receive_packet(self, packet):  # here
+        return 1
+
+
+class HoldsAsLongAsItSays(Holder):
+    hold_limit = 60.0
+
+    def receive_packet(self, packet):
+        return 0 if self.held else super().receive_packet(packet)
+
+
 CASES = (
     Case(rules.DOUBLE_RETURN, ReturnsTwice, PromisesTwo, frame, others=(Holder,)),
     Case(rules.RETURN_INSIDE_HANDLER, ReturnsInside, SaysThatItReturnsEarly, frame),
@@ -330,6 +342,7 @@ CASES = (
     Case(rules.RETAIN_ON_RESOURCES, KeepsAlways, KeepsWhatMayBeKept, frame, options={"low_water": 4}),
     Case(rules.ILLEGAL_ANSWER, AnswersTrue, AnswersANumber, frame),
     Case(rules.RESERVED_TRESPASS, MarksWhatItDidNotKeep, MarksWhatItIsShown, frame, others=(Holder,)),
+    Case(rules.HELD_TOO_LONG, HoldsTooLong, HoldsAsLongAsItSays, frame_then_time),
     Case(rules.POOL_STARVED, HoldsEverything, HoldsHalf, starve, options={"low_water": 1}),
     Case(rules.SHARED_MODIFIED, ChangesWhatItReceived, ChangesACopy, interrupt, level=3, miniport=OwnMemory),
     Case(rules.OOB_TAMPERED, StampsWhatItReceived, ReadsTheStamp, interrupt, level=3, miniport=OwnMemory),

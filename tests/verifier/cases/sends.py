@@ -19,6 +19,8 @@ from verifier.bench import (
     interrupt,
     send,
     send_then_interrupt,
+    send_then_less_time,
+    send_then_time,
 )
 
 from vnic import MiniportDriver, Status
@@ -255,8 +257,21 @@ class WaitsForItsSend(Owner):
         self.binding.adapter.miniport.finish()
 
 
+class NeverCompletesASend(MiniportDriver):
+    def send(self, packet):  # here
+        return Status.PENDING
+
+
+class CompletesEverySend(MiniportDriver):
+    def send(self, packet):
+        self.adapter.send_complete(packet, Status.FAILURE)
+        return Status.PENDING
+
+
 CASES = (
     Case(rules.COMPLETED_TWICE, CompletesTwice, CompletesBeforeItAnswers, send_then_interrupt),
+    Case(rules.SEND_TIMED_OUT, NeverCompletesASend, CompletesEverySend, send_then_time, level=2, also=("52",)),
+    Case(rules.SEND_HANG, NeverCompletesASend, CompletesEverySend, send_then_less_time),
     Case(rules.NOT_SENT, CompletesWhatWasNotSent, FreesWhatWasNotSent, interrupt),
     Case(rules.ILLEGAL_STATUS, CompletesWithPending, CompletesWithFailure, send_then_interrupt),
     Case(rules.LENGTH_ILLEGAL, SendsARunt, SendsAHeader, frame),

@@ -16,4 +16,6 @@ SUBJECTS: dict[str, tuple[Case, ...]] = {
     "Bindings, miniports, beginning and end": lifecycle.CASES,
     "Levels, locks and time": context.CASES,
 }
+LIBRARYS_OWN = ("48",)
+"""Rules that no driver can break, only the library itself."""
 CASES: tuple[Case, ...] = tuple(case for cases in SUBJECTS.values() for case in cases)
