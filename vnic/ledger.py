@@ -27,7 +27,7 @@ from vnic.verifier.records import RECORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
+    from types import CodeType, FrameType
     from typing import Any
 
     import cython
@@ -222,7 +222,7 @@ class Ledger:
         return {} if self._miniport is None else {"where": where(self._miniport, handler)}
 
     def violation(
-        self, rule: Rule, binding: Binding | None, detail: str, packet: Packet | None = None, more: dict[str, Any] | None = None
+        self, rule: Rule, binding: Binding | None, detail: str, packet: Any = None, more: dict[str, Any] | None = None
     ) -> ContractViolation:
         """Count and report a broken rule; answers the exception for the culprit. `more` are further keys of the record."""
         return self._violation(rule, binding, packet, detail, more)
@@ -337,20 +337,24 @@ def where(driver: object, handler: str = "receive_packet") -> str:
     Returns:
         "file:line"; the line where the handler is defined, if nothing of the driver's file is on the stack.
     """
+    own, defined = code_of(driver, handler)
+    line = line_on_stack(sys._getframe(0), own)
+    if line is None and defined is not None and defined.co_filename == own:
+        line = defined.co_firstlineno
+    return f"{own}:{line or 1}"
+
+
+def code_of(driver: object, handler: str) -> tuple[str, CodeType | None]:
+    """Find the file of a driver, and where in it a handler is defined: None, if it is not."""
     table = getattr(driver, "table", None)
     if hasattr(table, "MajorNdisVersion"):
         # a driver that is registered as in C
         name = "".join([word.capitalize() for word in handler.split("_")]) + "Handler"
         defined = getattr(getattr(table, name, None), "__code__", None)
-        own = "unknown" if defined is None else defined.co_filename
-    else:
-        codes = [code for value in vars(type(driver)).values() if (code := getattr(value, "__code__", None))]
-        own = codes[0].co_filename if codes else getattr(sys.modules.get(type(driver).__module__), "__file__", None) or "unknown"
-        defined = getattr(getattr(type(driver), handler, None), "__code__", None)
-    line = line_on_stack(sys._getframe(0), own)
-    if line is None and defined is not None and defined.co_filename == own:
-        line = defined.co_firstlineno
-    return f"{own}:{line or 1}"
+        return ("unknown" if defined is None else defined.co_filename), defined
+    codes = [code for value in vars(type(driver)).values() if (code := getattr(value, "__code__", None))]
+    own = codes[0].co_filename if codes else getattr(sys.modules.get(type(driver).__module__), "__file__", None) or "unknown"
+    return own, getattr(getattr(type(driver), handler, None), "__code__", None)
 
 
 def line_on_stack(frame: FrameType | None, filename: str) -> int | None:

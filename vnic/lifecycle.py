@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from vnic.pnp import DeviceEvent
     from vnic.requests import RequestQueue
     from vnic.reset import Attributes, Resetter
+    from vnic.status import ContractViolation
     from vnic.timers import Clock, TimerThread
+    from vnic.verifier.rules import Rule
 else:
     from vnic import _cython as cython
 
@@ -126,6 +128,15 @@ class Lifecycle:
     def send_completed_ns(self) -> int:
         """When a pending send was last completed, on the monotonic clock; 0 if none was."""
         return self._sends.completed_ns
+
+    def broke(self, rule: Rule, detail: str, packet: Packet | None = None, more: dict[str, Any] | None = None) -> ContractViolation:
+        """
+        Count and record that the miniport has broken a rule, where something other than the adapter has found it.
+
+        Returns:
+            The exception for it.
+        """
+        return self._ledger._violation(rule, None, packet, detail, more)
 
     def tell_of_late_request(self) -> None:
         """Report, once, a request that has been at the miniport for too long (rule 68c)."""
