@@ -22,8 +22,6 @@ from dataclasses import dataclass, field, fields
 from types import FrameType, SimpleNamespace, TracebackType
 from typing import Any, NamedTuple, Self
 
-from vnic.verifier.watch import Watch
-
 from vnic import (
     COMPILED,
     Adapter,
@@ -53,6 +51,7 @@ from vnic.timers import VirtualClock
 from vnic.verifier.levels import set_level
 from vnic.verifier.records import RECORDS
 from vnic.verifier.rules import Rule
+from vnic.verifier.watch import Watch
 
 US, PEER = bytes.fromhex("020000000002"), bytes.fromhex("020000000001")
 FRAME = US + PEER + b"\x08\x00" + bytes(range(46))
@@ -684,7 +683,7 @@ def frame_that_hangs(bench: Bench) -> None:
     bench.bind()
     at_ns = now_ns()
     watch = Watch(lambda: at_ns)
-    data = threading.Thread(target=bench.give)
+    data = threading.Thread(target=bench.give, name="data")
     data.start()
     assert bench.driver.entered.wait(10)
     watch.look()

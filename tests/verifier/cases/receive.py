@@ -297,13 +297,13 @@ class ReadsTheStamp(ProtocolDriver):
 
 class RaisesInAHandler(ProtocolDriver):
     def receive_packet(self, packet):
-        return packet.lenght  # here
+        return packet.size  # here
 
 
 class CatchesWhatItRaises(ProtocolDriver):
     def receive_packet(self, packet):
         with suppress(AttributeError):
-            return packet.lenght
+            return packet.size
         return 0
 
 
