@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from vnic import driver as contract
 from vnic.context import DISPATCH, WHAT, Context
 from vnic.filters import PacketFilter
-from vnic.ledger import Ledger
+from vnic.ledger import Ledger, where
 from vnic.packet import HEADER_SIZE, MAX_BINDINGS, Packet
 from vnic.pending import PendingCall
 from vnic.pool import PacketPool
@@ -515,7 +515,8 @@ class Binding:
         self.busy_ns += took
         if took > SLOW_NS:
             severity = "error" if took > TOO_SLOW_NS else "warning"
-            self.broke(rules.HANDLER_SLOW, f"{handler} took {took // 1_000_000} ms", packet, {"severity": severity, "took_ns": took})
+            more = {"severity": severity, "took_ns": took, "where": where(self.driver, handler)}
+            self.broke(rules.HANDLER_SLOW, f"{handler} took {took // 1_000_000} ms", packet, more)
 
     def _left_unclean(self, handler: str, here: Context, before: cython.longlong) -> None:
         """A handler has ended at another level than it began at, or with another number of locks; the level is as before already."""
@@ -527,7 +528,8 @@ class Binding:
             rule, what = rules.IRQL_NOT_RESTORED, "at another level, or without a lock that it began with"
         count_flag(rule)
         if self.verifier_level >= 2:
-            self._ledger._violation(rule, self, None, f"{handler} ends and {what}" if locks else f"{handler} ends {what}")
+            detail = f"{handler} ends and {what}" if locks else f"{handler} ends {what}"
+            self._ledger._violation(rule, self, None, detail, {"where": where(self.driver, handler)})
 
     def _tell_of_views(self, packet: Packet, views: cython.int) -> None:
         """There are more views than before a handler that keeps nothing was asked."""

@@ -15,6 +15,7 @@ cdef class Ledger:
     cdef public object name
     cdef object _report
     cdef object _reclaim
+    cdef object _miniport
     # how many indications are under way on each thread that makes one
     cdef dict _threads
     cdef int _level

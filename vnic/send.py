@@ -323,7 +323,8 @@ class SendPath:
         if self._below is not None:
             status = self._put_below(packet)
             if status is Status.RESOURCES:
-                self._ledger._violation(rules.RESOURCES_FROM_DESERIALIZED, None, packet, f"send answered RESOURCES for {packet!r}")
+                detail = f"send answered RESOURCES for {packet!r}"
+                self._ledger._violation(rules.RESOURCES_FROM_DESERIALIZED, None, packet, detail, self._ledger.place("send"))
             return status
         failure: cython.int
         blocked: cython.bint
@@ -498,7 +499,8 @@ class SendPath:
         if packet._sender is None or packet._number != number:
             # it has been completed, and may have been sent anew since
             if status is not PENDING:
-                self._ledger._violation(rules.WRONG_CHANNEL, None, packet, f"send answered {status.name} after send_complete")
+                detail = f"send answered {status.name} after send_complete"
+                self._ledger._violation(rules.WRONG_CHANNEL, None, packet, detail, self._ledger.place("send"))
             return PENDING
         if self._shown and status is not PENDING and status is not RESOURCES:
             self._shown.pop(packet, None)

@@ -12,11 +12,12 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vnic import driver
 from vnic.context import Context, contexts
 from vnic.counters import broken_sums
-from vnic.ledger import oldest_held, oldest_sends
+from vnic.ledger import code_of, line_on_stack, oldest_held, oldest_sends, where
 from vnic.steps import DEEPEST, LIBRARY, now_ns
 from vnic.text import escape
 from vnic.verifier import rules
@@ -130,7 +131,7 @@ class Watch:
             return True
         stack = stack_of(context.ident)
         rule = rules.CALL_TIMED_OUT if handler in AT_PASSIVE else rules.HANDLER_HANGS
-        more = {"where": stack[0] if stack else "unknown", "stack": stack, "handler": handler, "age_ns": ns, "severity": "error"}
+        more: dict[str, object] = {"where": line_of_thread(context), "stack": stack, "handler": handler, "age_ns": ns, "severity": "error"}
         tell(rule, binding, f"{handler} has not returned for {ns / SECOND:.1f} s, on thread {context.name}", None, more)
         return True
 
@@ -143,7 +144,8 @@ class Watch:
                 self._look_at_held(binding, held[binding], now)
             for handler, call in binding._calls.items():
                 if call.pending and now - call.since_ns > CALL_NS and self._once(now, binding, handler):
-                    tell(rules.CALL_TIMED_OUT, binding, f"{handler} has been PENDING for {(now - call.since_ns) / SECOND:.0f} s", None, {})
+                    detail = f"{handler} has been PENDING for {(now - call.since_ns) / SECOND:.0f} s"
+                    tell(rules.CALL_TIMED_OUT, binding, detail, None, {"where": where(binding.driver, handler)})
             if binding.verifier_level >= 2:
                 self._look_at_time(binding, now)
         if adapter.pending_sends:
@@ -152,7 +154,7 @@ class Watch:
         if adapter.verifier_level >= 2:
             for line in broken_sums(adapter.counters()):
                 if self._once(now, adapter, "sums"):
-                    tell(rules.CONSERVATION, None, line, None, {})
+                    adapter.broke(rules.CONSERVATION, line)
 
     def _look_at_held(self, binding: Binding, packet: Packet, now: int) -> None:
         """Rule 25, for the packet that the binding has held longest."""
@@ -174,14 +176,14 @@ class Watch:
             if sent is None or binding.verifier_level < 2 or now - sent.ns <= SEND_NS:
                 continue
             if self._once(now, binding, "send", packet.index, packet.generation):
-                detail = f"a send of {packet!r} has been pending for {(now - sent.ns) / SECOND:.0f} s"
-                tell(rules.SEND_TIMED_OUT, binding, detail, packet, {})
+                detail = f"a send of {packet!r} by {escape(binding.name)} has been pending for {(now - sent.ns) / SECOND:.0f} s"
+                adapter.broke(rules.SEND_TIMED_OUT, detail, packet, sends_of(adapter, packet))
         begun = min((packet.last.ns for packet in oldest.values() if packet.last is not None), default=now)
         quiet = now - max(begun, adapter.send_completed_ns)
         if quiet > NO_SEND_NS and self._once(now, adapter, "sends"):
-            first = next(iter(oldest.values()), None)
+            first: Any = next(iter(oldest.values()), None)
             detail = f"{adapter.pending_sends} sends are pending on {escape(adapter.name)}, none has completed for {quiet / SECOND:.0f} s"
-            tell(rules.SEND_HANG, None, detail, first, {})
+            adapter.broke(rules.SEND_HANG, detail, first, sends_of(adapter, first))
 
     def _look_at_time(self, binding: Binding, now: int) -> None:
         """Rule 82: the handlers of one driver have taken nearly all of a second."""
@@ -217,6 +219,29 @@ def tell(rule: rules.Rule, binding: Binding | None, detail: str, packet: Packet 
         binding.broke(rule, detail, packet, dict(more))
     else:
         told_with(rule, "the miniport", detail, dict(more))
+
+
+def sends_of(adapter: Adapter, packet: Packet | None) -> dict[str, object]:
+    """Where the miniport takes sends; if it leaves that to the library, the line that has sent the packet."""
+    for name in ("send_packets", "send"):
+        if driver.handler(adapter.miniport, driver.MiniportDriver, name) is not None:
+            return {"where": where(adapter.miniport, name)}
+    return {} if packet is None or packet.last is None else {"where": packet.last.where}
+
+
+def line_of_thread(context: Context) -> str:
+    """The line of the driver in which a thread is now; of the miniport, the innermost one outside of the library."""
+    binding, handler = context.binding, context.handler or ""
+    frame = sys._current_frames().get(context.ident)
+    if binding is not None:
+        own, defined = code_of(binding.driver, handler)
+        line = line_on_stack(frame, own)
+        return f"{own}:{line or (1 if defined is None else defined.co_firstlineno)}"
+    while frame is not None:
+        if not frame.f_code.co_filename.startswith(LIBRARY):
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "unknown"
 
 
 def stack_of(ident: int) -> list[str]:
