@@ -1,0 +1,127 @@
+"""
+Every state that the packets of a small pool can be in together, every step between them, and everything that is illegal in each.
+
+The graph is in `ownership_graph.py`, and how it is counted; `graph_world.py` walks it with the real pool. In every state every legal
+step is taken, and all that can be seen afterwards is what the contract says; every illegal action is refused by the right rule, and
+nothing that can be seen has changed.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations_with_replacement
+
+import pytest
+from property.graph_world import World
+from property.ownership_graph import OWNED, Kind, Shape, State, explore
+from property.scale import scale
+
+SMALL, WHOLE, WIDE = Shape(3, 2, 2), Shape(4, 3, 2), Shape(3, 4, 2)
+FIGURES = {SMALL: (440, 2_376), WHOLE: (84_245, 788_075), WIDE: (231_404, 2_126_958)}
+"""States and edges of each graph."""
+
+SHAPE = scale("states", compiled=WHOLE, uncompiled=SMALL, long=WIDE)
+
+
+class Walk:
+    """One walk through a whole graph: how many states it was in, and how many edges it took."""
+
+    def __init__(self, shape: Shape, level: int) -> None:
+        self.shape = shape
+        self.world = World(shape, level)
+        self.states = self.edges = 0
+
+    def through(self) -> tuple[int, int, int]:
+        """Walk; answers states, edges, and how many illegal actions were refused."""
+        for state in combinations_with_replacement(self.shape.resting(), self.shape.packets):
+            self.at_rest(state)
+        for others in combinations_with_replacement(self.shape.resting(), self.shape.packets - 1):
+            self.while_one_is_shown(others)
+        self.world.close()
+        return self.states, self.edges, self.world.refused
+
+    def at_rest(self, state: State) -> None:
+        """A state in which no packet is being shown."""
+        world = self.world
+        world.go(state)
+        world.check()
+        self.states += 1
+        world.refuse_all()
+        for index, place in enumerate(state):
+            if place.kind is Kind.HELD and 0 in place.owed:
+                # whoever owes nothing now has returned what it promised: that is another rule
+                world.move(index, place, worn=True)
+                world.check()
+                world.refuse_returns(index)
+            for step, after in self.shape.steps(place, busy=False):
+                world.take(index, step)
+                if after.kind is not Kind.SHOWN:  # that was compared in the handler
+                    assert world.places[index] == after
+                world.check()
+                self.edges += 1
+                world.go(state)
+                world.check()
+        world.check_sums()
+        world.bench.reports.clear()
+
+    def while_one_is_shown(self, others: State) -> None:
+        """All states in which the last packet is being shown, and the others are where they are."""
+        world, shape, last = self.world, self.shape, self.shape.packets - 1
+        for place in shape.shown():
+            asked = len(place.owed)
+            self.states += 1
+            self.show(others, place.owed, asked, world.refuse_all)
+            for index, other in enumerate(others):
+                for step, _ in shape.steps(other, busy=True):
+                    self.edges += 1
+                    self.show(others, place.owed, asked, lambda index=index, step=step: world.take(index, step))  # type: ignore[misc]
+            for step, after in shape.steps(place, busy=False):
+                self.edges += 1
+                if step.what == "answer":
+                    self.show(others, (*place.owed, step.number), asked + 1)
+                    continue
+                for elsewhere in (False, True):
+
+                    def give_back(number: int = step.number, elsewhere: bool = elsewhere) -> None:
+                        world.give_back(last, number, elsewhere=elsewhere)
+                        world.check()
+                        world.refuse_returns(last)
+
+                    self.show(others, place.owed, asked, give_back)
+                assert after.kind is Kind.SHOWN
+        world.check_sums()
+        world.bench.reports.clear()
+
+    def show(self, others: State, answers: tuple[int, ...], at: int, act: object = None) -> None:
+        """Show the last packet; compare when so many bindings have answered, act then, and compare again. The rest keeps nothing."""
+        world, last = self.world, self.shape.packets - 1
+        world.go((*others, OWNED))
+
+        def inside() -> None:
+            assert world.places[last].owed == answers
+            world.check()
+            if callable(act):
+                act()
+                world.check()
+
+        world.indicate(last, (*answers, *[0] * (self.shape.bindings - len(answers))), {at: inside})
+        world.check()
+
+
+@pytest.mark.parametrize("shape", [SMALL, WHOLE, *([WIDE] if SHAPE == WIDE else [])], ids=str)
+def test_the_contract_has_as_many_states_and_edges_as_it_should(shape: Shape) -> None:
+    states = list(shape.states())
+    assert len(set(states)) == len(states) == FIGURES[shape][0]
+    assert explore(shape) == FIGURES[shape]
+
+
+@pytest.mark.timeout(7200)
+def test_every_legal_edge_equals_the_contract_and_every_illegal_action_is_refused_in_every_state() -> None:
+    states, edges, refused = Walk(SHAPE, level=1).through()
+    print(f"{SHAPE}: {states} states, {edges} edges, {refused} illegal actions")
+    assert (states, edges) == FIGURES[SHAPE]
+    assert refused > 10 * states
+
+
+@pytest.mark.parametrize("level", [0])
+def test_the_same_holds_at_every_level_of_the_verifier(level: int) -> None:
+    assert Walk(SMALL, level).through()[:2] == FIGURES[SMALL]
