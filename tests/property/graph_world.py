@@ -27,6 +27,15 @@ STATE_OF = {
 Action = Callable[[], object]
 
 
+def broken_by(action: Action) -> ContractViolation | None:
+    """Act; answers what it broke."""
+    try:
+        action()
+    except ContractViolation as broken:
+        return broken
+    return None
+
+
 class Scripted(ProtocolDriver):
     """Do, and answer, what the world says."""
 
@@ -92,6 +101,7 @@ class World:
         promised: how often each binding has promised to return it, in this indication.
         stack: the packets that are free, the next one to be allocated last.
         rows: what must be seen of each packet.
+        checked: what was seen by the last `check`.
         refused: illegal actions that were refused.
     """
 
@@ -111,6 +121,7 @@ class World:
         self.stack = list(reversed(range(shape.packets)))
         self.came_back = self.indicated = self.refused = 0
         self.rows: list[tuple[Any, ...]] = [()] * shape.packets
+        self.checked: tuple[Any, ...] = ()
         self.showing = -1
         self.answers: tuple[int, ...] = ()
         self.acts: dict[int, Action] = {}
@@ -138,15 +149,14 @@ class World:
 
     def seen(self) -> tuple[Any, ...]:
         """All that can be seen of the real thing."""
-        bindings = self.bindings
-        rows = [
-            (packet.state, packet.references, packet.generation, packet.length, packet.views, *[binding.owed(packet) for binding in bindings])
-            for packet in self.packets
-        ]
+        owed = [binding.owed for binding in self.bindings]
         return (
-            rows,
+            [
+                (packet.state, packet.references, packet.generation, packet.length, packet.views, *[ask(packet) for ask in owed])
+                for packet in self.packets
+            ],
             list(self.pool.audit().values()),
-            [binding.held for binding in bindings],
+            [binding.held for binding in self.bindings],
             self.pool.available,
             self.miniport.came_back,
         )
@@ -155,7 +165,8 @@ class World:
         """The real thing is where the contract says."""
         rows = self.rows
         states = [row[0] for row in rows]
-        assert self.seen() == (
+        self.checked = self.seen()
+        assert self.checked == (
             rows,
             [states.count(state) for state in PacketState],
             [sum(row[5 + number] for row in rows) for number in range(self.shape.bindings)],
@@ -280,23 +291,18 @@ class World:
                 self.refuse(rule, action)
             self.refuse_returns(index)
         if not self.stack:
-            before = self.seen()
             assert self.pool.allocate() is None
-            assert self.seen() == before
+            assert self.seen() == self.checked
         if any(place != FREE for place in self.places):
             self.refuse("39", self.pool.close)
 
     def refuse(self, rule: str, action: Action, culprit: str | None = None) -> None:
-        """Act; it is refused by a rule, and nothing has changed."""
-        before = self.seen()
-        try:
-            action()
-        except ContractViolation as broken:
-            assert broken.rule.id == rule
-            assert culprit is None or broken.driver == culprit
-        else:
-            raise AssertionError(f"not refused, but rule {rule} is broken")
-        assert self.seen() == before
+        """Act; it is refused by a rule, and nothing has changed since the last check."""
+        broken = broken_by(action)
+        assert broken is not None, f"not refused, but rule {rule} is broken"
+        assert broken.rule.id == rule
+        assert culprit is None or broken.driver == culprit
+        assert self.seen() == self.checked
         self.refused += 1
 
     def refuse_returns(self, index: int) -> None:

@@ -91,10 +91,10 @@ class Shape(NamedTuple):
                 yield INDICATE, BEING_SHOWN
         elif place.kind is Kind.SHOWN:
             for answer in range(self.most + 1):
-                yield Step("answer", answer), self.asked(place.owed + (answer,))
+                yield Step("answer", answer), self.asked((*place.owed, answer))
         for binding, owed in enumerate(place.owed):
             if owed:
-                less = place.owed[:binding] + (owed - 1,) + place.owed[binding + 1 :]
+                less = (*place.owed[:binding], owed - 1, *place.owed[binding + 1 :])
                 yield Step("return", binding), place._replace(owed=less) if any(less) or place.kind is Kind.SHOWN else OWNED
 
     def asked(self, answers: tuple[int, ...]) -> Place:

@@ -8,11 +8,13 @@ nothing that can be seen has changed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from itertools import combinations_with_replacement
 
 import pytest
 from property.graph_world import World
-from property.ownership_graph import OWNED, Kind, Shape, State, explore
+from property.ownership_graph import OWNED, Kind, Place, Shape, State, explore
 from property.scale import scale
 
 SMALL, WHOLE, WIDE = Shape(3, 2, 2), Shape(4, 3, 2), Shape(3, 4, 2)
@@ -65,7 +67,7 @@ class Walk:
 
     def while_one_is_shown(self, others: State) -> None:
         """All states in which the last packet is being shown, and the others are where they are."""
-        world, shape, last = self.world, self.shape, self.shape.packets - 1
+        world, shape = self.world, self.shape
         for place in shape.shown():
             asked = len(place.owed)
             self.states += 1
@@ -73,25 +75,26 @@ class Walk:
             for index, other in enumerate(others):
                 for step, _ in shape.steps(other, busy=True):
                     self.edges += 1
-                    self.show(others, place.owed, asked, lambda index=index, step=step: world.take(index, step))  # type: ignore[misc]
+                    self.show(others, place.owed, asked, partial(world.take, index, step))
             for step, after in shape.steps(place, busy=False):
                 self.edges += 1
                 if step.what == "answer":
                     self.show(others, (*place.owed, step.number), asked + 1)
                     continue
                 for elsewhere in (False, True):
-
-                    def give_back(number: int = step.number, elsewhere: bool = elsewhere) -> None:
-                        world.give_back(last, number, elsewhere=elsewhere)
-                        world.check()
-                        world.refuse_returns(last)
-
-                    self.show(others, place.owed, asked, give_back)
-                assert after.kind is Kind.SHOWN
+                    self.show(others, place.owed, asked, partial(self.give_back_the_shown, after, step.number, elsewhere=elsewhere))
         world.check_sums()
         world.bench.reports.clear()
 
-    def show(self, others: State, answers: tuple[int, ...], at: int, act: object = None) -> None:
+    def give_back_the_shown(self, after: Place, binding: int, *, elsewhere: bool) -> None:
+        """A binding that has answered returns the packet while others are still being asked."""
+        world, last = self.world, self.shape.packets - 1
+        world.give_back(last, binding, elsewhere=elsewhere)
+        assert world.places[last] == after
+        world.check()
+        world.refuse_returns(last)
+
+    def show(self, others: State, answers: tuple[int, ...], at: int, act: Callable[[], object] | None = None) -> None:
         """Show the last packet; compare when so many bindings have answered, act then, and compare again. The rest keeps nothing."""
         world, last = self.world, self.shape.packets - 1
         world.go((*others, OWNED))
@@ -99,7 +102,7 @@ class Walk:
         def inside() -> None:
             assert world.places[last].owed == answers
             world.check()
-            if callable(act):
+            if act is not None:
                 act()
                 world.check()
 
