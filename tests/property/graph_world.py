@@ -16,6 +16,7 @@ from property.ownership_graph import ALLOCATE, BEING_SHOWN, FREE, INDICATE, OWNE
 from unit.wire import Bench, frame
 
 from vnic import ContractViolation, MiniportDriver, Packet, PacketFilter, PacketPool, PacketState, ProtocolDriver, Status, slot_size_for
+from vnic.counters import broken_sums
 
 FRAME = frame()
 STATE_OF = {
@@ -179,6 +180,7 @@ class World:
         counters = self.adapter.counters()
         assert (counters["indicated"], counters["returned"], counters["driver_errors"]) == (self.indicated, self.came_back, 0)
         assert (counters["tx_submitted"], counters["rx_frames"], counters["rx_delivered"]) == (0, self.indicated, self.indicated)
+        assert list(broken_sums(counters)) == []
 
     # legal steps
 
