@@ -8,14 +8,14 @@ handler of the binding that is being asked.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
 from property.ownership_graph import ALLOCATE, BEING_SHOWN, FREE, INDICATE, OWNED, RELEASE, Kind, Place, Shape, State, Step
 from unit.wire import Bench, frame
 
-from vnic import ContractViolation, MiniportDriver, Packet, PacketFilter, PacketPool, PacketState, ProtocolDriver, Status, slot_size_for
+from vnic import MiniportDriver, Packet, PacketFilter, PacketState, ProtocolDriver, Status
 from vnic.counters import broken_sums
 
 FRAME = frame()
@@ -26,15 +26,6 @@ STATE_OF = {
     Kind.SHOWN: PacketState.INDICATED,
 }
 Action = Callable[[], object]
-
-
-def broken_by(action: Action) -> ContractViolation | None:
-    """Act; answers what it broke."""
-    try:
-        action()
-    except ContractViolation as broken:
-        return broken
-    return None
 
 
 class Scripted(ProtocolDriver):
@@ -103,7 +94,6 @@ class World:
         stack: the packets that are free, the next one to be allocated last.
         rows: what must be seen of each packet.
         checked: what was seen by the last `check`.
-        refused: illegal actions that were refused.
     """
 
     def __init__(self, shape: Shape, level: int) -> None:
@@ -112,7 +102,6 @@ class World:
         self.bench = Bench(packets=shape.packets, miniport=self.miniport)
         self.adapter, self.pool = self.bench.adapter, self.bench.pool
         self.adapter.verifier_level = level
-        self.foreign = PacketPool(1, slot_size_for(1500), name="foreign")
         self.bindings = [self.bench.bind(Scripted(self, number), f"d{number}") for number in range(shape.bindings)]
         self.packets = self.pool.packets()
         self.elsewhere = Elsewhere()
@@ -120,7 +109,7 @@ class World:
         self.promised: list[tuple[int, ...]] = [()] * shape.packets
         self.generations = [0] * shape.packets
         self.stack = list(reversed(range(shape.packets)))
-        self.came_back = self.indicated = self.refused = 0
+        self.came_back = self.indicated = 0
         self.rows: list[tuple[Any, ...]] = [()] * shape.packets
         self.checked: tuple[Any, ...] = ()
         self.showing = -1
@@ -283,67 +272,3 @@ class World:
             for binding, owed in enumerate(place.owed):
                 for _ in range(answers[binding] - owed):
                     self.give_back(index, binding)
-
-    # illegal actions
-
-    def refuse_all(self) -> None:
-        """Try everything that is illegal in this state; each is refused by its rule, and nothing has changed."""
-        for index in range(self.shape.packets):
-            for rule, action in self.illegal(index):
-                self.refuse(rule, action)
-            self.refuse_returns(index)
-        if not self.stack:
-            assert self.pool.allocate() is None
-            assert self.seen() == self.checked
-        if any(place != FREE for place in self.places):
-            self.refuse("39", self.pool.close)
-
-    def refuse(self, rule: str, action: Action, culprit: str | None = None) -> None:
-        """Act; it is refused by a rule, and nothing has changed since the last check."""
-        broken = broken_by(action)
-        assert broken is not None, f"not refused, but rule {rule} is broken"
-        assert broken.rule.id == rule
-        assert culprit is None or broken.driver == culprit
-        assert self.seen() == self.checked
-        self.refused += 1
-
-    def refuse_returns(self, index: int) -> None:
-        """Every return that nobody owes names its rule and its culprit."""
-        place, promised = self.places[index], self.promised[index]
-        packets = [self.packets[index]]
-        for number, binding in enumerate(self.bindings):
-
-            def give_back(binding: Any = binding) -> None:
-                binding.return_packets(packets)
-
-            if place.kind < Kind.HELD:
-                self.refuse("05", give_back, binding.name)
-            elif place.kind is Kind.SHOWN and number == len(place.owed):
-                self.refuse("02", give_back, binding.name)
-                self.refuse("03", lambda give_back=give_back: self.elsewhere.do(give_back), binding.name)  # type: ignore[misc]
-                continue  # it may use its reserved area meanwhile
-            elif number >= len(place.owed) or not place.owed[number]:
-                self.refuse("01" if promised[number:] and promised[number] else "04", give_back, binding.name)
-            else:
-                continue
-            self.refuse("15", lambda binding=binding: binding.reserved(packets[0]), binding.name)  # type: ignore[misc]
-
-    def illegal(self, index: int) -> Iterator[tuple[str, Action]]:
-        """What must not be done with a packet where it is, and by which rule; returns apart."""
-        packet, kind = self.packets[index], self.places[index].kind
-        adapter, sender = self.adapter, self.bindings[index % self.shape.bindings]
-        yield "50", lambda: adapter.send_complete(packet, Status.SUCCESS)
-        yield "50", lambda: adapter.transfer_data_complete(packet, Status.SUCCESS, 0)
-        yield "35", lambda: self.foreign.free(packet)
-        if kind is Kind.OWNED:
-            yield "17", lambda: adapter.indicate([packet, packet])
-            return
-        free = kind is Kind.FREE
-        owned = [other for other, place in zip(self.packets, self.places, strict=True) if place == OWNED]
-        yield "30" if free else "34", lambda: self.pool.free(packet)
-        yield "17", lambda: adapter.indicate([*owned, packet])
-        yield "55" if free else "58", lambda: sender.send(packet)
-        yield "55" if free else "58", lambda: sender.send_packets([packet])
-        yield "07" if free else "34", lambda: packet.write(FRAME[:20])
-        if free:
-            yield "07", lambda: packet.data

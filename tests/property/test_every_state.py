@@ -1,9 +1,12 @@
 """
 Every state that the packets of a small pool can be in together, every step between them, and everything that is illegal in each.
 
-The graph is in `ownership_graph.py`, and how it is counted; `graph_world.py` walks it with the real pool. In every state every legal
-step is taken, and all that can be seen afterwards is what the contract says; every illegal action is refused by the right rule, and
-nothing that can be seen has changed.
+The graph, and how it is counted, is in `ownership_graph.py`; `graph_world.py` takes its steps with the real pool; `graph_refusals.py` has
+what is forbidden. In every state every legal step is taken, and all that can be seen afterwards is what the contract says; every illegal
+action is refused by the right rule, and nothing that can be seen has changed.
+
+The whole is walked by the compiled core, in about 100 seconds; the uncompiled one walks a smaller graph. `scripts/long states` walks a
+wider one: 3 packets, 4 bindings.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from functools import partial
 from itertools import combinations_with_replacement
 
 import pytest
+from property.graph_refusals import Forbidden
 from property.graph_world import World
 from property.ownership_graph import OWNED, Kind, Place, Shape, State, explore
 from property.scale import scale
@@ -30,6 +34,7 @@ class Walk:
     def __init__(self, shape: Shape, level: int) -> None:
         self.shape = shape
         self.world = World(shape, level)
+        self.forbidden = Forbidden(self.world)
         self.states = self.edges = 0
 
     def through(self) -> tuple[int, int, int]:
@@ -39,7 +44,7 @@ class Walk:
         for others in combinations_with_replacement(self.shape.resting(), self.shape.packets - 1):
             self.while_one_is_shown(others)
         self.world.close()
-        return self.states, self.edges, self.world.refused
+        return self.states, self.edges, self.forbidden.refused
 
     def at_rest(self, state: State) -> None:
         """A state in which no packet is being shown."""
@@ -47,13 +52,13 @@ class Walk:
         world.go(state)
         world.check()
         self.states += 1
-        world.refuse_all()
+        self.forbidden.everything()
         for index, place in enumerate(state):
             if place.kind is Kind.HELD and 0 in place.owed:
                 # whoever owes nothing now has returned what it promised: that is another rule
                 world.move(index, place, worn=True)
                 world.check()
-                world.refuse_returns(index)
+                self.forbidden.returns(index)
             for step, after in self.shape.steps(place, busy=False):
                 world.take(index, step)
                 if after.kind is not Kind.SHOWN:  # that was compared in the handler
@@ -71,7 +76,7 @@ class Walk:
         for place in shape.shown():
             asked = len(place.owed)
             self.states += 1
-            self.show(others, place.owed, asked, world.refuse_all)
+            self.show(others, place.owed, asked, self.forbidden.everything)
             for index, other in enumerate(others):
                 for step, _ in shape.steps(other, busy=True):
                     self.edges += 1
@@ -92,7 +97,7 @@ class Walk:
         world.give_back(last, binding, elsewhere=elsewhere)
         assert world.places[last] == after
         world.check()
-        world.refuse_returns(last)
+        self.forbidden.returns(last)
 
     def show(self, others: State, answers: tuple[int, ...], at: int, act: Callable[[], object] | None = None) -> None:
         """Show the last packet; compare when so many bindings have answered, act then, and compare again. The rest keeps nothing."""

@@ -1,5 +1,5 @@
 """
-Sixteen threads return packets and complete sends in any legal order, while one indicates: each packet goes home once, and every sum comes out.
+Sixteen threads return packets and complete sends in any legal order while one indicates: each packet goes home once, every sum comes out.
 
 Each thread draws what it does, and where it pauses, from a generator of its own; the seed repeats the draws, if not what the system
 makes of them. `scripts/long threads` does more of the same.
