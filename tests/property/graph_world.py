@@ -10,7 +10,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from property.ownership_graph import ALLOCATE, BEING_SHOWN, FREE, INDICATE, OWNED, RELEASE, Kind, Place, Shape, State, Step
 from unit.wire import Bench, frame
@@ -120,13 +121,17 @@ class World:
             self.allocate(index)  # from now on there is a frame in each, also while it is free
         self.go((FREE,) * shape.packets)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Bring everything home; the bench adds up."""
         self.elsewhere.close()
-        self.go((FREE,) * self.shape.packets)
-        self.check()
+        if kind is None:
+            self.go((FREE,) * self.shape.packets)
+            self.check()
         self.bench.reports.clear()
-        self.bench.__exit__(None, None, None)
+        self.bench.__exit__(kind, error, trace)
 
     # what must be seen, and what is seen
 

@@ -28,22 +28,27 @@ FIGURES = {SMALL: (440, 2_376), WHOLE: (84_245, 788_075), WIDE: (231_404, 2_126_
 SHAPE = scale("states", compiled=WHOLE, uncompiled=SMALL, long=WIDE)
 
 
+def walk(shape: Shape, level: int) -> tuple[int, int, int]:
+    """Walk through a whole graph; answers states, edges, and how many illegal actions were refused."""
+    with World(shape, level) as world:
+        return Walk(world).through()
+
+
 class Walk:
     """One walk through a whole graph: how many states it was in, and how many edges it took."""
 
-    def __init__(self, shape: Shape, level: int) -> None:
-        self.shape = shape
-        self.world = World(shape, level)
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.shape = world.shape
         self.forbidden = Forbidden(self.world)
         self.states = self.edges = 0
 
     def through(self) -> tuple[int, int, int]:
-        """Walk; answers states, edges, and how many illegal actions were refused."""
+        """What `walk` does."""
         for state in combinations_with_replacement(self.shape.resting(), self.shape.packets):
             self.at_rest(state)
         for others in combinations_with_replacement(self.shape.resting(), self.shape.packets - 1):
             self.while_one_is_shown(others)
-        self.world.close()
         return self.states, self.edges, self.forbidden.refused
 
     def at_rest(self, state: State) -> None:
@@ -124,7 +129,7 @@ def test_the_contract_has_as_many_states_and_edges_as_it_should(shape: Shape) ->
 
 @pytest.mark.timeout(7200)
 def test_every_legal_edge_equals_the_contract_and_every_illegal_action_is_refused_in_every_state() -> None:
-    states, edges, refused = Walk(SHAPE, level=1).through()
+    states, edges, refused = walk(SHAPE, level=1)
     print(f"{SHAPE}: {states} states, {edges} edges, {refused} illegal actions")
     assert (states, edges) == FIGURES[SHAPE]
     assert refused > 10 * states
@@ -132,4 +137,4 @@ def test_every_legal_edge_equals_the_contract_and_every_illegal_action_is_refuse
 
 @pytest.mark.parametrize("level", [0])
 def test_the_same_holds_at_every_level_of_the_verifier(level: int) -> None:
-    assert Walk(SMALL, level).through()[:2] == FIGURES[SMALL]
+    assert walk(SMALL, level)[:2] == FIGURES[SMALL]
