@@ -84,7 +84,7 @@ class Forbidden:
         world = self.world
         packet, kind, adapter, pool = world.packets[index], world.places[index].kind, world.adapter, world.pool
         sender = world.bindings[index % world.shape.bindings]
-        yield "50", lambda: adapter.send_complete(packet, Status.SUCCESS)
+        yield "53", lambda: adapter.send_complete(packet, Status.SUCCESS)
         yield "50", lambda: adapter.transfer_data_complete(packet, Status.SUCCESS, 0)
         yield "35", lambda: self.foreign.free(packet)
         if kind is Kind.OWNED:

@@ -135,6 +135,6 @@ def test_every_legal_edge_equals_the_contract_and_every_illegal_action_is_refuse
     assert refused > 10 * states
 
 
-@pytest.mark.parametrize("level", [0])
+@pytest.mark.parametrize("level", [0, 2, 3, 4])
 def test_the_same_holds_at_every_level_of_the_verifier(level: int) -> None:
     assert walk(SMALL, level)[:2] == FIGURES[SMALL]
