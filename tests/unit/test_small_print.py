@@ -31,6 +31,14 @@ def test_a_packet_whose_chain_was_opened_is_a_plain_one_when_it_is_allocated_aga
         bench.pool.free(packet)
 
 
+def test_to_fill_the_beginning_of_a_frame_does_not_shorten_it() -> None:
+    with Bench(packets=1) as bench:
+        packet = bench.owned()
+        assert packet.fill(0, b"ab") == 2
+        assert bytes(packet.data) == b"ab" + frame()[2:]
+        bench.pool.free(packet)
+
+
 def test_overflow_packets_are_made_as_often_as_they_are_freed() -> None:
     pool = PacketPool(1, 0, name="descriptors", overflow=2)
     for _ in range(3):
