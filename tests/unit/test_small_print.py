@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 from unit.wire import Bench, frame, violation
 
-from vnic import PacketPool, Status, slot_size_for
+from vnic import PacketPool, Status, copy_packet, slot_size_for
 
 
 def test_the_status_of_the_last_use_is_gone_when_a_packet_is_allocated_again() -> None:
@@ -37,6 +37,15 @@ def test_to_fill_the_beginning_of_a_frame_does_not_shorten_it() -> None:
         assert packet.fill(0, b"ab") == 2
         assert bytes(packet.data) == b"ab" + frame()[2:]
         bench.pool.free(packet)
+
+
+def test_a_copy_ends_where_the_frame_that_is_copied_to_ends() -> None:
+    with Bench(packets=2) as bench:
+        target, source = bench.owned(frame(1)), bench.owned(frame(2))
+        assert copy_packet(target, 50, 60, source, 0) == 10
+        assert bytes(target.data) == frame(1)[:50] + frame(2)[:10]
+        bench.pool.free(target)
+        bench.pool.free(source)
 
 
 def test_overflow_packets_are_made_as_often_as_they_are_freed() -> None:
