@@ -1,0 +1,115 @@
+"""
+Who and where: names of classes, lines of code, and every packet that is out, with the line that has it.
+
+Next: `vnic/ledger.py`, who holds what.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from vnic.ledger import Holding, holdings, where
+from vnic.states import PacketState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from miniport.inspector.subject import Subject
+    from vnic import Binding, Packet
+
+OUT = (PacketState.SENDING, PacketState.TRANSFERRING)
+
+
+class Out(NamedTuple):
+    """
+    One packet that somebody has.
+
+    Attributes:
+        by: who has it, by name.
+        driver: the driver that is to bring it back; the one that sent it, of a send.
+        owed: returns owed; 0 if it is not held by a binding.
+        age_s: since when, in seconds; None if that is not known.
+        kept_at: the line that has it.
+    """
+
+    packet: Packet
+    by: str
+    driver: str
+    owed: int
+    age_s: float | None
+    kept_at: str
+    gone: bool = False
+
+
+def spelled(cls: type) -> str:
+    """A class by its module and name; one of a file by the file's name."""
+    module = str(cls.__module__)
+    return f"{module.rpartition('/')[2]}:{cls.__qualname__}" if module.endswith(".py") else f"{module}.{cls.__qualname__}"
+
+
+def line_of(driver: object, handler: str = "receive_packet") -> str:
+    """Where a driver's handler is defined, "file:line"."""
+    return where(driver, handler)
+
+
+def holdings_of(subject: Subject) -> list[Holding]:
+    """Every packet that is held on any adapter, the oldest first."""
+    found = [holding for adapter in subject.stack.adapters if subject.counters[adapter.name]["held"] for holding in holdings(adapter)]
+    return sorted(found, key=lambda holding: -holding.age_ns)
+
+
+def held(subject: Subject) -> list[Out]:
+    """Every packet that a binding holds, the oldest first."""
+    return [
+        Out(
+            packet,
+            binding.name,
+            binding.name,
+            owed,
+            round(age_ns / 1e9, 3),
+            kept_at(binding, packet),
+            bool(binding.closing or binding.dead),
+        )
+        for binding, packet, owed, age_ns in holdings_of(subject)
+    ]
+
+
+def sending(subject: Subject) -> list[Out]:
+    """Every packet of a pool that is known which waits in a send or a transfer, the oldest first."""
+    now = time.monotonic_ns()
+    found = []
+    for packet, owner in packets_in(subject, OUT):
+        last = packet.last
+        age = round((now - last.ns) / 1e9, 3) if last is not None else None
+        found.append(Out(packet, f"send of {owner}", owner, 0, age, last.where if last is not None else ""))
+    return sorted(found, key=lambda out: -(out.age_s or 0.0))
+
+
+def withheld(subject: Subject) -> list[Out]:
+    """Every packet that cannot be used again because a view of it lives, with the line that had it last."""
+    now = time.monotonic_ns()
+    found = []
+    for packet, owner in packets_in(subject, (PacketState.QUARANTINED,)):
+        last = packet.last
+        age = round((now - last.ns) / 1e9, 3) if last is not None else None
+        found.append(Out(packet, "views of it", last.by if last is not None else owner, 0, age, last.where if last is not None else ""))
+    return found
+
+
+def packets_in(subject: Subject, states: tuple[PacketState, ...]) -> Iterator[tuple[Packet, str]]:
+    """Every packet in one of some states, with the name of whose pool it is."""
+    for pool, owner, _ in subject.pools():
+        census = pool.audit()
+        if any(census[state] for state in states):
+            for packet in pool.packets():
+                if packet.state in states:
+                    yield packet, owner.partition(" ")[2]
+
+
+def kept_at(binding: Binding, packet: Packet) -> str:
+    """The line at which a binding came to hold a packet, as well as it is known: its answer's, or that of its handler."""
+    for step in (*reversed(getattr(packet, 'history', ())), getattr(packet, 'last', None)):
+        if step is not None and step.by == binding.name and step.what == "answer" and step.where:
+            return str(step.where)
+    return line_of(binding.driver)

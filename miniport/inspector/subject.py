@@ -1,0 +1,141 @@
+"""
+What the views look at: one daemon at one moment. Nothing of it is changed by looking.
+
+The counters are taken by the data thread, between two batches, where they agree with the interface's own. Nobody waits long for it:
+after `PATIENCE` seconds they are read behind its back, and the answer says so.
+
+Next: `miniport/inspector/overview.py`, the first views.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from vnic import COMPILED, Adapter, Binding, PacketPool, __version__
+
+if TYPE_CHECKING:
+    from miniport.data_thread import DataThread
+    from miniport.stack import Stack
+
+PATIENCE = 0.05
+"""Seconds that a question waits for the data thread, which may be stuck in a driver."""
+
+Counters = dict[str, dict[str, int]]
+Rates = dict[str, dict[str, float]]
+
+
+class Subject(NamedTuple):
+    """
+    One daemon at one moment.
+
+    Attributes:
+        stack: its adapters and bindings.
+        counters: of each adapter, by name.
+        rates: frames per second of each adapter.
+        about: the process: pid, version, when it was started.
+        answers: whether the data thread took the counters itself.
+        seen: of each thread, the handler calls when it was last looked at, and since when they have not grown.
+        frames: the stacks of all threads are asked for here.
+    """
+
+    stack: Stack
+    counters: Mapping[str, Mapping[str, int]]
+    rates: Mapping[str, Mapping[str, float]]
+    about: Mapping[str, Any]
+    answers: bool = True
+    seen: Mapping[int, tuple[int, float]] = {}
+    data_thread: int | None = None
+    bytes_allowed: bool = True
+
+    @property
+    def name(self) -> str:
+        """The interface's."""
+        return self.stack.adapter.name
+
+    def pools(self) -> Iterator[tuple[PacketPool, str, Adapter | None]]:
+        """Every pool that can be found: those of adapters, and those that are attributes of drivers; with whose it is."""
+        found: set[int] = set()
+        for adapter in self.stack.adapters:
+            if id(adapter.pool) not in found:
+                found.add(id(adapter.pool))
+                yield adapter.pool, f"adapter {adapter.name}", adapter
+        for binding in self.stack.bindings:
+            for value in list(getattr(binding.driver, "__dict__", {}).values()):
+                if type(value) is PacketPool and id(value) not in found:
+                    found.add(id(value))
+                    yield value, f"driver {binding.name}", None
+
+    def bindings(self) -> dict[str, Binding]:
+        """Every binding by its name, from the bottom to the top."""
+        return {binding.name: binding for binding in self.stack.bindings}
+
+
+class Inspector:
+    """
+    Knows one daemon over time: how fast frames come, since when each thread is where it is.
+
+    Args:
+        stack: what is bound.
+        thread: the data thread; None while there is none.
+        take: takes the counters; of all adapters by default.
+    """
+
+    def __init__(
+        self, stack: Stack, thread: DataThread | None = None, take: Callable[[], Counters] | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.stack = stack
+        self._thread = thread
+        self._take = take or self._counters
+        self._clock = clock
+        self._begun = clock()
+        self._started = time.time()
+        self._last: tuple[float, Counters] = (self._begun, {})
+        self._rates: Rates = {}
+        self._seen: dict[int, tuple[int, float]] = {}
+
+    def tick(self) -> Subject:
+        """Look without waiting; called once a second, so that rates are of the last second."""
+        counters, now = self._take(), self._clock()
+        before, old = self._last
+        if now > before:
+            self._rates = {
+                name: {key: round((values[key] - old.get(name, values)[key]) / (now - before), 1) for key in ("rx_frames", "tx_frames")}
+                for name, values in counters.items()
+            }
+        self._last = (now, counters)
+        self._notice_threads(now)
+        return self._subject(counters, True)
+
+    async def look(self) -> Subject:
+        """Take the counters on the data thread, if it answers in time."""
+        if self._thread is None:
+            return self._subject(self._take(), True)
+        future = self._thread.call(self._take)
+        try:
+            counters = await asyncio.wait_for(asyncio.wrap_future(future), PATIENCE)
+        except (TimeoutError, asyncio.CancelledError):
+            return self._subject(self._take(), self._thread.ended)
+        return self._subject(counters, True)
+
+    def _counters(self) -> Counters:
+        return {adapter.name: adapter.counters() for adapter in self.stack.adapters}
+
+    def _notice_threads(self, now: float) -> None:
+        """Remember since when a thread is in one and the same call of a handler."""
+        self._seen = {}
+
+    def _subject(self, counters: Counters, answers: bool) -> Subject:
+        about = {
+            "pid": os.getpid(),
+            "version": __version__,
+            "core": "compiled" if COMPILED else "uncompiled",
+            "started": round(self._started, 3),
+            "uptime_s": round(self._clock() - self._begun, 3),
+            "as_of": round(time.time(), 3),
+        }
+        ident = self._thread.ident if self._thread is not None else None
+        return Subject(self.stack, counters, self._rates, about, answers, self._seen, ident)
