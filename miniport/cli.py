@@ -1,7 +1,8 @@
 """
 The command line `vnic`.
 
-Only `argparse` and the table of the inspector's commands are imported here; what a command needs, it imports itself, so that `--help` comes at once.
+Only `argparse` and the table of the inspector's commands are imported here; what a command needs, it imports itself, so that `--help`
+comes at once.
 
 Next: `miniport/config.py` for what can be configured, `miniport/daemon.py` for what `run` does.
 """
@@ -96,8 +97,11 @@ def build_parser() -> Parser:
     """Make the parser of all commands."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = Parser(
-        prog="vnic", description="NDIS for Linux user space: protocol drivers on a TAP interface.", epilog=RUN_EXAMPLE,
-        formatter_class=layout, allow_abbrev=False,
+        prog="vnic",
+        description="NDIS for Linux user space: protocol drivers on a TAP interface.",
+        epilog=RUN_EXAMPLE,
+        formatter_class=layout,
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action=Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -134,7 +138,9 @@ def add_run_arguments(run: Parser) -> None:
     run.add_argument("--stats-interval", metavar="S", type=float, help="seconds between lines of counters, default 10")
     run.add_argument("--log-format", metavar="F", choices=("auto", "text", "json"), help="auto, text or json")
     run.add_argument("--drain-timeout", metavar="S", type=float, help="seconds to wait at the end for held packets, default 2")
-    run.add_argument("--control", metavar="PATH", help="where the control socket is to be, or off; by itself in /run/vnic or the session's folder")
+    run.add_argument(
+        "--control", metavar="PATH", help="where the control socket is to be, or off; by itself in /run/vnic or the session's folder"
+    )
     run.add_argument("--tap-fd", metavar="N", type=int, help="use this open TAP descriptor")
     run.add_argument("--ready-fd", metavar="N", type=int, help="write a line to this descriptor when ready")
 

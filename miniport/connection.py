@@ -33,6 +33,7 @@ class Client(asyncio.Protocol):
         self.peer = Peer(0, -1, ())
         self._buffer = bytearray()
         self._busy = self._ended = False
+        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See who it is, and let it in or not."""
@@ -49,7 +50,7 @@ class Client(asyncio.Protocol):
         """Forget it."""
         self._ended = True
         self.control.clients.discard(self)
-        if hasattr(self, "_timer"):
+        if self._timer is not None:
             self._timer.cancel()
 
     def data_received(self, data: bytes) -> None:
@@ -106,7 +107,7 @@ class Client(asyncio.Protocol):
 
     def _wait(self) -> None:
         """Whoever says nothing for long goes."""
-        if hasattr(self, "_timer"):
+        if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(IDLE_S, self.drop)
 

@@ -67,6 +67,7 @@ class Control:
         self._views = {command.method: view_of(command) for command in COMMANDS}
         self._tasks: set[asyncio.Task[None]] = set()
         self._rest_until = 0.0
+        self._server: asyncio.Server | None = None
         self._socket = bind_socket(path)
         self._inode = path.lstat().st_ino
         self._group = path.lstat().st_gid
@@ -78,9 +79,9 @@ class Control:
 
     def close(self) -> None:
         """Stop listening, drop everybody, and take the socket away if it is still ours."""
-        self._socket.close()
-        if hasattr(self, "_server"):
+        if self._server is not None:
             self._server.close()
+        self._socket.close()
         for client in list(self.clients):
             client.drop()
         with contextlib.suppress(OSError):
@@ -97,7 +98,9 @@ class Control:
         """Say why a client may not come in; None: it may."""
         trusted = peer.uid in (0, self.owner)
         if not trusted and self._group not in peer.gids:
-            return Failure(Exit.PERMISSION, f"user {peer.uid} may not ask this daemon", f"ask as user {self.owner}, as root, or as its group")
+            return Failure(
+                Exit.PERMISSION, f"user {peer.uid} may not ask this daemon", f"ask as user {self.owner}, as root, or as its group"
+            )
         others = sum(client.peer.uid not in (0, self.owner) for client in self.clients)
         if len(self.clients) >= MAX_CLIENTS or (not trusted and others >= MAX_OF_GROUP):
             return Failure(Exit.BUSY, f"{len(self.clients)} clients are connected, no more are let in", "try again, or end one of them")
@@ -110,12 +113,11 @@ class Control:
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, client: Client, line: bytes) -> None:
-        while (wait := self._rest_until - time.monotonic()) > 0:
-            await asyncio.sleep(wait)
+        await asyncio.sleep(max(0.0, self._rest_until - time.monotonic()))
         begun = time.thread_time()
-        reply = await self.answer(line, client.peer)
-        client.reply(reply)
-        self._rest_until = time.monotonic() + min(REST * (time.thread_time() - begun), LONGEST_REST_S)
+        client.reply(await self.answer(line, client.peer))
+        rest = min(REST * (time.thread_time() - begun), LONGEST_REST_S)
+        self._rest_until = max(time.monotonic(), self._rest_until) + rest
 
     async def answer(self, line: bytes, peer: Peer) -> dict[str, Any]:
         """

@@ -51,7 +51,7 @@ def socket_path(name: str, wanted: str = AUTO) -> Path | None:
     """
     if wanted == OFF:
         return None
-    path = folder_of_daemon() / f"{name}.sock" if wanted == AUTO else Path(os.path.abspath(wanted))
+    path = folder_of_daemon() / f"{name}.sock" if wanted == AUTO else Path(wanted).absolute()
     if (length := len(os.fsencode(path))) > MAX_PATH:
         what = f"control socket {escape(str(path))}: the path has {length} bytes, a socket's can have {MAX_PATH}"
         raise Failure(Exit.CONFIG, what, "give a shorter one with --control")

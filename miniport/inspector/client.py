@@ -61,8 +61,8 @@ def ask(name: str | None, method: str, parameters: dict[str, Any], control: str 
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Failure(Exit.UNAVAILABLE, f"the daemon at {escape(str(path))} did not answer", escape(str(error))) from None
     if "error" in reply:
-        error = reply["error"]
-        raise Failure(known_status(error.get("code")), str(error.get("message")), str(error.get("remedy")))
+        told = reply["error"]
+        raise Failure(known_status(told.get("code")), str(told.get("message")), str(told.get("remedy")))
     return Answer(reply["result"])
 
 
@@ -89,7 +89,9 @@ def find(name: str | None, control: str = AUTO) -> Path:
         return there[only(living or list(there))]
     if name not in there:
         alike = difflib.get_close_matches(name, there, 3, 0.5)
-        known = f"did you mean {', '.join(map(escape, alike))}?" if alike else f"running are {', '.join(map(escape, living))}" if living else ""
+        known = (
+            f"did you mean {', '.join(map(escape, alike))}?" if alike else f"running are {', '.join(map(escape, living))}" if living else ""
+        )
         raise Failure(Exit.UNAVAILABLE, f"no daemon runs for {shown(name)}", known or f"start one: vnic run {escape(name)}")
     return there[name]
 
@@ -162,16 +164,17 @@ def story(state: dict[str, Any], in_vain: bool) -> str:
     if ended:
         how = f"ended with status {ended['status']} at {moment(ended['at'])}, because of {escape(str(ended['reason']))}"
     elif lives(state):
-        why = f"did not answer within {PATIENCE_S:.0f} s: it is stopped, or a driver keeps the interpreter to itself" if in_vain else "has no socket any more"
+        why = (
+            f"did not answer within {PATIENCE_S:.0f} s: it is stopped, or a driver keeps the interpreter to itself"
+            if in_vain
+            else "has no socket any more"
+        )
         how = f"lives, and {why}"
     else:
         how = "was killed, or ended at once: it is gone and has not written down why"
     return f"no answer from {name}: pid {pid} {how}; this is as of {moment(as_of)}"
 
 
-def known_status(code: object) -> Exit:
+def known_status(code: Any) -> Exit:
     """The exit status of an error."""
-    try:
-        return Exit(code)
-    except ValueError:
-        return Exit.UNAVAILABLE
+    return Exit(code) if code in list(Exit) else Exit.UNAVAILABLE

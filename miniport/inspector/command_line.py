@@ -39,7 +39,7 @@ def add_command(commands: argparse._SubParsersAction[Any], name: str, command: C
     parser = commands.add_parser(name, help=command.help, description=command.help, epilog=example(command), usage=usage(command), **LAYOUT)
     parser.add_argument("words", nargs="*", metavar="NAME", help="the interface; can be left out if one daemon runs" + after(command))
     for option in options_of(command):
-        if option.kind == "flag":
+        if option.kind in ("flag", "here"):
             parser.add_argument(option.flag, action="store_true", help=option.help)
         else:
             parser.add_argument(option.flag, metavar=option.metavar, help=option.help)
@@ -103,9 +103,11 @@ def ask_command(arguments: argparse.Namespace) -> int:
     name, parameters = sort_words(command, arguments.words, arguments.parser.error)
     for option in command.options:
         value = getattr(arguments, option.key)
-        if value not in (None, False) and option.kind != "file":
+        if value not in (None, False) and option.kind not in ("file", "here"):
             parameters[option.key] = value
-    files = {option.key: getattr(arguments, option.key) for option in command.options if option.kind == "file" and getattr(arguments, option.key)}
+    files = {
+        option.key: getattr(arguments, option.key) for option in command.options if option.kind == "file" and getattr(arguments, option.key)
+    }
     if "pcap" in files:
         parameters["hex"] = True
     from miniport.errors import Exit
@@ -118,19 +120,19 @@ def ask_command(arguments: argparse.Namespace) -> int:
     if files:
         save(answer.result, files)
     else:
-        show(command, answer.result, parameters, as_json=arguments.json)
+        show(command, answer.result, arguments)
     if answer.past:
         return Exit.UNAVAILABLE
     return Exit.FOUND if command.found and answer.result[command.found] else Exit.OK
 
 
-def show(command: Command, result: dict[str, Any], parameters: dict[str, Any], *, as_json: bool) -> None:
+def show(command: Command, result: dict[str, Any], arguments: argparse.Namespace) -> None:
     """Print an answer."""
-    if as_json:
+    if arguments.json:
         import json
 
         text = json.dumps(result, indent=2)
-    elif parameters.get("openmetrics"):
+    elif getattr(arguments, "openmetrics", False):
         from miniport.inspector.openmetrics import openmetrics
 
         text = openmetrics(result)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 
 class Option(NamedTuple):
-    """An option: how it is spelled, what stands for its value, its kind, and what it does. Kind `file` stays with the client."""
+    """An option: how it is spelled, what stands for its value, its kind, what it does. `file` and `here` (a flag) stay with the client."""
 
     flag: str
     metavar: str
@@ -70,7 +70,7 @@ COMMANDS: tuple[Command, ...] = (
         "stats",
         "every counter",
         (),
-        (Option("--openmetrics", "", "flag", "for a collector of metrics"),),
+        (Option("--openmetrics", "", "here", "for a collector of metrics"),),
         "overview.stats",
         "overview_text.stats",
         "vnic stats vnic0",
@@ -144,10 +144,22 @@ COMMANDS: tuple[Command, ...] = (
         "vnic violations vnic0 --since 5m",
     ),
     Command(
-        "violation", "one record of a broken rule, whole", ("seq",), (), "verifying.violation", "verifying_text.violation", "vnic violation vnic0 3"
+        "violation",
+        "one record of a broken rule, whole",
+        ("seq",),
+        (),
+        "verifying.violation",
+        "verifying_text.violation",
+        "vnic violation vnic0 3",
     ),
     Command(
-        "verify show", "levels, actions of rules, fault modes", (), (), "verifying.verify_show", "verifying_text.verify_show", "vnic verify show vnic0"
+        "verify show",
+        "levels, actions of rules, fault modes",
+        (),
+        (),
+        "verifying.verify_show",
+        "verifying_text.verify_show",
+        "vnic verify show vnic0",
     ),
     Command(
         "verify set",
@@ -161,7 +173,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "verify rule",
-        "choose what happens when a rule is broken: report, count, quarantine, unbind or stop",
+        "choose what follows when a rule is broken: raise, record, count, quarantine, unbind or stop",
         ("rule", "action"),
         (),
         "verifying.verify_rule",

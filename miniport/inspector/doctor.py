@@ -10,7 +10,11 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from vnic.verifier.faults import FAULTS
+from vnic.verifier.records import RECORDS
+
 from miniport.inspector.places import held, sending, withheld
+from miniport.log import shown
 from vnic.counters import broken_sums
 
 if TYPE_CHECKING:
@@ -62,13 +66,26 @@ def _rules(subject: Subject) -> Iterator[Alert]:
             yield alert("error", "sums", f"the counters of {adapter} do not add up: {line}", f"vnic verify audit {name}")
     for binding in subject.stack.bindings:
         if binding.violations:
-            count = _count(binding.violations, "rule was broken", "times a rule was broken")
-            yield alert("error", "violations", f"by {binding.name}: {count}", f"vnic violations {name}")
-        if binding.errors:
-            count = _count(binding.errors, "exception", "exceptions")
-            yield alert("error", "errors", f"{binding.name} raised {count}; the log has the lines", f"vnic bindings {name} {binding.name}")
+            count = _count(binding.violations, "time", "times")
+            yield alert(
+                "error", "violations", f"binding {binding.name} broke a rule {count}{_last_rule(binding.name)}", f"vnic violations {name}"
+            )
+        # an operation that is refused raises, too
+        if (errors := binding.errors - binding.violations) > 0:
+            count = _count(errors, "exception", "exceptions")
+            yield alert(
+                "error", "errors", f"binding {binding.name} raised {count}; the log has the lines", f"vnic bindings {name} {binding.name}"
+            )
         if binding.dead:
-            yield alert("error", "dead", f"{binding.name} is not called any more", f"vnic bindings {name} {binding.name}")
+            yield alert("error", "dead", f"binding {binding.name} is not called any more", f"vnic bindings {name} {binding.name}")
+
+
+def _last_rule(driver: str) -> str:
+    """The last rule that a driver broke, and the line, if they were written down."""
+    for record in reversed(RECORDS.all()):
+        if record.get("driver") == driver:
+            return f", last {record.get('id')} {record.get('rule')} at {record.get('where')}"
+    return ""
 
 
 def _links(subject: Subject) -> Iterator[Alert]:
@@ -76,7 +93,9 @@ def _links(subject: Subject) -> Iterator[Alert]:
     if adapter.halted:
         yield alert("warning", "halted", f"{adapter.name} is halted: the daemon is stopping", f"vnic pending {adapter.name}")
     elif not adapter.link_up:
-        yield alert("warning", "link", f"{adapter.name} is down: nothing is read, and sends answer NO_CABLE", f"ip link set {adapter.name} up")
+        yield alert(
+            "warning", "link", f"{adapter.name} is down: nothing is read, and sends answer NO_CABLE", f"ip link set {adapter.name} up"
+        )
 
 
 def _holders(subject: Subject) -> Iterator[Alert]:
@@ -105,7 +124,8 @@ def _frames(subject: Subject) -> Iterator[Alert]:
     for adapter in subject.stack.adapters:
         values: Mapping[str, int] = subject.counters[adapter.name]
         if values.get("if_tx_dropped", 0):
-            what = f"the queue of {adapter.name} dropped {values['if_tx_dropped']} frames before they were read: drivers are slow, or bursts long"
+            count = values["if_tx_dropped"]
+            what = f"the queue of {adapter.name} dropped {count} frames before they were read: drivers are slow, or bursts long"
             yield alert("warning", "queue", what, f"ip link set {adapter.name} txqueuelen 10000")
         if values["rx_dropped_no_packet"]:
             what = f"{adapter.name} dropped {values['rx_dropped_no_packet']} frames because no packet was free"
@@ -132,6 +152,8 @@ def _set_up(subject: Subject) -> Iterator[Alert]:
         yield alert("warning", "no arp", what, f"vnic run {name} --driver arp --driver {answering[0]}")
     if ("arp" in bound or answering) and not adapter.network_addresses and not any(map(_has_own_address, subject.stack.bindings)):
         yield alert("warning", "no address", f"{adapter.name} has no address to answer for", f"vnic run {name} --address 10.0.0.2/24")
+    if faults := FAULTS.show():
+        yield alert("warning", "faults", f"faults are provoked: {shown(faults, 100)}", f"vnic verify show {name}")
     if adapter.verifier_level == 0:
         what = "the verifier is at level 0: broken rules are refused and counted, and nobody is told which line it was"
         yield alert("note", "level", what, f"vnic verify set {name} 1")

@@ -15,10 +15,19 @@ Answer = dict[str, Any]
 
 def pending(answer: Answer, paint: Paint) -> list[str]:
     """The counts, who holds how many, then packet by packet."""
-    lines = [f"{answer['pools']} pools, {answer['free']:,} packets free, {paint('strong', clean(answer['pending']))} pending of {answer['total']:,}"]
+    out = paint("strong", clean(answer["pending"]))
+    lines = [f"{answer['pools']} pools, {answer['free']:,} packets free, {out} pending of {answer['total']:,}"]
     if answer["by"]:
-        lines += ["", *table(["held by", "packets", "returns owed", "oldest"], [[row["by"], row["packets"], row["owed"], ago(row["oldest_s"])] for row in answer["by"]])]
-    rows = [[name_of(row), row["state"], row["by"], row["owed"], ago(row["age_s"]), row["bytes"], row["kept_at"]] for row in answer["packets"]]
+        lines += [
+            "",
+            *table(
+                ["held by", "packets", "returns owed", "oldest"],
+                [[row["by"], row["packets"], row["owed"], ago(row["oldest_s"])] for row in answer["by"]],
+            ),
+        ]
+    rows = [
+        [name_of(row), row["state"], row["by"], row["owed"], ago(row["age_s"]), row["bytes"], row["kept_at"]] for row in answer["packets"]
+    ]
     if rows:
         lines += ["", *table(["packet", "state", "held by", "owed", "for", "bytes", "kept at"], rows)]
     if answer["more"]:
@@ -34,7 +43,8 @@ def leaks(answer: Answer, paint: Paint) -> list[str]:
     for group in answer["groups"]:
         count = paint("error", f"{group['packets']:,}/{answer['total']:,}")
         lines.append(f"{count} packets at {clean(group['where'] or 'an unknown line')}  ({clean(group['driver'])}: {clean(group['why'])})")
-        lines.append(f"    oldest {ago(group['oldest_s'])}; {', '.join(map(clean, group['examples']))}{', ...' if group['packets'] > len(group['examples']) else ''}")
+        more = ", ..." if group["packets"] > len(group["examples"]) else ""
+        lines.append(f"    oldest {ago(group['oldest_s'])}; {', '.join(map(clean, group['examples']))}{more}")
     if skipped := answer["skipped"]["groups"]:
         lines.append(paint("dim", f"and {answer['skipped']['packets']:,} packets at {skipped} more lines"))
     return lines
@@ -42,14 +52,19 @@ def leaks(answer: Answer, paint: Paint) -> list[str]:
 
 def packet(answer: Answer, paint: Paint) -> list[str]:
     """State, holders, steps, and what was asked for of its bytes."""
-    lines = [paint("strong", f"{clean(answer['pool'])}[{answer['packet']}].{answer['generation']}") + f"  {answer['state']}, {answer['bytes']} bytes"]
+    lines = [
+        paint("strong", f"{clean(answer['pool'])}[{answer['packet']}].{answer['generation']}")
+        + f"  {answer['state']}, {answer['bytes']} bytes"
+    ]
     if not answer["same"]:
         lines.append(paint("warning", "  it has been allocated again since: this is another frame"))
     flags = f", flags {', '.join(answer['flags'])}" if answer["flags"] else ""
     came = f", received {ago(answer['received_s_ago'])} ago" if answer["received_s_ago"] is not None else ""
     lines.append(f"  references {answer['references']}, views {answer['views']}, status {answer['status']}{flags}{came}")
-    for holder in answer["holders"]:
-        lines.append(f"  {paint('warning', 'held by')} {clean(holder['driver'])}, returns owed {holder['owed']}, kept at {clean(holder['kept_at'])}")
+    lines += [
+        f"  {paint('warning', 'held by')} {clean(holder['driver'])}, returns owed {holder['owed']}, kept at {clean(holder['kept_at'])}"
+        for holder in answer["holders"]
+    ]
     lines += ["", *step_lines(answer["steps"], False)] if answer["steps"] else []
     lines += stack_lines(answer["steps"])
     for layer in answer.get("headers") or ():
@@ -65,7 +80,8 @@ def log(answer: Answer, paint: Paint) -> list[str]:
     if answer["left_out"]:
         lines.insert(0, paint("dim", f"{answer['left_out']:,} earlier ones are left out: --force shows all"))
     if answer["level"] < 3:
-        hint = f"level {answer['level']} remembers the first and the last step only; for the last 16 of each packet: vnic verify set {clean(answer['name'])} 3"
+        hint = f"level {answer['level']} remembers the first and the last step only; for the last 16 of each packet: "
+        hint += f"vnic verify set {clean(answer['name'])} 3"
         lines.append(paint("dim", hint))
     return lines
 

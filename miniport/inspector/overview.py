@@ -37,8 +37,8 @@ def show(subject: Subject) -> dict[str, Any]:
     }
 
 
-def stats(subject: Subject, *, openmetrics: bool = False) -> dict[str, Any]:
-    """Every counter of every adapter, and of every binding; `openmetrics` only changes how a client shows it."""
+def stats(subject: Subject) -> dict[str, Any]:
+    """Every counter of every adapter, and of every binding."""
     return {
         "name": subject.name,
         **subject.about,

@@ -36,12 +36,14 @@ def adapter_lines(adapter: Answer, above: dict[str, Answer], paint: Paint, inden
     rates = adapter["rates"]
     speed = f", {rates['rx_frames']:,.0f} frames/s in, {rates['tx_frames']:,.0f} out" if rates else ""
     addresses = "".join(f"  {clean(address)}" for address in adapter["addresses"])
-    title = f"adapter {paint('strong', clean(adapter['name']))}  {link}  mtu {adapter['mtu']}  {adapter['mac']}{addresses}  level {adapter['level']}"
+    about = f"mtu {adapter['mtu']}  {adapter['mac']}{addresses}  level {adapter['level']}"
+    title = f"adapter {paint('strong', clean(adapter['name']))}  {link}  {about}"
     pool = adapter["pool"]
     states = ", ".join(f"{pool[name]:,} {name}" for name, _ in POOL_MARKS if pool[name])
+    frames = f"{adapter['rx_delivered']:,} delivered, {adapter['rx_filtered']:,} filtered"
     lines = [
         indent + title,
-        f"{indent}  in     {adapter['rx_frames']:,} frames: {adapter['rx_delivered']:,} delivered, {adapter['rx_filtered']:,} filtered{speed}",
+        f"{indent}  in     {adapter['rx_frames']:,} frames: {frames}{speed}",
         f"{indent}         {drops(adapter, paint)}",
         f"{indent}  out    {adapter['tx_frames']:,} of {adapter['tx_submitted']:,} sends{sends(adapter, paint)}",
         f"{indent}  pool   {pool['capacity']:,} packets: {states or 'closed'}, fewest free {pool['low_water']:,}",
@@ -63,7 +65,8 @@ def binding_line(binding: Answer, paint: Paint) -> str:
     pending = f", {binding['sends_pending']:,} sends pending" if binding["sends_pending"] else ""
     bad = [f"{binding[key]:,} {key}" for key in ("violations", "errors") if binding[key]]
     wrong = f", {paint('error', ', '.join(bad))}" if bad else ""
-    return f"{paint('strong', clean(binding['name']))} ({clean(binding['driver'])}){state}  shown {binding['delivered']:,}{held}{pending}{wrong}"
+    name = f"{paint('strong', clean(binding['name']))} ({clean(binding['driver'])}){state}"
+    return f"{name}  shown {binding['delivered']:,}{held}{pending}{wrong}"
 
 
 def drops(adapter: Answer, paint: Paint) -> str:
@@ -103,11 +106,12 @@ def pools(answer: Answer, paint: Paint) -> list[str]:
     for pool in answer["pools"]:
         states = ", ".join(f"{count:,} {state}" for state, count in pool["states"].items() if count)
         marks = [(mark, count) for (state, count), mark in zip(pool["states"].items(), ".o#=>xt", strict=False)]
+        fewest = f"fewest free {pool['low_water']:,}"
         level = "" if pool["level"] is None else f", level {pool['level']}"
         lines += [
             f"{paint('strong', clean(pool['name']))}  of {clean(pool['owner'])}{level}",
             f"  {pool['capacity']:,} packets of {pool['slot_bytes']:,} bytes, {pool['bytes'] / 1048576:.1f} MiB: {states or 'closed'}",
-            f"  [{bar(marks)}]  allocated {pool['allocations']:,} times, found empty {pool['exhausted']:,} times, fewest free {pool['low_water']:,}",
+            f"  [{bar(marks)}]  allocated {pool['allocations']:,} times, found empty {pool['exhausted']:,} times, {fewest}",
         ]
         if not pool["sum_is_right"]:
             lines.append(paint("error", "  the packets of all states together are not the pool"))
@@ -117,14 +121,39 @@ def pools(answer: Answer, paint: Paint) -> list[str]:
 def bindings(answer: Answer, paint: Paint) -> list[str]:
     """A table, or one binding in full."""
     if not answer["detail"]:
-        head = ["driver", "adapter", "state", "filter", "shown", "copied", "kept", "returned", "held", "oldest", "sends", "errors", "rules", "class"]
+        head = [
+            "driver",
+            "adapter",
+            "state",
+            "filter",
+            "shown",
+            "copied",
+            "kept",
+            "returned",
+            "held",
+            "oldest",
+            "sends",
+            "errors",
+            "rules",
+            "class",
+        ]
         keys = ["name", "adapter", "state", "filter", "delivered", "resources", "promised", "returned", "held"]
         more = ["sends_pending", "errors", "violations", "driver"]
-        rows = [[*(row[key] for key in keys), ago(row["oldest_s"]) if row["held"] else "", *(row[key] for key in more)] for row in answer["bindings"]]
+        rows = [
+            [*(row[key] for key in keys), ago(row["oldest_s"]) if row["held"] else "", *(row[key] for key in more)]
+            for row in answer["bindings"]
+        ]
         return table(head, rows) or ["no driver is bound"]
     (row,) = answer["bindings"]
     lines = [f"{paint('strong', clean(row['name']))}  {clean(row['driver'])}  {row['state']}  on {clean(row['adapter'])}"]
     plain = {key: value for key, value in row.items() if key not in ("name", "driver", "state", "adapter", "handlers")}
-    lines += table(["", ""], [[key.replace("_", " "), ", ".join(map(clean, value)) if isinstance(value, list) else clean(value)] for key, value in plain.items()], "  ")[1:]
+    lines += table(
+        ["", ""],
+        [
+            [key.replace("_", " "), ", ".join(map(clean, value)) if isinstance(value, list) else clean(value)]
+            for key, value in plain.items()
+        ],
+        "  ",
+    )[1:]
     lines += ["  handlers", *table(["", ""], [[name, place or "[none]"] for name, place in row["handlers"].items()], "    ")[1:]]
     return lines

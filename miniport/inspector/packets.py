@@ -19,9 +19,10 @@ from vnic import DONT_LOOPBACK, LOOPBACK, LOOPBACK_ONLY
 from vnic.status import VnicError
 
 if TYPE_CHECKING:
+    from vnic.steps import Step
+
     from miniport.inspector.subject import Subject
     from vnic import Packet, PacketPool
-    from vnic.steps import Step
 
 EVENTS = 200
 FLAGS = {DONT_LOOPBACK: "dont loopback", LOOPBACK: "loopback", LOOPBACK_ONLY: "loopback only"}
@@ -88,7 +89,9 @@ def log(subject: Subject, *, packet: int | None = None, driver: str | None = Non
     """
     if driver is not None:
         chosen("driver", driver, subject.bindings())
-    packets = [find(subject, str(packet), None)[0]] if packet is not None else [one for pool, _, _ in subject.pools() for one in pool.packets()]
+    packets = (
+        [find(subject, str(packet), None)[0]] if packet is not None else [one for pool, _, _ in subject.pools() for one in pool.packets()]
+    )
     events = [step_of(step, one) for one in packets for step in steps_of(one) if driver in (None, step.by)]
     events.sort(key=lambda event: -event["age_s"])
     kept = events if force else events[-EVENTS:]

@@ -15,6 +15,7 @@ from miniport.errors import Exit, Failure
 from miniport.inspector.commands import Command
 from miniport.log import escape, shown
 
+LOCAL = ("file", "here")
 UNITS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 LONGEST_TEXT = 200
 MAX_SETTINGS = 16
@@ -38,7 +39,7 @@ def read_parameters(command: Command, given: Any) -> dict[str, Any]:
         given = {}
     if not isinstance(given, dict):
         raise _usage(f"params is {shown(given)}", "give an object of names and values")
-    options = {option.key: option for option in command.options if option.kind != "file"}
+    options = {option.key: option for option in command.options if option.kind not in LOCAL}
     words = {word.rstrip("?*"): word for word in command.words}
     found: dict[str, Any] = {}
     for key, value in given.items():
@@ -59,7 +60,9 @@ def near(what: str, wanted: object, known: Iterable[str], status: Exit = Exit.US
     names = sorted({escape(name) for name in known})
     alike = difflib.get_close_matches(str(wanted), names, 3, 0.5)
     more = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
-    return Failure(status, f"there is no {what} {shown(wanted)}", f"did you mean {', '.join(alike)}?" if alike else f"known are {more or 'none'}")
+    return Failure(
+        status, f"there is no {what} {shown(wanted)}", f"did you mean {', '.join(alike)}?" if alike else f"known are {more or 'none'}"
+    )
 
 
 def chosen(what: str, wanted: str, known: Mapping[str, Any]) -> Any:

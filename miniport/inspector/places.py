@@ -109,7 +109,7 @@ def packets_in(subject: Subject, states: tuple[PacketState, ...]) -> Iterator[tu
 
 def kept_at(binding: Binding, packet: Packet) -> str:
     """The line at which a binding came to hold a packet, as well as it is known: its answer's, or that of its handler."""
-    for step in (*reversed(getattr(packet, 'history', ())), getattr(packet, 'last', None)):
+    for step in (*reversed(packet.history), packet.last):
         if step is not None and step.by == binding.name and step.what == "answer" and step.where:
             return str(step.where)
     return line_of(binding.driver)

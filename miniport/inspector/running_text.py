@@ -17,7 +17,16 @@ def threads(answer: Answer, paint: Paint) -> list[str]:
     """A table; below it the stack of each thread that is stuck."""
     head = ["thread", "level", "driver", "handler", "for", "calls", "locks", "at"]
     rows = [
-        [row["thread"], row["irql"], row["driver"], row["handler"], ago(row["elapsed_s"]) if row["handler"] else "", row["calls"], " ".join(row["locks"]), row["where"]]
+        [
+            row["thread"],
+            row["irql"],
+            row["driver"],
+            row["handler"],
+            ago(row["elapsed_s"]) if row["handler"] else "",
+            row["calls"],
+            " ".join(row["locks"]),
+            row["where"],
+        ]
         for row in answer["threads"]
     ]
     lines = table(head, rows)

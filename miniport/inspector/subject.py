@@ -13,7 +13,11 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from vnic.context import contexts
+from vnic.verifier.levels import LEVELS
 
 from vnic import COMPILED, Adapter, Binding, PacketPool, __version__
 
@@ -57,7 +61,7 @@ class Subject(NamedTuple):
         return self.stack.adapter.name
 
     def pools(self) -> Iterator[tuple[PacketPool, str, Adapter | None]]:
-        """Every pool that can be found: those of adapters, and those that are attributes of drivers; with whose it is."""
+        """Every pool that lives: those of adapters, those that are attributes of drivers, and others; with whose it is."""
         found: set[int] = set()
         for adapter in self.stack.adapters:
             if id(adapter.pool) not in found:
@@ -68,6 +72,7 @@ class Subject(NamedTuple):
                 if type(value) is PacketPool and id(value) not in found:
                     found.add(id(value))
                     yield value, f"driver {binding.name}", None
+        yield from ((pool, "somebody", None) for pool in LEVELS.all_pools() if id(pool) not in found and pool.packets())
 
     def bindings(self) -> dict[str, Binding]:
         """Every binding by its name, from the bottom to the top."""
@@ -85,7 +90,11 @@ class Inspector:
     """
 
     def __init__(
-        self, stack: Stack, thread: DataThread | None = None, take: Callable[[], Counters] | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        stack: Stack,
+        thread: DataThread | None = None,
+        take: Callable[[], Counters] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.stack = stack
         self._thread = thread
@@ -96,6 +105,7 @@ class Inspector:
         self._last: tuple[float, Counters] = (self._begun, {})
         self._rates: Rates = {}
         self._seen: dict[int, tuple[int, float]] = {}
+        self._probe: Future[None] | None = None
 
     def tick(self) -> Subject:
         """Look without waiting; called once a second, so that rates are of the last second."""
@@ -108,10 +118,11 @@ class Inspector:
             }
         self._last = (now, counters)
         self._notice_threads(now)
-        return self._subject(counters, True)
+        return self._subject(counters, self._answered())
 
     async def look(self) -> Subject:
         """Take the counters on the data thread, if it answers in time."""
+        self._notice_threads(self._clock())
         if self._thread is None:
             return self._subject(self._take(), True)
         future = self._thread.call(self._take)
@@ -121,12 +132,21 @@ class Inspector:
             return self._subject(self._take(), self._thread.ended)
         return self._subject(counters, True)
 
+    def _answered(self) -> bool:
+        """Whether the data thread has done what it was given at the last tick; give it something for the next."""
+        answers = self._probe is None or self._probe.done()
+        if answers and self._thread is not None:
+            self._probe = self._thread.call(lambda: None)
+        return answers
+
     def _counters(self) -> Counters:
         return {adapter.name: adapter.counters() for adapter in self.stack.adapters}
 
     def _notice_threads(self, now: float) -> None:
         """Remember since when a thread is in one and the same call of a handler."""
-        self._seen = {}
+        busy = {context.ident: context.calls for context in contexts() if context.handler is not None}
+        known = self._seen
+        self._seen = {ident: known[ident] if ident in known and known[ident][0] == calls else (calls, now) for ident, calls in busy.items()}
 
     def _subject(self, counters: Counters, answers: bool) -> Subject:
         about = {

@@ -66,7 +66,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], indent: str = "") 
     cells = [list(head), *([clean(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
     return [
-        indent + "  ".join(cell.rjust(width) if to_right else cell.ljust(width) for cell, width, to_right in zip(line, widths, right, strict=True)).rstrip()
+        indent
+        + "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width) for cell, width, to_right in zip(line, widths, right, strict=True)
+        ).rstrip()
         for line in cells
     ]
 

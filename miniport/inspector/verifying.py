@@ -9,14 +9,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from miniport.errors import Exit, Failure
-from miniport.inspector.parameters import chosen, near, whole
-from miniport.log import escape, shown
-from vnic.verifier.actions import ACTIONS, action_of, set_action
+from vnic.verifier.actions import ACTIONS, action_of, actions_set, set_action
 from vnic.verifier.audit import audit
 from vnic.verifier.faults import FAULTS
 from vnic.verifier.levels import level_table, set_level
 from vnic.verifier.records import RECORDS
+
+from miniport.errors import Exit, Failure
+from miniport.inspector.parameters import chosen, near, whole
+from miniport.log import escape, shown
 from vnic.verifier.rules import RULES, Rule
 
 if TYPE_CHECKING:
@@ -82,8 +83,10 @@ def verify_show(subject: Subject) -> dict[str, Any]:
         "adapters": {adapter.name: adapter.verifier_level for adapter in subject.stack.adapters},
         "bindings": {name: binding.verifier_level for name, binding in subject.bindings().items()},
         "pools": {pool.name: pool.verifier_level for pool, _, _ in subject.pools()},
-        "actions": {rule.id: action_of(rule) for rule in RULES if action_of(rule) != ACTIONS[0]},
-        "rules": [{"id": rule.id, "rule": rule.name, "class": rule.cls, "action": action_of(rule), "catches": rule.catches} for rule in RULES],
+        "actions": actions_set(),
+        "rules": [
+            {"id": rule.id, "rule": rule.name, "class": rule.cls, "action": action_of(rule), "catches": rule.catches} for rule in RULES
+        ],
         "faults": FAULTS.show(),
     }
 
@@ -117,7 +120,10 @@ def verify_rule(subject: Subject, *, rule: str, action: str) -> dict[str, Any]:
     found = rule_of(rule)
     if action not in ACTIONS:
         raise near("action", action, ACTIONS)
-    set_action(found.id, action)
+    try:
+        set_action(found.id, action)
+    except ValueError as error:
+        raise Failure(Exit.USAGE, f"rule {found.id}", escape(str(error))) from None
     return {"name": subject.name, "changed": f"rule {found.id} {found.name}: {action}"}
 
 

@@ -18,14 +18,24 @@ def violations(answer: Answer, paint: Paint) -> list[str]:
     """A line for each record."""
     now = time.time()
     rows = [
-        [record.get("seq"), f"{ago(now - record.get('t_wall', now))} ago", record.get("id"), record.get("rule"), record.get("action"), record.get("driver"), record.get("where")]
+        [
+            record.get("seq"),
+            f"{ago(now - record.get('t_wall', now))} ago",
+            record.get("id"),
+            record.get("rule"),
+            record.get("action"),
+            record.get("driver"),
+            record.get("where"),
+        ]
         for record in answer["records"]
     ]
     name = clean(answer["name"])
     lines = table(["seq", "when", "rule", "", "action", "driver", "at"], rows) or [paint("good", "no rule was broken")]
     more = f"; {answer['suppressed']:,} alike were not written down" if answer["suppressed"] else ""
     if answer["counted"] or rows:
-        lines.append(paint("dim", f"{answer['counted']:,} counted, {answer['kept']:,} kept{more}; one of them whole: vnic violation {name} SEQ"))
+        lines.append(
+            paint("dim", f"{answer['counted']:,} counted, {answer['kept']:,} kept{more}; one of them whole: vnic violation {name} SEQ")
+        )
     if answer["level"] == 0:
         lines.append(paint("warning", f"level 0 writes nothing down: vnic verify set {name} 1"))
     return lines
@@ -41,27 +51,35 @@ def violation(answer: Answer, paint: Paint) -> list[str]:
         lines.append(f"  {paint('dim', '->')} {clean(record['remedy'])}")
     if record.get("t_wall"):
         lines.append(f"  {moment(record['t_wall'])}")
-    told = ("id", "rule", "driver", "where", "detail", "remedy", "t_wall", "v")
+    now = record.get("t_mono_ns", 0)
+    told = ("id", "rule", "driver", "where", "detail", "remedy", "t_wall", "t_mono_ns", "v")
     for key, value in record.items():
         if key not in told and value not in (None, [], {}, ""):
-            lines += field_lines(key, value)
+            lines += field_lines(key, value, now)
     return lines
 
 
-def field_lines(key: str, value: Any) -> list[str]:
+def field_lines(key: str, value: Any, now: int) -> list[str]:
     """One field of a record: a list is a line for each."""
     if isinstance(value, list):
-        return [f"  {clean(key)}", *(f"    {one_line(item)}" for item in value)]
-    return [f"  {clean(key)}: {one_line(value)}"]
+        return [f"  {clean(key)}", *(f"    {one_line(item, now)}" for item in value)]
+    return [f"  {clean(key)}: {one_line(value, now)}"]
 
 
-def one_line(value: Any) -> str:
-    """A value, or what is in it, in a line."""
+def one_line(value: Any, now: int = 0) -> str:
+    """A value, or what is in it, in a line; a time as so long before the record's."""
     if isinstance(value, dict):
-        return ", ".join(f"{clean(key)} {one_line(item)}" for key, item in value.items() if item not in (None, ""))
+        fields = []
+        for key, item in value.items():
+            if key in ("t", "since_ns") and isinstance(item, int) and now:
+                fields.append(f"{ago((now - item) / 1e9 if key == 't' else item / 1e9)} {'before' if key == 't' else 'long'}")
+            elif item not in (None, "", []):
+                fields.append(f"{clean(key)} {one_line(item, now)}")
+        return ", ".join(fields)
     if isinstance(value, list):
-        return " ".join(one_line(item) for item in value)
-    return clean(value)
+        return " ".join(one_line(item, now) for item in value)
+    # a number here is a name as often as a quantity
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else clean(value)
 
 
 def verify_show(answer: Answer, paint: Paint) -> list[str]:
@@ -71,9 +89,14 @@ def verify_show(answer: Answer, paint: Paint) -> list[str]:
     for kind in ("adapters", "bindings", "pools"):
         others = [(name, level) for name, level in answer[kind].items() if level != process]
         lines += [f"  {kind.removesuffix('s')} {clean(name)}: level {level}" for name, level in others]
-    lines += ["", *table(["rule", "", "class", "action"], [[rule["id"], rule["rule"], rule["class"], rule["action"]] for rule in answer["rules"]])]
+    lines += [
+        "",
+        *table(["rule", "", "class", "action"], [[rule["id"], rule["rule"], rule["class"], rule["action"]] for rule in answer["rules"]]),
+    ]
     faults = answer["faults"]
-    running = [f"  {one_line(fault)}" for fault in (faults if isinstance(faults, list) else [{name: fault} for name, fault in faults.items()])]
+    running = [
+        f"  {one_line(fault)}" for fault in (faults if isinstance(faults, list) else [{name: fault} for name, fault in faults.items()])
+    ]
     return [*lines, "", *([paint("warning", "faults are provoked:"), *running] if running else ["no faults are provoked"])]
 
 
