@@ -76,8 +76,9 @@ def _rules(subject: Subject) -> Iterator[Alert]:
             yield alert(
                 "error", "errors", f"binding {binding.name} raised {count}; the log has the lines", f"vnic bindings {name} {binding.name}"
             )
-        if binding.dead:
-            yield alert("error", "dead", f"binding {binding.name} is not called any more", f"vnic bindings {name} {binding.name}")
+        if binding.closing and binding.held:
+            what = f"binding {binding.name} is being unbound and still holds {_count(binding.held, 'packet', 'packets')}"
+            yield alert("warning", "closing", what, f"vnic leaks {name}")
 
 
 def _last_rule(driver: str) -> str:

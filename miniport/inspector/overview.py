@@ -178,7 +178,7 @@ def figures(binding: Binding) -> dict[str, int]:
 
 def state_of(binding: Binding) -> str:
     """Where a binding is in its life, in one word."""
-    for state in ("closed", "dead", "closing", "opening"):
+    for state in ("closed", "closing", "dead", "opening"):
         if getattr(binding, state):
             return state
     return "open"

@@ -58,7 +58,7 @@ def read_parameters(command: Command, given: Any) -> dict[str, Any]:
 def near(what: str, wanted: object, known: Iterable[str], status: Exit = Exit.USAGE) -> Failure:
     """Say that there is nothing of a name, and which names are like it."""
     names = sorted({escape(name) for name in known})
-    alike = difflib.get_close_matches(str(wanted), names, 3, 0.5)
+    alike = difflib.get_close_matches(str(wanted), names, 3, 0.6)
     more = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
     return Failure(
         status, f"there is no {what} {shown(wanted)}", f"did you mean {', '.join(alike)}?" if alike else f"known are {more or 'none'}"
