@@ -114,5 +114,9 @@ def connected(path: Path) -> socket.socket:
     """Connect to a socket, without waiting."""
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     made.setblocking(False)
-    made.connect(str(path))
+    try:
+        made.connect(str(path))
+    except BlockingIOError:
+        made.close()
+        raise
     return made
