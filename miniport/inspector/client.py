@@ -127,8 +127,10 @@ def exchange(path: Path, request: dict[str, Any]) -> dict[str, Any]:
             if not part or len(got) > LARGEST:
                 raise ConnectionResetError("the connection ended before the answer did")
             got += part
-        reply: dict[str, Any] = json.loads(got)
-        return reply
+    reply = json.loads(got)
+    if not isinstance(reply, dict) or not isinstance(reply.get("result", reply.get("error")), dict):
+        raise ValueError("its answer is none")
+    return reply
 
 
 def from_state(path: Path, method: str, parameters: dict[str, Any], in_vain: bool) -> Answer:

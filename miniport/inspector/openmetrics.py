@@ -24,11 +24,11 @@ def openmetrics(answer: dict[str, Any]) -> str:
     for key, kind in (("delivered", "counter"), ("held", "gauge"), ("errors", "counter"), ("violations", "counter")):
         if answer["bindings"]:
             total = "_total" if kind == "counter" else ""
-            lines.append(f"# TYPE vnic_driver_{key} {kind}")
-            lines += [f"vnic_driver_{key}{total}{labels(driver=name)} {values[key]}" for name, values in answer["bindings"].items()]
+            lines.append(f"# TYPE vnic_binding_{key} {kind}")
+            lines += [f"vnic_binding_{key}{total}{labels(driver=name)} {values[key]}" for name, values in answer["bindings"].items()]
     if answer["held_oldest_s"]:
-        lines.append("# TYPE vnic_driver_hold_seconds_max gauge")
-        lines += [f"vnic_driver_hold_seconds_max{labels(driver=name)} {age}" for name, age in answer["held_oldest_s"].items()]
+        lines.append("# TYPE vnic_binding_hold_seconds_max gauge")
+        lines += [f"vnic_binding_hold_seconds_max{labels(driver=name)} {age}" for name, age in answer["held_oldest_s"].items()]
     return "\n".join([*lines, "# EOF"])
 
 
