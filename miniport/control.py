@@ -70,7 +70,6 @@ class Control:
         self._server: asyncio.Server | None = None
         self._socket = bind_socket(path)
         self._inode = path.lstat().st_ino
-        self._group = path.lstat().st_gid
 
     async def start(self) -> None:
         """Listen."""
@@ -97,7 +96,7 @@ class Control:
     def admit(self, peer: Peer) -> Failure | None:
         """Say why a client may not come in; None: it may."""
         trusted = peer.uid in (0, self.owner)
-        if not trusted and self._group not in peer.gids:
+        if not trusted and self._group() not in peer.gids:
             return Failure(
                 Exit.PERMISSION, f"user {peer.uid} may not ask this daemon", f"ask as user {self.owner}, as root, or as its group"
             )
@@ -105,6 +104,13 @@ class Control:
         if len(self.clients) >= MAX_CLIENTS or (not trusted and others >= MAX_OF_GROUP):
             return Failure(Exit.BUSY, f"{len(self.clients)} clients are connected, no more are let in", "try again, or end one of them")
         return None
+
+    def _group(self) -> int:
+        """The group of the socket, which its owner may change at any time; nobody's, if the socket is gone."""
+        try:
+            return self.path.lstat().st_gid
+        except OSError:
+            return -1
 
     def take(self, client: Client, line: bytes) -> None:
         """Answer a request soon."""

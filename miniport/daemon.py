@@ -27,6 +27,7 @@ from miniport.inspector.subject import Inspector
 from miniport.log import EventLog, escape, exception_fields
 from miniport.reload import Reload
 from miniport.reports import Reports
+from miniport.runtime_dir import socket_path
 from miniport.show import show_bindings, show_counters, show_holders
 from miniport.stack import Stack, load_drivers, load_filters
 from miniport.stop import accounted_for, name_the_hanging, unbind_all
@@ -82,6 +83,7 @@ class Daemon:
         self.stopping = asyncio.Event()
         config, adapter = self.config, self.config.adapter
         set_verifier(config.verifier)
+        socket_path(adapter.name, config.control.path)
         catch_strays(self.loop, self.log, self.reports, self._post)
         filters, drivers = load_filters(config.filter), load_drivers(config.protocol)
         with contextlib.ExitStack() as undo:

@@ -6,6 +6,7 @@ Next: `miniport/inspector/command_line.py`.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import os
@@ -120,7 +121,9 @@ def exchange(path: Path, request: dict[str, Any]) -> dict[str, Any]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
         connection.settimeout(PATIENCE_S)
         connection.connect(os.fspath(path))
-        connection.sendall(json.dumps(request).encode("ascii") + b"\n")
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            # who is not let in is told so at once
+            connection.sendall(json.dumps(request).encode("ascii") + b"\n")
         got = bytearray()
         while not got.endswith(b"\n"):
             part = connection.recv(1 << 20)

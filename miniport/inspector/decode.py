@@ -66,7 +66,8 @@ def decode_frame(frame: bytes) -> list[Layer]:
 
 def _ethernet(data: bytes) -> tuple[Layer, Part | None]:
     fields: Layer = {"to": data[0:6].hex(":"), "from": data[6:12].hex(":")}
-    kind, at, tags = _number(data, 12), 14, []
+    kind, at = _number(data, 12), 14
+    tags: list[Layer] = []
     while kind in TAGS and len(data) >= at + 4 and len(tags) < MAX_TAGS:
         tag = _number(data, at)
         tags.append({"vlan": tag & 0xFFF, "priority": tag >> 13})

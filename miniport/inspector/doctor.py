@@ -10,12 +10,11 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from vnic.verifier.faults import FAULTS
-from vnic.verifier.records import RECORDS
-
 from miniport.inspector.places import held, sending, withheld
 from miniport.log import shown
 from vnic.counters import broken_sums
+from vnic.verifier.faults import FAULTS
+from vnic.verifier.records import RECORDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -19,10 +19,9 @@ from vnic import DONT_LOOPBACK, LOOPBACK, LOOPBACK_ONLY
 from vnic.status import VnicError
 
 if TYPE_CHECKING:
-    from vnic.steps import Step
-
     from miniport.inspector.subject import Subject
     from vnic import Packet, PacketPool
+    from vnic.steps import Step
 
 EVENTS = 200
 FLAGS = {DONT_LOOPBACK: "dont loopback", LOOPBACK: "loopback", LOOPBACK_ONLY: "loopback only"}

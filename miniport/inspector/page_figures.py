@@ -29,7 +29,7 @@ class Branch(NamedTuple):
     """A part of the frames: what became of them, how many, and its colour."""
 
     name: str
-    count: int
+    frames: int
     colour: str
 
 
@@ -48,9 +48,9 @@ def flow(title: str, total: int, branches: Sequence[Branch], tall: int = 150) ->
         branches: where they went; those with none are left out.
         tall: how wide the stream is.
     """
-    there = [branch for branch in branches if branch.count]
-    parts = sum(branch.count for branch in there) or 1
-    sizes = [max(LEAST, round(tall * branch.count / parts)) for branch in there]
+    there = [branch for branch in branches if branch.frames]
+    parts = sum(branch.frames for branch in there) or 1
+    sizes = [max(LEAST, round(tall * branch.frames / parts)) for branch in there]
     height = max(sum(sizes) + GAP * (len(there) + 1), 60)
     top = (height - sum(sizes)) / 2
     shapes, at_left, at_right = [], top, float(GAP)
@@ -60,17 +60,17 @@ def flow(title: str, total: int, branches: Sequence[Branch], tall: int = 150) ->
             f"M{LEFT},{at_left:.1f} C{middle},{at_left:.1f} {middle},{at_right:.1f} {RIGHT},{at_right:.1f} "
             f"L{RIGHT},{at_right + size:.1f} C{middle},{at_right + size:.1f} {middle},{at_left + size:.1f} {LEFT},{at_left + size:.1f} Z"
         )
-        share = f"{100 * branch.count / parts:.1f} %"
+        share = f"{100 * branch.frames / parts:.1f} %"
         shapes.append(f'<path d="{path}" fill="var({branch.colour})" fill-opacity="0.55"/>')
         shapes.append(f'<rect x="{RIGHT}" y="{at_right:.1f}" width="7" height="{size}" rx="2" fill="var({branch.colour})"/>')
-        text = f'<tspan class="strong">{branch.count:,}</tspan> {safe(branch.name)} <tspan class="dim">{share}</tspan>'
+        text = f'<tspan class="strong">{branch.frames:,}</tspan> {safe(branch.name)} <tspan class="dim">{share}</tspan>'
         shapes.append(f'<text x="{RIGHT + 18}" y="{at_right + size / 2 + 5:.1f}">{text}</text>')
         at_left += size
         at_right += size + GAP
     stem = f'<rect x="{LEFT - 7}" y="{top:.1f}" width="7" height="{max(sum(sizes), 1)}" rx="2" fill="var(--dim)"/>'
     label = f'<text x="{LEFT - 20}" y="{height / 2 - 2:.1f}" text-anchor="end" class="strong">{total:,}</text>'
     label += f'<text x="{LEFT - 20}" y="{height / 2 + 17:.1f}" text-anchor="end" class="dim">{safe(title)}</text>'
-    named = safe(f"{total} {title}: " + ", ".join(f"{branch.count} {branch.name}" for branch in there))
+    named = safe(f"{total} {title}: " + ", ".join(f"{branch.frames} {branch.name}" for branch in there))
     return f'<svg viewBox="0 0 {WIDTH} {height:.0f}" width="{WIDTH}" role="img" aria-label="{named}">{stem}{label}{"".join(shapes)}</svg>'
 
 

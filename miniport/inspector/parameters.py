@@ -122,7 +122,7 @@ def _convert(name: str, kind: str, value: Any) -> Any:
     return value
 
 
-def _settings(value: Any) -> dict[str, str]:
+def _settings(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict) or len(value) > MAX_SETTINGS:
         raise _usage(f"settings: {shown(value)} is not allowed", f"give an object of at most {MAX_SETTINGS} names and values")
     found = {}

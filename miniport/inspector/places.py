@@ -7,7 +7,7 @@ Next: `vnic/ledger.py`, who holds what.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from vnic.ledger import Holding, holdings, where
 from vnic.states import PacketState
@@ -63,12 +63,12 @@ def held(subject: Subject) -> list[Out]:
     """Every packet that a binding holds, the oldest first."""
     return [
         Out(
-            packet,
+            cast("Packet", packet),
             binding.name,
             binding.name,
             owed,
             round(age_ns / 1e9, 3),
-            kept_at(binding, packet),
+            kept_at(binding, cast("Packet", packet)),
             bool(binding.closing or binding.dead),
         )
         for binding, packet, owed, age_ns in holdings_of(subject)

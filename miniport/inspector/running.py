@@ -11,18 +11,16 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from vnic.context import contexts
-
 from miniport.drivers import file_of
 from miniport.log import escape
+from vnic.context import contexts
 from vnic.locks import Irql, SpinLock
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from vnic.context import Context
-
     from miniport.inspector.subject import Subject
+    from vnic.context import Context
 
 STUCK_S = 0.5
 DEEPEST = 8

@@ -16,10 +16,9 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vnic import COMPILED, Adapter, Binding, PacketPool, __version__
 from vnic.context import contexts
 from vnic.verifier.levels import LEVELS
-
-from vnic import COMPILED, Adapter, Binding, PacketPool, __version__
 
 if TYPE_CHECKING:
     from miniport.data_thread import DataThread

@@ -161,7 +161,8 @@ def test_the_state_has_every_view_that_needs_no_words(state: StateFile) -> None:
 
 
 def test_a_daemon_that_ended_says_how_and_who_held_what_before(state: StateFile, wire: Wire) -> None:
-    state._inspector.stack.drivers[0].binding.driver.give_back()
+    keeper: Any = state._inspector.stack.drivers[0].binding.driver
+    keeper.give_back()
     state.end("SIGTERM", 70)
     answer = ask("test0", "show", {})
     assert "ended with status 70 at " in answer.past
@@ -306,8 +307,10 @@ def test_help_of_each_command_has_its_usage_and_ends_with_its_example(command: A
 
 
 def test_who_stops_reading_is_no_error(folder: Path) -> None:
-    (folder / "vnic0.state").write_text(json.dumps({"v": 1, "pid": 1, "started_ticks": 1, "name": "vnic0", "as_of": 0, "ended": None, "views": {
-        "doctor": {"name": "vnic0", "wrong": 0, "alerts": [{"level": "note", "what": "x" * 5000, "next": ""}] * 100}}}))  # fmt: skip
+    alerts = [{"level": "note", "what": "x" * 5000, "next": ""}] * 100
+    left = {"v": 1, "pid": 1, "started_ticks": 1, "name": "vnic0", "as_of": 0, "ended": None}
+    left["views"] = {"doctor": {"name": "vnic0", "wrong": 0, "alerts": alerts}}
+    (folder / "vnic0.state").write_text(json.dumps(left))
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(

@@ -1,5 +1,5 @@
 """
-How answers look: aligned, coloured only where that is wanted, printable ASCII whatever a driver is called; and the page, which stands alone.
+How answers look: aligned, coloured only where that is wanted, printable ASCII whatever a driver is called; and the page, alone.
 """
 
 from __future__ import annotations
@@ -197,6 +197,8 @@ def frame(ethertype: str, body: bytes) -> bytes:
     return bytes.fromhex(f"020000000002 020000000001 {ethertype}") + body
 
 
+ARP = bytes.fromhex("0001080006040001 020000000001 0a000001 000000000000 0a000002")
+UDP = bytes.fromhex("1234 0035 001c 0000")
 IPV4 = bytes.fromhex("45 00 0030 0000 0000 40 01 0000 0a000001 0a000002")
 IPV6 = bytes.fromhex("60000000 0010 3a ff fe800000000000000000000000000001 ff0200000000000000000001ff000002")
 
@@ -204,9 +206,9 @@ IPV6 = bytes.fromhex("60000000 0010 3a ff fe800000000000000000000000000001 ff020
 @pytest.mark.parametrize(
     ("data", "layers", "field"),
     [
-        (frame("0806", bytes.fromhex("0001080006040001 020000000001 0a000001 000000000000 0a000002")), ["Ethernet", "ARP"], ("operation", "request")),
+        (frame("0806", ARP), ["Ethernet", "ARP"], ("operation", "request")),
         (frame("0800", IPV4 + bytes.fromhex("0800 0000 0007 0009") + bytes(20)), ["Ethernet", "IPv4", "ICMP", "data"], ("sequence", 9)),
-        (frame("0800", IPV4[:9] + b"\x11" + IPV4[10:] + bytes.fromhex("1234 0035 001c 0000")), ["Ethernet", "IPv4", "UDP", "data"], ("to_port", 53)),
+        (frame("0800", IPV4[:9] + b"\x11" + IPV4[10:] + UDP), ["Ethernet", "IPv4", "UDP", "data"], ("to_port", 53)),
         (frame("0800", IPV4[:9] + b"\x06" + IPV4[10:] + bytes.fromhex("1234 0050 00000001 00000000 5002 ffff 0000 0000")),
          ["Ethernet", "IPv4", "TCP", "data"], ("flags", ["SYN"])),
         (frame("8100 4007 86dd", IPV6 + bytes.fromhex("8700 0000 00000000") + bytes(8)), ["Ethernet", "IPv6", "ICMPv6", "data"],
@@ -294,7 +296,8 @@ def test_the_metrics_have_each_counter_once_with_its_type(wire: Wire) -> None:
     assert 'vnic_pool_free{adapter="test0"} 63' in lines
     assert r'vnic_binding_held{driver="a\"b\\c"} 1' in lines
     assert all(re.fullmatch(r'vnic_\w+\{\w+="(?:[^"\\]|\\.)*"\} [\d.]+|# .*', line) for line in lines)
-    stack.drivers[0].binding.driver.give_back()
+    keeper: Any = stack.drivers[0].binding.driver
+    keeper.give_back()
 
 
 def test_colour_comes_with_a_terminal_only_and_not_with_no_color() -> None:
