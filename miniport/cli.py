@@ -57,7 +57,8 @@ def main(argv: list[str] | None = None) -> int:
         The exit status. A usage error and `--help` leave by SystemExit.
     """
     open_standard_streams()
-    arguments, unknown = build_parser().parse_known_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    arguments, unknown = build_parser(argv[0] if argv else "").parse_known_args(argv)
     if "words" in arguments:
         # argparse takes the words of one place only; those behind an option are words, too
         arguments.words += [word for word in unknown if not word.startswith("-")]
@@ -93,8 +94,13 @@ def open_standard_streams() -> None:
             os.open("/dev/null", os.O_RDWR)
 
 
-def build_parser() -> Parser:
-    """Make the parser of all commands."""
+def build_parser(first: str | None = None) -> Parser:
+    """
+    Make the parser of all commands.
+
+    Args:
+        first: the first word that was typed: of the inspector's other commands only the names are made then, which is quicker.
+    """
     layout = argparse.RawDescriptionHelpFormatter
     parser = Parser(
         prog="vnic",
@@ -113,7 +119,7 @@ def build_parser() -> Parser:
     check = commands.add_parser("check", help=text, description=text, epilog=CHECK_EXAMPLE, formatter_class=layout, allow_abbrev=False)
     check.add_argument("file", metavar="FILE", help="a TOML file")
     check.set_defaults(command=check_command, parser=check, log_format=None)
-    add_commands(commands)
+    add_commands(commands, first)
     return parser
 
 

@@ -23,11 +23,15 @@ CONTROL = Option("--control", "PATH", "file", "the daemon's control socket, if i
 VERIFY = "what is checked, how deeply, and what faults are provoked"
 
 
-def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
-    """Make a parser of each command of the table."""
+def add_commands(commands: argparse._SubParsersAction[Any], wanted: str | None = None) -> None:
+    """Make a parser of each command of the table; with `wanted`, of all others only the name."""
     groups: dict[str, argparse._SubParsersAction[Any]] = {}
     for command in COMMANDS:
         first, _, second = command.name.partition(" ")
+        if wanted not in (None, first):
+            if first not in commands.choices:
+                commands.add_parser(first, help=VERIFY if second else command.help, add_help=False)
+            continue
         if second and first not in groups:
             group = commands.add_parser(first, help=VERIFY, description=VERIFY, epilog=example(command), **LAYOUT)
             groups[first] = group.add_subparsers(metavar="WHAT", required=True)
