@@ -60,7 +60,7 @@ class Command(NamedTuple):
 
 DRIVER = Option("--driver", "D", "text", "only this driver, by the name of its binding")
 POOL = Option("--pool", "P", "text", "the pool, by its name; the interface's by default")
-ALL = Option("--force", "", "flag", "everything, however much it is")
+ALL = Option("--force", "", "flag", "the last 10,000")
 
 COMMANDS: tuple[Command, ...] = (
     Command(

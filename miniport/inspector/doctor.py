@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from miniport.inspector.places import held, sending, withheld
+from miniport.inspector.subject import attribute
 from miniport.log import shown
 from vnic.counters import broken_sums
 from vnic.verifier.faults import FAULTS
@@ -161,7 +162,7 @@ def _set_up(subject: Subject) -> Iterator[Alert]:
 
 def _has_own_address(binding: Binding) -> bool:
     """Whether a driver was given an address as its option, as those that ship can be."""
-    return any(getattr(binding.driver, name, None) for name in ("addresses", "interfaces"))
+    return any(attribute(binding.driver, name, None) for name in ("addresses", "interfaces"))
 
 
 def _count(number: int, one: str, many: str) -> str:

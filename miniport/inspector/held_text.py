@@ -78,7 +78,7 @@ def log(answer: Answer, paint: Paint) -> list[str]:
     """Each change of hands in a line."""
     lines = step_lines(answer["events"], True) or ["nothing is remembered"]
     if answer["left_out"]:
-        lines.insert(0, paint("dim", f"{answer['left_out']:,} earlier ones are left out: --force shows all"))
+        lines.insert(0, paint("dim", f"{answer['left_out']:,} earlier ones are left out: --force shows more"))
     if answer["level"] < 3:
         hint = f"level {answer['level']} remembers the first and the last step only; for the last 16 of each packet: "
         hint += f"vnic verify set {clean(answer['name'])} 3"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from miniport.inspector.doctor import alerts
 from miniport.inspector.parameters import chosen
 from miniport.inspector.places import holdings_of, line_of, spelled
+from miniport.inspector.subject import attribute
 from vnic.counters import RX_DROPS, TX_DROPS, broken_sums
 from vnic.driver import ProtocolDriver
 from vnic.filters import PacketFilter
@@ -128,7 +129,7 @@ def adapter_of(subject: Subject, adapter: Adapter, oldest: Mapping[str, float]) 
                 "sends_pending": binding.sends_pending,
                 "errors": binding.errors,
                 "violations": binding.violations,
-                "adapters": [above.name for above in getattr(binding.driver, "adapters", ())],
+                "adapters": [above.name for above in attribute(binding.driver, "adapters", ())],
             }
             for binding in subject.stack.bindings
             if binding.adapter is adapter

@@ -30,7 +30,7 @@ class Out(NamedTuple):
         driver: the driver that is to bring it back; the one that sent it, of a send.
         owed: returns owed; 0 if it is not held by a binding.
         age_s: since when, in seconds; None if that is not known.
-        kept_at: the line that has it.
+        binding: the binding that holds it, if one does.
     """
 
     packet: Packet
@@ -38,14 +38,30 @@ class Out(NamedTuple):
     driver: str
     owed: int
     age_s: float | None
-    kept_at: str
-    gone: bool = False
+    binding: Binding | None = None
+
+    @property
+    def gone(self) -> bool:
+        """Whether its binding is going, or has gone."""
+        return self.binding is not None and bool(self.binding.closing or self.binding.dead)
+
+    @property
+    def kept_at(self) -> str:
+        """The line that has it. To look that up takes longer than all the rest, so it is done for what is shown only."""
+        if self.binding is not None:
+            return kept_at(self.binding, self.packet)
+        last = self.packet.last
+        return last.where if last is not None else ""
 
 
 def spelled(cls: type) -> str:
     """A class by its module and name; one of a file by the file's name."""
-    module = str(cls.__module__)
-    return f"{module.rpartition('/')[2]}:{cls.__qualname__}" if module.endswith(".py") else f"{module}.{cls.__qualname__}"
+    try:
+        module, name = str(cls.__module__), str(cls.__qualname__)
+    except BaseException:
+        # a class of a class of its own can raise anything
+        return "unknown"
+    return f"{module.rpartition('/')[2]}:{name}" if module.endswith(".py") else f"{module}.{name}"
 
 
 def line_of(driver: object, handler: str = "receive_packet") -> str:
@@ -54,47 +70,37 @@ def line_of(driver: object, handler: str = "receive_packet") -> str:
 
 
 def holdings_of(subject: Subject) -> list[Holding]:
-    """Every packet that is held on any adapter, the oldest first."""
-    found = [holding for adapter in subject.stack.adapters if subject.counters[adapter.name]["held"] for holding in holdings(adapter)]
-    return sorted(found, key=lambda holding: -holding.age_ns)
+    """Every packet that is held on any adapter, the oldest first; found once for each subject."""
+    if "holdings" not in subject.memo:
+        found = [holding for adapter in subject.stack.adapters if subject.counters[adapter.name]["held"] for holding in holdings(adapter)]
+        subject.memo["holdings"] = sorted(found, key=lambda holding: -holding.age_ns)
+    known: list[Holding] = subject.memo["holdings"]
+    return known
 
 
 def held(subject: Subject) -> list[Out]:
     """Every packet that a binding holds, the oldest first."""
     return [
-        Out(
-            cast("Packet", packet),
-            binding.name,
-            binding.name,
-            owed,
-            round(age_ns / 1e9, 3),
-            kept_at(binding, cast("Packet", packet)),
-            bool(binding.closing or binding.dead),
-        )
+        Out(cast("Packet", packet), binding.name, binding.name, owed, round(age_ns / 1e9, 3), binding)
         for binding, packet, owed, age_ns in holdings_of(subject)
     ]
 
 
 def sending(subject: Subject) -> list[Out]:
     """Every packet of a pool that is known which waits in a send or a transfer, the oldest first."""
-    now = time.monotonic_ns()
-    found = []
-    for packet, owner in packets_in(subject, OUT):
-        last = packet.last
-        age = round((now - last.ns) / 1e9, 3) if last is not None else None
-        found.append(Out(packet, f"send of {owner}", owner, 0, age, last.where if last is not None else ""))
+    found = [Out(packet, f"send of {owner}", owner, 0, age_of(packet)) for packet, owner in packets_in(subject, OUT)]
     return sorted(found, key=lambda out: -(out.age_s or 0.0))
 
 
 def withheld(subject: Subject) -> list[Out]:
-    """Every packet that cannot be used again because a view of it lives, with the line that had it last."""
-    now = time.monotonic_ns()
-    found = []
-    for packet, owner in packets_in(subject, (PacketState.QUARANTINED,)):
-        last = packet.last
-        age = round((now - last.ns) / 1e9, 3) if last is not None else None
-        found.append(Out(packet, "views of it", last.by if last is not None else owner, 0, age, last.where if last is not None else ""))
-    return found
+    """Every packet that cannot be used again because a view of it lives."""
+    found = packets_in(subject, (PacketState.QUARANTINED,))
+    return [Out(packet, "views of it", packet.last.by if packet.last is not None else owner, 0, age_of(packet)) for packet, owner in found]
+
+
+def age_of(packet: Packet) -> float | None:
+    """Seconds since something was done to a packet; None if nobody remembers."""
+    return round((time.monotonic_ns() - packet.last.ns) / 1e9, 3) if packet.last is not None else None
 
 
 def packets_in(subject: Subject, states: tuple[PacketState, ...]) -> Iterator[tuple[Packet, str]]:

@@ -31,6 +31,14 @@ Counters = dict[str, dict[str, int]]
 Rates = dict[str, dict[str, float]]
 
 
+def attribute(driver: object, name: str, default: Any) -> Any:
+    """An attribute of a driver, which can raise anything when it is asked for."""
+    try:
+        return getattr(driver, name, default)
+    except BaseException:
+        return default
+
+
 class Subject(NamedTuple):
     """
     One daemon at one moment.
@@ -42,17 +50,20 @@ class Subject(NamedTuple):
         about: the process: pid, version, when it was started.
         answers: whether the data thread took the counters itself.
         seen: of each thread, the handler calls when it was last looked at, and since when they have not grown.
-        frames: the stacks of all threads are asked for here.
+        data_thread: the number of the data thread.
+        bytes_allowed: whether who asks may see the bytes of frames.
+        memo: what was found out already, by looking at every packet.
     """
 
     stack: Stack
     counters: Mapping[str, Mapping[str, int]]
     rates: Mapping[str, Mapping[str, float]]
     about: Mapping[str, Any]
-    answers: bool = True
-    seen: Mapping[int, tuple[int, float]] = {}
-    data_thread: int | None = None
-    bytes_allowed: bool = True
+    answers: bool
+    seen: Mapping[int, tuple[int, float]]
+    data_thread: int | None
+    bytes_allowed: bool
+    memo: dict[str, Any]
 
     @property
     def name(self) -> str:
@@ -67,7 +78,7 @@ class Subject(NamedTuple):
                 found.add(id(adapter.pool))
                 yield adapter.pool, f"adapter {adapter.name}", adapter
         for binding in self.stack.bindings:
-            for value in list(getattr(binding.driver, "__dict__", {}).values()):
+            for value in list(attribute(binding.driver, "__dict__", {}).values()):
                 if type(value) is PacketPool and id(value) not in found:
                     found.add(id(value))
                     yield value, f"driver {binding.name}", None
@@ -148,6 +159,9 @@ class Inspector:
         self._seen = {ident: known[ident] if ident in known and known[ident][0] == calls else (calls, now) for ident, calls in busy.items()}
 
     def _subject(self, counters: Counters, answers: bool) -> Subject:
+        if any(adapter.name not in counters for adapter in self.stack.adapters):
+            # it was renamed meanwhile
+            counters = self._take()
         about = {
             "pid": os.getpid(),
             "version": __version__,
@@ -157,4 +171,4 @@ class Inspector:
             "as_of": round(time.time(), 3),
         }
         ident = self._thread.ident if self._thread is not None else None
-        return Subject(self.stack, counters, self._rates, about, answers, self._seen, ident)
+        return Subject(self.stack, counters, self._rates, about, answers, self._seen, ident, True, {})

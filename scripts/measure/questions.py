@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from drain import NOISE, Bench, enter_namespace
+from drain import HERE, NOISE, Bench, enter_namespace
 
 VIEWS = ("show", "stats", "pools", "bindings", "pending", "leaks", "violations", "threads", "doctor", "report")
 
@@ -31,12 +31,12 @@ class Daemon:
     """The bench's adapter with a control socket in front of it, as in a daemon: asyncio on one thread, frames on another."""
 
     def __init__(self, bench: Bench, folder: Path) -> None:
+        from miniport.config import ProtocolConfig
         from miniport.control import Control
         from miniport.inspector.state import StateFile
         from miniport.inspector.subject import Inspector
         from miniport.log import EventLog
         from miniport.stack import Bound, Stack
-        from miniport.config import ProtocolConfig
 
         stack = Stack(bench.adapter)
         stack.drivers = [Bound(ProtocolConfig(driver="bench"), binding) for binding in bench.adapter.bindings]
@@ -157,6 +157,8 @@ def main() -> None:
     parser.add_argument("--per-second", type=float, default=10.0, help="questions a second, default 10")
     parser.add_argument("--method", default="show", help="what is asked, default show")
     arguments = parser.parse_args()
+    # the program starts itself again, and a process that asks: both must find its neighbours
+    os.environ["PYTHONPATH"] = f"{HERE}:{os.environ.get('PYTHONPATH', '')}"
     enter_namespace()
     from vnic import COMPILED
 
