@@ -52,18 +52,19 @@ class Inspection:
         self._state = StateFile(state_path(path), inspector)
 
     async def start(self) -> None:
-        """Listen; whoever asks from now on is answered."""
+        """Listen; whoever asks from now on is answered, and the state file is there."""
         if self._control is not None:
             await self._control.start()
+        self.keep()
 
     async def run(self) -> None:
         """Write the state down again and again."""
         while self._state is not None:
-            self._state.write()
             await asyncio.sleep(EVERY_S)
+            self._state.write()
 
     def keep(self) -> None:
-        """Write down how things stand, a last time before the drivers go."""
+        """Write down how things stand now."""
         if self._state is not None:
             self._state.write()
 

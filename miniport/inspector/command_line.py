@@ -43,7 +43,7 @@ def add_command(commands: argparse._SubParsersAction[Any], name: str, command: C
     parser = commands.add_parser(name, help=command.help, description=command.help, epilog=example(command), usage=usage(command), **LAYOUT)
     parser.add_argument("words", nargs="*", metavar="NAME", help="the interface; can be left out if one daemon runs" + after(command))
     for option in options_of(command):
-        if option.kind in ("flag", "here"):
+        if not option.metavar:
             parser.add_argument(option.flag, action="store_true", help=option.help)
         else:
             parser.add_argument(option.flag, metavar=option.metavar, help=option.help)
@@ -112,6 +112,10 @@ def ask_command(arguments: argparse.Namespace) -> int:
     files = {
         option.key: getattr(arguments, option.key) for option in command.options if option.kind == "file" and getattr(arguments, option.key)
     }
+    if command.name == "watch":
+        from miniport.inspector.watching import watch
+
+        return watch(command, name, arguments)
     if "pcap" in files:
         parameters["hex"] = True
     from miniport.errors import Exit

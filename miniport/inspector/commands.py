@@ -67,6 +67,15 @@ COMMANDS: tuple[Command, ...] = (
         "show", "what is bound to what, how much passes, what is wrong", (), (), "overview.show", "overview_text.show", "vnic show vnic0"
     ),
     Command(
+        "watch",
+        "the same again and again, until Ctrl-C",
+        (),
+        (Option("--every", "S", "here", "how often: 1s, 500ms, 2m; default 1s"),),
+        "overview.show",
+        "overview_text.show",
+        "vnic watch vnic0 --every 500ms",
+    ),
+    Command(
         "stats",
         "every counter",
         (),

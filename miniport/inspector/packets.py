@@ -44,6 +44,7 @@ def packet(subject: Subject, *, number: str, pool: str | None = None, hex: bool 
         Failure: there is no such packet or pool, or the bytes are not for who asks.
     """
     found, generation = find(subject, number, pool)
+    now = time.monotonic_ns()
     if (hex or decode) and not subject.bytes_allowed:
         raise Failure(Exit.PERMISSION, "the bytes of frames are not shown to you", "ask as the daemon's user, or as root")
     told: dict[str, Any] = {
@@ -64,7 +65,7 @@ def packet(subject: Subject, *, number: str, pool: str | None = None, hex: bool 
             for binding in subject.stack.bindings
             if (owed := binding.owed(found))
         ],
-        "steps": [step_of(step, found) for step in steps_of(found)],
+        "steps": [step_of(step, found, now) for step in steps_of(found)],
         "level": getattr(found.pool, "verifier_level", None),
     }
     if hex or decode:
@@ -94,12 +95,13 @@ def log(subject: Subject, *, packet: int | None = None, driver: str | None = Non
         [find(subject, str(packet), None)[0]] if packet is not None else [one for pool, _, _ in subject.pools() for one in pool.packets()]
     )
     found = [(int(step.ns), step, one) for one in packets for step in steps_of(one) if driver in (None, step.by)]
+    now = time.monotonic_ns()
     # the lines of code are looked up for what is shown only
     kept = heapq.nlargest(MOST_EVENTS if force else EVENTS, found, key=lambda event: event[0])
     return {
         "name": subject.name,
         "level": subject.stack.adapter.verifier_level,
-        "events": [step_of(step, one) for _, step, one in reversed(kept)],
+        "events": [step_of(step, one, now) for _, step, one in reversed(kept)],
         "left_out": len(found) - len(kept),
     }
 
@@ -128,8 +130,8 @@ def steps_of(packet: Packet) -> list[Step]:
     return sorted(known.values(), key=lambda step: int(step.ns))
 
 
-def step_of(step: Step, packet: Packet) -> dict[str, Any]:
-    """One step."""
+def step_of(step: Step, packet: Packet, now: int) -> dict[str, Any]:
+    """One step, so long before now."""
     return {
         "pool": packet.pool.name,
         "packet": packet.index,
@@ -137,7 +139,7 @@ def step_of(step: Step, packet: Packet) -> dict[str, Any]:
         "what": step.what,
         "by": step.by,
         "where": step.where,
-        "age_s": round((time.monotonic_ns() - step.ns) / 1e9, 6),
+        "age_s": round((now - step.ns) / 1e9, 6),
         "thread": step.thread,
         "stack": list(step.stack or ()),
     }

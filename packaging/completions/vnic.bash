@@ -8,6 +8,7 @@ _vnic() {
     # the inspector's commands, each with the options that only it has
     local -A asking=(
         ["show"]=""
+        ["watch"]="--every"
         ["stats"]="--openmetrics"
         ["pools"]=""
         ["bindings"]=""
@@ -32,7 +33,7 @@ _vnic() {
     if [[ -n $question && -v asking[$question] ]]; then
         case $before in
             --pcap | --html | --control) mapfile -t COMPREPLY < <(compgen -f -- "$word") && return ;;
-            --older-than | --top | --driver | --packet | --pool | --rule | --since) return ;;
+            --every | --older-than | --top | --driver | --packet | --pool | --rule | --since) return ;;
         esac
         words="--help --json --control ${asking[$question]}"
         [[ $word == -* ]] || words=$(cd "${RUNTIME_DIRECTORY:-/run/vnic}" 2>/dev/null && for name in *.sock; do echo "${name%.sock}"; done)
@@ -58,7 +59,7 @@ _vnic() {
             ;;
         verify:*) words="show set rule inject audit"; [[ $word == -* ]] && words="--help" ;;
         *)
-            words="run check show stats pools bindings pending leaks packet log violations violation verify locks threads doctor report"
+            words="run check show watch stats pools bindings pending leaks packet log violations violation verify locks threads doctor report"
             [[ $word == -* ]] && words="--help --version"
             ;;
     esac

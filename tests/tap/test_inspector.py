@@ -67,7 +67,7 @@ def test_every_command_answers_in_text_and_in_json_with_the_same_keys(tmp_path: 
         keep(sender, 1, BREAK)
         until(lambda: daemon.dump()[0]["held"] == 5)
         for command in COMMANDS:
-            if command.name == "verify inject":
+            if command.name in ("verify inject", "watch"):
                 continue
             options = ("--older-than", "0s") if command.name == "leaks" else ()
             status = Exit.FOUND if command.name in FOUND else Exit.OK
@@ -203,7 +203,7 @@ def refusal(control: Path) -> str:
         shown, changed, hidden = raw(control, {"method": "show"}, {"method": "verify_set", "params": {"level": 0}}, packet)
     except PermissionError as error:
         return type(error).__name__
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, ConnectionResetError):
         return str(raw(control, {"method": "show"})[0]["error"]["message"])
     return " / ".join([shown["result"]["name"], *(refused["error"]["message"] for refused in (changed, hidden))])
 
@@ -335,3 +335,21 @@ def test_socat_is_enough(tmp_path: Path) -> None:
         done = subprocess.run(command, input='{"id":1,"method":"show"}\n', capture_output=True, text=True, timeout=30, check=True)
         assert json.loads(done.stdout)["result"]["name"] == "vnic0"
         daemon.stop()
+
+
+@namespaced
+def test_watch_shows_again_and_again_until_it_is_interrupted_or_the_daemon_is_dead(tmp_path: Path) -> None:
+    with Daemon(tmp_path, *DRIVERS) as daemon:
+        command = [*VNIC, "watch", "vnic0", "--every", "100ms"]
+        for number, status in ((signal.SIGINT, Exit.OK), (None, Exit.UNAVAILABLE)):
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=daemon.env) as watcher:
+                assert watcher.stdout is not None
+                seen = 0
+                while seen < 3:
+                    seen += watcher.stdout.readline().startswith("vnic0  pid")
+                if number is not None:
+                    watcher.send_signal(number)
+                else:
+                    daemon.stop()
+                watcher.stdout.read()
+                assert watcher.wait(20) == status
