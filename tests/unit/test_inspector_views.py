@@ -5,6 +5,8 @@ The inspector's views: what they say of a stack of drivers, and that looking cha
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -137,6 +139,8 @@ def test_pending_counts_first_and_then_names_the_holders_the_oldest_first(wire: 
     stack = stack_on(wire, Arp())
     bind(stack, first, "first")
     wire.give(FRAME, FRAME)
+    early = time.time_ns()
+    wire.wait_for(lambda: time.time_ns() - early > 5_000_000)
     bind(stack, second, "second")
     wire.give(FRAME)
     answer = pending(look(stack))
@@ -146,6 +150,7 @@ def test_pending_counts_first_and_then_names_the_holders_the_oldest_first(wire: 
     assert {row["by"]: (row["packets"], row["owed"]) for row in answer["by"]} == {"first": (3, 3), "second": (1, 1)}
     ages = [row["age_s"] for row in answer["packets"]]
     assert ages == sorted(ages, reverse=True)
+    assert ages[0] > ages[-1]
     assert [row["packet"] for row in pending(look(stack), driver="second")["packets"]] == [second.kept[0].index]
     assert pending(look(stack), top=1)["more"] == 3
     assert pending(look(stack), older_than=60.0)["matching"] == 0
@@ -334,9 +339,6 @@ def test_locks_names_the_holder(wire: Wire) -> None:
 
 
 def test_threads_says_who_is_in_which_handler_and_where(wire: Wire) -> None:
-    import threading
-    import time
-
     waiter = Waiter()
     stack = stack_on(wire, waiter)
     wire.far.send(FRAME)
