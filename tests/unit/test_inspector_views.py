@@ -151,6 +151,7 @@ def test_pending_counts_first_and_then_names_the_holders_the_oldest_first(wire: 
     ages = [row["age_s"] for row in answer["packets"]]
     assert ages == sorted(ages, reverse=True)
     assert ages[0] > ages[-1]
+    assert {row["name"]: row["oldest_s"] > 0.004 for row in bindings(look(stack))["bindings"] if row["held"]}["first"]
     assert [row["packet"] for row in pending(look(stack), driver="second")["packets"]] == [second.kept[0].index]
     assert pending(look(stack), top=1)["more"] == 3
     assert pending(look(stack), older_than=60.0)["matching"] == 0
