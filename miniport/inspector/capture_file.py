@@ -1,5 +1,5 @@
 """
-A capture file with one frame and what is known of its packet, for tcpdump, tshark and Wireshark (pcapng).
+A capture file of packets, with what is known of each, for tcpdump, tshark and Wireshark (pcapng).
 
 Next: `miniport/inspector/text.py`, what a terminal shows.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 from miniport.errors import Exit, Failure
@@ -17,13 +18,13 @@ ETHERNET, NANOSECONDS, COMMENT, NAME, RESOLUTION = 1, 9, 1, 2, 9
 LONGEST_COMMENT = 1000
 
 
-def write_capture(path: str, answer: dict[str, Any]) -> int:
+def write_capture(path: str, answers: Sequence[dict[str, Any]]) -> int:
     """
-    Write the frame of a packet to a new file, readable by its owner only: frames are other people's letters.
+    Write the frames of packets to a file.
 
     Args:
         path: where to; what is there is overwritten, unless it is a link.
-        answer: the view `packet`, with its bytes.
+        answers: the view `packet` of each, with its bytes.
 
     Returns:
         Bytes written.
@@ -31,13 +32,13 @@ def write_capture(path: str, answer: dict[str, Any]) -> int:
     Raises:
         Failure: the file cannot be written.
     """
-    content = capture_of(answer["name"], bytes.fromhex(answer["bytes_hex"]), answer["time_received_ns"], comment_of(answer))
-    return write_private(path, content)
+    blocks = [packet_block(bytes.fromhex(answer["bytes_hex"]), answer["time_received_ns"], comment_of(answer)) for answer in answers]
+    return write_private(path, b"".join([file_head(answers[0]["name"] if answers else ""), *blocks]))
 
 
 def write_private(path: str, content: bytes) -> int:
     """
-    Write a file for its owner only.
+    Write a file for its owner only: frames are other people's letters.
 
     Raises:
         Failure: it cannot be written.
@@ -60,14 +61,17 @@ def comment_of(answer: dict[str, Any]) -> str:
     return escape("; ".join([head, *holders]))[:LONGEST_COMMENT]
 
 
-def capture_of(interface: str, frame: bytes, time_ns: int, comment: str) -> bytes:
-    """Make the bytes of a file: section header, interface description, one enhanced packet with a comment."""
+def file_head(interface: str) -> bytes:
+    """Make the section header and the description of the interface."""
     section = _block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1))
     options = _option(NAME, interface.encode()) + _option(RESOLUTION, bytes([NANOSECONDS])) + _option(0, b"")
-    description = _block(1, struct.pack("<HHI", ETHERNET, 0, 0) + options)
+    return section + _block(1, struct.pack("<HHI", ETHERNET, 0, 0) + options)
+
+
+def packet_block(frame: bytes, time_ns: int, comment: str) -> bytes:
+    """Make the block of one frame, with a comment."""
     head = struct.pack("<IIIII", 0, time_ns >> 32, time_ns & 0xFFFFFFFF, len(frame), len(frame))
-    packet = _block(6, head + _padded(frame) + _option(COMMENT, comment.encode()) + _option(0, b""))
-    return section + description + packet
+    return _block(6, head + _padded(frame) + _option(COMMENT, comment.encode()) + _option(0, b""))
 
 
 def _block(kind: int, body: bytes) -> bytes:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from miniport.inspector.client import Answer
+
 JSON = Option("--json", "", "flag", "the answer as JSON, with the same keys as the text")
 CONTROL = Option("--control", "PATH", "file", "the daemon's control socket, if it is not where it is by itself")
 VERIFY = "what is checked, how deeply, and what faults are provoked"
@@ -116,7 +118,7 @@ def ask_command(arguments: argparse.Namespace) -> int:
         from miniport.inspector.watching import watch
 
         return watch(command, name, arguments)
-    if "pcap" in files:
+    if "pcap" in files and command.method == "packet":
         parameters["hex"] = True
     from miniport.errors import Exit
     from miniport.inspector.client import ask
@@ -126,7 +128,7 @@ def ask_command(arguments: argparse.Namespace) -> int:
     if answer.past:
         print(f"vnic: {escape(answer.past)}", file=sys.stderr)
     if files:
-        save(answer.result, files)
+        save(answer, files, name, arguments.control or "auto")
     else:
         show(command, answer.result, arguments)
     if answer.past:
@@ -169,21 +171,39 @@ def render(command: Command, result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def save(result: dict[str, Any], files: dict[str, str]) -> None:
+def save(answer: Answer, files: dict[str, str], name: str | None, control: str) -> None:
     """Write an answer to the files that were asked for."""
-    for kind, path in files.items():
-        if kind == "pcap":
-            from miniport.inspector.capture_file import write_capture
+    from miniport.inspector.capture_file import write_capture, write_private
+    from miniport.log import escape
 
-            size = write_capture(path, result)
-        else:
-            from miniport.inspector.capture_file import write_private
+    for kind, path in files.items():
+        if kind == "html":
             from miniport.inspector.page import page
 
-            size = write_private(path, page(result).encode("ascii", "xmlcharrefreplace"))
-        from miniport.log import escape
-
+            size = write_private(path, page(answer.result).encode("ascii", "xmlcharrefreplace"))
+        else:
+            packets = answer.result.get("packets")
+            size = write_capture(path, [answer.result] if packets is None else frames_of(packets, name, control))
         print(f"{escape(path)}: {size} bytes")
+
+
+def frames_of(packets: list[dict[str, Any]], name: str | None, control: str) -> list[dict[str, Any]]:
+    """Ask for the bytes of each packet of a list; those that have gone home meanwhile are left out."""
+    from miniport.errors import Exit, Failure
+    from miniport.inspector.client import ask
+
+    found = []
+    for row in packets:
+        wanted = {"number": f"{row['packet']}.{row['generation']}", "pool": row["pool"], "hex": True}
+        try:
+            answer = ask(name, "packet", wanted, control)
+        except Failure as failure:
+            if failure.status is not Exit.USAGE:
+                raise
+            continue
+        if answer.result["same"]:
+            found.append(answer.result)
+    return found
 
 
 LAYOUT: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}

@@ -60,6 +60,7 @@ class Command(NamedTuple):
 
 DRIVER = Option("--driver", "D", "text", "only this driver, by the name of its binding")
 POOL = Option("--pool", "P", "text", "the pool, by its name; the interface's by default")
+PCAP = Option("--pcap", "FILE", "file", "write the frame to a capture file")
 ALL = Option("--force", "", "flag", "the last 10,000")
 
 COMMANDS: tuple[Command, ...] = (
@@ -102,6 +103,7 @@ COMMANDS: tuple[Command, ...] = (
             Option("--older-than", "S", "seconds", "only packets held so long: 1s, 500ms, 2m"),
             Option("--top", "N", "count", "so many lines, default 20"),
             DRIVER,
+            PCAP._replace(help="write their frames to a capture file, with who holds each"),
         ),
         "held.pending",
         "held_text.pending",
@@ -125,7 +127,7 @@ COMMANDS: tuple[Command, ...] = (
             POOL,
             Option("--hex", "", "flag", "its bytes"),
             Option("--decode", "", "flag", "its headers in words"),
-            Option("--pcap", "FILE", "file", "write the frame to a capture file"),
+            PCAP,
         ),
         "packets.packet",
         "held_text.packet",

@@ -13,7 +13,7 @@ from typing import Any
 from miniport.inspector.page_figures import pool_bar, received, safe, sent
 from miniport.inspector.page_style import STYLE
 from miniport.inspector.text import ago, clean, moment
-from miniport.inspector.verifying_text import one_line
+from miniport.inspector.verifying_text import one_line, step_table
 
 Answer = dict[str, Any]
 MAX_RECORDS = 50
@@ -98,14 +98,15 @@ def tiles(parts: dict[str, Answer | None]) -> str:
         return ""
     adapter = show["adapters"][0]
     rates = adapter["rates"] or {"rx_frames": 0, "tx_frames": 0}
-    dropped = sum(adapter["rx_dropped"].values()) + adapter["queue_dropped"]
+    dropped = sum(sum(one["rx_dropped"].values()) + one["queue_dropped"] for one in show["adapters"])
+    broken = sum(one["violations"] for one in show["adapters"])
     oldest = ago(pending["packets"][0]["age_s"]) if pending["packets"] else "-"
     figures = [
         (adapter["link"], f"link, mtu {adapter['mtu']}", "" if adapter["link"] == "up" else "warning"),
         (f"{rates['rx_frames']:,.0f}/s", f"frames in, {rates['tx_frames']:,.0f}/s out", ""),
         (f"{dropped:,}", "frames dropped", "warning" if dropped else ""),
         (f"{pending['pending']:,}", f"packets out, oldest {oldest}", ""),
-        (f"{adapter['violations']:,}", "rules broken", "error" if adapter["violations"] else ""),
+        (f"{broken:,}", "times a rule was broken", "error" if broken else ""),
         (f"{adapter['level']}", "verifier level", ""),
     ]
     cards = (f'<div class="tile"><b class="{kind}">{safe(big)}</b><span>{safe(small)}</span></div>' for big, small, kind in figures)
@@ -131,12 +132,13 @@ def pools(answer: Answer | None) -> str:
     """A bar for each pool."""
     if not answer:
         return ""
-    bars = (
-        f"<h3>{safe(pool['name'])}, {pool['capacity']:,} packets of {safe(pool['owner'])}</h3>{pool_bar(pool)}"
-        for pool in answer["pools"]
-        if pool["states"]
-    )
-    return section("Where the packets are", "".join(bars))
+    busy = [
+        pool for pool in answer["pools"] if sum(pool["states"].values()) > pool["states"]["free"] or pool["owner"].startswith("adapter ")
+    ]
+    idle = [f"{pool['name']} ({pool['capacity']:,})" for pool in answer["pools"] if pool not in busy]
+    at_home = f"<h3>all at home: {safe(', '.join(idle))}</h3>" if idle else ""
+    bars = (f"<h3>{safe(pool['name'])}, {pool['capacity']:,} packets of {safe(pool['owner'])}</h3>{pool_bar(pool)}" for pool in busy)
+    return section("Where the packets are", "".join(bars) + at_home)
 
 
 def bindings(answer: Answer | None) -> str:
@@ -209,11 +211,11 @@ def record_card(record: Answer, is_open: bool) -> str:
         for key, value in record.items()
         if key not in told and value
     )
-    lists = "".join(
-        f"<h3>{key}</h3><pre>{safe_lines(one_line(item, now) for item in record[key])}</pre>"
-        for key in ("history", "stack")
-        if isinstance(record.get(key), list) and record[key]
-    )
+    lists = ""
+    if isinstance(history := record.get("history"), list) and history:
+        lists += f"<h3>what was done to the packet before</h3><pre>{safe_lines(step_table(history, now))}</pre>"
+    if isinstance(stack := record.get("stack"), list) and stack:
+        lists += f"<h3>stack</h3><pre>{safe_lines(map(str, stack))}</pre>"
     says = f'<p>{safe(record.get("detail", ""))}</p><p class="note">{safe(record.get("remedy", ""))}</p>'
     summary = f'<summary>{title} <span class="dim">{safe(when)}</span></summary>'
     return f"<details{' open' if is_open else ''}>{summary}{says}<dl>{fields}</dl>{lists}</details>"

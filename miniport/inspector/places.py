@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from miniport.inspector.subject import Subject
     from vnic import Binding, Packet
 
+UNKNOWN = "unknown"
+"""The line of a step that no code outside the library made."""
 OUT = (PacketState.SENDING, PacketState.TRANSFERRING)
 
 
@@ -110,12 +112,12 @@ def packets_in(subject: Subject, states: tuple[PacketState, ...]) -> Iterator[tu
         if any(census[state] for state in states):
             for packet in pool.packets():
                 if packet.state in states:
-                    yield packet, owner.partition(" ")[2]
+                    yield packet, owner.partition(" ")[2] or pool.name
 
 
 def kept_at(binding: Binding, packet: Packet) -> str:
     """The line at which a binding came to hold a packet, as well as it is known: its answer's, or that of its handler."""
     for step in (*reversed(packet.history), packet.last):
-        if step is not None and step.by == binding.name and step.what == "answer" and step.where:
+        if step is not None and step.by == binding.name and step.what == "answer" and step.where != UNKNOWN:
             return str(step.where)
     return line_of(binding.driver)

@@ -82,7 +82,7 @@ class Subject(NamedTuple):
                 if type(value) is PacketPool and id(value) not in found:
                     found.add(id(value))
                     yield value, f"driver {binding.name}", None
-        yield from ((pool, "somebody", None) for pool in LEVELS.all_pools() if id(pool) not in found and pool.packets())
+        yield from ((pool, "others", None) for pool in LEVELS.all_pools() if id(pool) not in found and pool.packets())
 
     def bindings(self) -> dict[str, Binding]:
         """Every binding by its name, from the bottom to the top."""

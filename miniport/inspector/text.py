@@ -75,9 +75,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], indent: str = "") 
 
 
 def ago(seconds: float | None) -> str:
-    """A length of time for people: 250 ms, 4.2 s, 3 min, 2 h, 5 d."""
+    """A length of time for people: 80 us, 250 ms, 4.2 s, 3 min, 2 h, 5 d."""
     if seconds is None:
         return "-"
+    if seconds < 0.001:
+        return f"{seconds * 1e6:.0f} us"
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     for limit, unit, name in ((90, 1, "s"), (5400, 60, "min"), (129_600, 3600, "h")):

@@ -61,9 +61,20 @@ def violation(answer: Answer, paint: Paint) -> list[str]:
 
 def field_lines(key: str, value: Any, now: int) -> list[str]:
     """One field of a record: a list is a line for each."""
+    if key == "history" and isinstance(value, list):
+        return [f"  {clean(key)}, the newest last", *step_table(value, now)]
     if isinstance(value, list):
         return [f"  {clean(key)}", *(f"    {one_line(item, now)}" for item in value)]
-    return [f"  {clean(key)}: {one_line(value, now)}"]
+    stack = value.get("stack") if isinstance(value, dict) else None
+    deeper = [f"    {clean(line)}" for line in stack] if isinstance(stack, list) else []
+    return [f"  {clean(key)}: {one_line(value, now)}", *deeper]
+
+
+def step_table(steps: list[Any], now: int) -> list[str]:
+    """The steps of a packet before the rule was broken."""
+    told = [step for step in steps if isinstance(step, dict)]
+    rows = [[ago((now - step["t"]) / 1e9) if "t" in step else None, step.get("op"), step.get("by"), step.get("site")] for step in told]
+    return table(["before", "what", "by", "at"], rows, "    ")
 
 
 def one_line(value: Any, now: int = 0) -> str:
@@ -73,7 +84,7 @@ def one_line(value: Any, now: int = 0) -> str:
         for key, item in value.items():
             if key in ("t", "since_ns") and isinstance(item, int) and now:
                 fields.append(f"{ago((now - item) / 1e9 if key == 't' else item / 1e9)} {'before' if key == 't' else 'long'}")
-            elif item not in (None, "", []):
+            elif key != "stack" and item not in (None, "", []):
                 fields.append(f"{clean(key)} {one_line(item, now)}")
         return ", ".join(fields)
     if isinstance(value, list):

@@ -12,7 +12,7 @@ _vnic() {
         ["stats"]="--openmetrics"
         ["pools"]=""
         ["bindings"]=""
-        ["pending"]="--older-than --top --driver"
+        ["pending"]="--older-than --top --driver --pcap"
         ["leaks"]="--older-than"
         ["packet"]="--pool --hex --decode --pcap"
         ["log"]="--packet --driver --force"

@@ -272,6 +272,11 @@ def test_a_held_packet_is_opened_by_others_with_who_holds_it(tmp_path: Path) -> 
         size, kind, comment = done.stdout.rstrip("\n").split("\t")
         assert (size, kind) == ("60", hex(KEEP))
         assert "Curious owes 1 (kept at " in comment
+        keep(sender, 4)
+        until(lambda: daemon.answer("pending", "NAME")["pending"] == 5)
+        daemon.ask("pending", "NAME", "--top", "4", "--pcap", str(path))
+        done = subprocess.run(["tshark", "-r", str(path), *fields], capture_output=True, text=True, timeout=60, check=True)
+        assert len(done.stdout.splitlines()) == done.stdout.count("Curious owes 1") == 4
         daemon.stop()
 
 

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit.inspecting import FRAME, HOSTILE, Breaker, Keeper, bind, stack_on
 
-from miniport.inspector.capture_file import capture_of, comment_of, write_capture
+from miniport.inspector.capture_file import comment_of, write_capture
 from miniport.inspector.command_line import render
 from miniport.inspector.commands import BY_METHOD, COMMANDS
 from miniport.inspector.decode import decode_frame
@@ -67,7 +67,16 @@ def test_a_table_is_aligned_numbers_to_the_right_and_text_to_the_left() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(None, "-"), (0.0, "0 ms"), (0.25, "250 ms"), (4.21, "4.2 s"), (150.0, "2 min"), (7200.0, "2 h"), (864000.0, "10 d")],
+    [
+        (None, "-"),
+        (0.0, "0 us"),
+        (0.00008, "80 us"),
+        (0.25, "250 ms"),
+        (4.21, "4.2 s"),
+        (150.0, "2 min"),
+        (7200.0, "2 h"),
+        (864000.0, "10 d"),
+    ],
 )
 def test_a_length_of_time_is_for_people(seconds: float | None, text: str) -> None:
     assert ago(seconds) == text
@@ -250,7 +259,7 @@ def test_the_capture_file_has_the_frame_its_time_and_who_holds_it(wire: Wire, tm
     wire.give(FRAME)
     answer = packet(Inspector(stack).tick(), number=str(keeper.kept[0].index), hex=True)
     path = tmp_path / "one.pcapng"
-    assert write_capture(str(path), answer) == path.stat().st_size
+    assert write_capture(str(path), [answer, answer]) == path.stat().st_size
     assert path.stat().st_mode & 0o777 == 0o600
     content = path.read_bytes()
     blocks, at = [], 0
@@ -260,7 +269,7 @@ def test_the_capture_file_has_the_frame_its_time_and_who_holds_it(wire: Wire, tm
         assert size % 4 == 0
         blocks.append((kind, content[at + 8 : at + size - 4]))
         at += size
-    assert [kind for kind, _ in blocks] == [0x0A0D0D0A, 1, 6]
+    assert [kind for kind, _ in blocks] == [0x0A0D0D0A, 1, 6, 6]
     high, low, captured, length = struct.unpack_from("<4xIIII", blocks[2][1])
     assert (high << 32 | low, captured, length) == (keeper.kept[0].time_received, len(FRAME), len(FRAME))
     assert FRAME in blocks[2][1]
@@ -277,7 +286,6 @@ def test_a_capture_file_is_never_written_through_a_link(tmp_path: Path) -> None:
     with pytest.raises(Failure, match="cannot be written"):
         write_private(str(tmp_path / "link"), b"x")
     assert not (tmp_path / "target").exists()
-    assert len(capture_of("vnic0", b"", 0, "")) % 4 == 0
 
 
 # metrics
