@@ -40,8 +40,8 @@ from vnic.verifier.watch import Watch
 
 if TYPE_CHECKING:
     from miniport.config import Config
-    from vnic import Binding
     from miniport.link import LinkState
+    from vnic import Binding
 
 ANSWER_TIMEOUT = 0.2
 """Seconds that the control plane waits for the data thread, which may be stuck in a driver."""
@@ -100,7 +100,7 @@ class Daemon:
             core = "compiled" if COMPILED else "uncompiled"
             self.log.event("starting", version=__version__, core=core, adapter=adapter.name, mtu=adapter.mtu, pid=os.getpid())
             self.thread = DataThread(self.miniport.adapter, config.loop.budget, self._on_gone)
-            seen = Inspector(self.stack, self.thread, self._by_adapter)
+            seen = Inspector(self.stack, self.thread, self._by_adapter, self.watch.hanging)
             self.inspection = Inspection(adapter.name, config.control.path, seen, self.log)
             undo.callback(self.inspection.close)
             await self.inspection.start()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LONG_S = 5.0
 """From here on a packet that is held counts as forgotten, and a send as stuck."""
 MUCH = 0.8
-"""The part of a pool that one driver should not hold."""
+"""The part of its quota that a driver should not hold."""
 ANSWERING = ("icmp_echo", "udp")
 
 Alert = dict[str, Any]
@@ -50,13 +50,21 @@ def alert(level: str, about: str, what: str, then: str) -> Alert:
 
 
 def _hanging(subject: Subject) -> Iterator[Alert]:
-    if subject.answers or subject.data_thread is None:
-        return
+    if not subject.answers and subject.data_thread is not None:
+        place = _place(subject, subject.data_thread)
+        at = f" in a driver, at {place}" if place else " busy"
+        yield alert("error", "hang", f"the data thread does not answer: it is{at}; no frame passes", f"vnic threads {subject.name}")
+    for ident, ns in subject.hanging.items():
+        if ident != subject.data_thread or subject.answers:
+            what = f"a handler has not returned for {ns / 1e9:.1f} s, at {_place(subject, ident) or 'an unknown line'}"
+            yield alert("error", "hang", what, f"vnic threads {subject.name}")
+
+
+def _place(subject: Subject, ident: int) -> str:
+    """The line of a driver at which a thread is."""
     from miniport.inspector.running import line_of_driver
 
-    place = line_of_driver(subject, sys._current_frames().get(subject.data_thread))
-    at = f" in a driver, at {place}" if place else ""
-    yield alert("error", "hang", f"the data thread does not answer: it is{at or ' busy'}; no frame passes", f"vnic threads {subject.name}")
+    return line_of_driver(subject, sys._current_frames().get(ident))
 
 
 def _rules(subject: Subject) -> Iterator[Alert]:
@@ -104,14 +112,15 @@ def _holders(subject: Subject) -> Iterator[Alert]:
     by: dict[str, list[Any]] = {}
     for out in held(subject):
         by.setdefault(out.driver, []).append(out)
-    for driver, outs in by.items():
-        oldest = outs[0]
-        pool = oldest.packet.pool
-        much = len(outs) >= MUCH * pool.capacity
-        if much or (oldest.age_s or 0) >= LONG_S:
-            packets = "the one packet" if pool.capacity == 1 else f"{len(outs)} of {pool.capacity} packets"
-            what = f"binding {driver} holds {packets}, oldest {oldest.age_s:.1f} s, kept at {oldest.kept_at}"
-            yield alert("warning", "held", what, f"vnic pending {name} --driver {driver}")
+    for outs in by.values():
+        oldest, binding = outs[0], outs[0].binding
+        capacity = oldest.packet.pool.capacity
+        patience = max(LONG_S, float(attribute(binding.driver, "hold_limit", 0.0)))
+        if len(outs) >= MUCH * min(binding.quota or capacity, capacity) or oldest.age_s >= patience:
+            what = f"binding {binding.name} holds {len(outs)} of {capacity} packets, oldest {oldest.age_s:.1f} s, kept at {oldest.kept_at}"
+            if binding.over_quota:
+                what += f"; {_count(binding.over_quota, 'frame was', 'frames were')} shown to it to be copied, its quota is {binding.quota}"
+            yield alert("warning", "held", what, f"vnic pending {name} --driver {binding.name}")
     if stuck := [out for out in sending(subject) if (out.age_s or 0) >= LONG_S]:
         what = f"{_count(len(stuck), 'send is', 'sends are')} pending for more than {LONG_S:.0f} s, oldest {stuck[0].age_s:.1f} s"
         yield alert("warning", "sends", what, f"vnic pending {name} --older-than {LONG_S:.0f}s")

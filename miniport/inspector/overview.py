@@ -71,7 +71,7 @@ def pools(subject: Subject) -> dict[str, Any]:
                 "slot_bytes": pool.slot_size,
                 "reserved_bytes": pool.reserved_size,
                 "bytes": pool.slot_size * pool.capacity,
-                "level": level_of(pool),
+                "level": pool.verifier_level,
             }
         )
     return {"name": subject.name, "pools": found}
@@ -148,7 +148,10 @@ def binding_of(binding: Binding, ages: list[float]) -> dict[str, Any]:
         "filter": str(PacketFilter(binding.packet_filter).name or "NONE").lower(),
         **figures(binding),
         "oldest_s": ages[0] if ages else 0.0,
-        "level": level_of(binding),
+        "quota": binding.quota,
+        "over_quota": binding.over_quota,
+        "busy_s": round(binding.busy_ns / 1e9, 6),
+        "level": binding.verifier_level,
     }
 
 
@@ -183,11 +186,6 @@ def state_of(binding: Binding) -> str:
         if getattr(binding, state):
             return state
     return "open"
-
-
-def level_of(owner: object) -> int | None:
-    """The verifier level of a binding or a pool; None if it has none of its own."""
-    return getattr(owner, "verifier_level", None)
 
 
 def ages_of(subject: Subject) -> dict[str, list[float]]:

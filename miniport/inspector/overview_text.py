@@ -107,7 +107,7 @@ def pools(answer: Answer, paint: Paint) -> list[str]:
         states = ", ".join(f"{count:,} {state}" for state, count in pool["states"].items() if count)
         marks = [(mark, count) for (state, count), mark in zip(pool["states"].items(), ".o#=>xt", strict=False)]
         fewest = f"fewest free {pool['low_water']:,}"
-        level = "" if pool["level"] is None else f", level {pool['level']}"
+        level = f", level {pool['level']}"
         lines += [
             f"{paint('strong', clean(pool['name']))}  of {clean(pool['owner'])}{level}",
             f"  {pool['capacity']:,} packets of {pool['slot_bytes']:,} bytes, {pool['bytes'] / 1048576:.1f} MiB: {states or 'closed'}",

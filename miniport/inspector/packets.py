@@ -66,7 +66,7 @@ def packet(subject: Subject, *, number: str, pool: str | None = None, hex: bool 
             if (owed := binding.owed(found))
         ],
         "steps": [step_of(step, found, now) for step in steps_of(found)],
-        "level": getattr(found.pool, "verifier_level", None),
+        "level": found.pool.verifier_level,
     }
     if hex or decode:
         frame = bytes_of(found)

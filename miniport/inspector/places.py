@@ -97,7 +97,9 @@ def sending(subject: Subject) -> list[Out]:
 def withheld(subject: Subject) -> list[Out]:
     """Every packet that cannot be used again because a view of it lives."""
     found = packets_in(subject, (PacketState.QUARANTINED,))
-    return [Out(packet, "views of it", packet.last.by if packet.last is not None else owner, 0, age_of(packet)) for packet, owner in found]
+    return [
+        Out(packet, "views of it", str(packet.last.by) if packet.last is not None else owner, 0, age_of(packet)) for packet, owner in found
+    ]
 
 
 def age_of(packet: Packet) -> float | None:

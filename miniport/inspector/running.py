@@ -64,7 +64,8 @@ def elapsed_of(subject: Subject, context: Context | None) -> float:
     if context is None or context.handler is None:
         return 0.0
     calls, since = subject.seen.get(context.ident, (-1, 0.0))
-    return max(0.0, time.monotonic() - since) if calls == context.calls else 0.0
+    seen = max(0.0, time.monotonic() - since) if calls == context.calls else 0.0
+    return max(seen, subject.hanging.get(context.ident, 0) / 1e9)
 
 
 def line_of_driver(subject: Subject, frame: FrameType | None) -> str:

@@ -50,6 +50,7 @@ class Subject(NamedTuple):
         about: the process: pid, version, when it was started.
         answers: whether the data thread took the counters itself.
         seen: of each thread, the handler calls when it was last looked at, and since when they have not grown.
+        hanging: of each thread whose handler has not returned for longer than it may, for how many nanoseconds.
         data_thread: the number of the data thread.
         bytes_allowed: whether who asks may see the bytes of frames.
         memo: what was found out already, by looking at every packet.
@@ -61,6 +62,7 @@ class Subject(NamedTuple):
     about: Mapping[str, Any]
     answers: bool
     seen: Mapping[int, tuple[int, float]]
+    hanging: Mapping[int, int]
     data_thread: int | None
     bytes_allowed: bool
     memo: dict[str, Any]
@@ -97,6 +99,8 @@ class Inspector:
         stack: what is bound.
         thread: the data thread; None while there is none.
         take: takes the counters; of all adapters by default.
+        hanging: says which threads hang; the watch does.
+        clock: seconds, monotonic.
     """
 
     def __init__(
@@ -104,11 +108,13 @@ class Inspector:
         stack: Stack,
         thread: DataThread | None = None,
         take: Callable[[], Counters] | None = None,
+        hanging: Callable[[], dict[int, int]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.stack = stack
         self._thread = thread
         self._take = take or self._counters
+        self._hanging = hanging or dict
         self._clock = clock
         self._begun = clock()
         self._started = time.time()
@@ -171,4 +177,4 @@ class Inspector:
             "as_of": round(time.time(), 3),
         }
         ident = self._thread.ident if self._thread is not None else None
-        return Subject(self.stack, counters, self._rates, about, answers, self._seen, ident, True, {})
+        return Subject(self.stack, counters, self._rates, about, answers, self._seen, self._hanging(), ident, True, {})

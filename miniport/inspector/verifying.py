@@ -51,6 +51,7 @@ def violations(subject: Subject, *, rule: str | None = None, since: float | None
     found = [record for record in records if wanted in (None, record.get("id")) and record.get("t_wall", 0.0) >= after]
     return {
         "name": subject.name,
+        "as_of": time.time(),
         "counted": sum(values["violations"] for values in subject.counters.values()),
         "suppressed": RECORDS.suppressed,
         "kept": len(records),

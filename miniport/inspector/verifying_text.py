@@ -6,7 +6,6 @@ Next: `miniport/inspector/page.py`, the page.
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from miniport.inspector.text import Paint, ago, clean, moment, table
@@ -16,7 +15,7 @@ Answer = dict[str, Any]
 
 def violations(answer: Answer, paint: Paint) -> list[str]:
     """A line for each record."""
-    now = time.time()
+    now = answer["as_of"]
     rows = [
         [
             record.get("seq"),

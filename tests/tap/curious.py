@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 
-from vnic import Packet, PacketFilter, ProtocolDriver
+from vnic import Packet, PacketFilter, ProtocolDriver, Status
 
 KEEP, BREAK, SLEEP, SPIN = 0x9001, 0x9002, 0x9003, 0x9004
 """The EtherTypes that they obey."""
@@ -22,7 +22,7 @@ class Curious(ProtocolDriver):
 
     def receive_packet(self, packet: Packet) -> int:
         """Keep, break a rule, sleep, or spin."""
-        if packet.ethertype == KEEP:
+        if packet.ethertype == KEEP and packet.status == Status.SUCCESS:
             self.kept.append(packet)
             return 1
         if packet.ethertype == BREAK:

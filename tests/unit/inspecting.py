@@ -18,7 +18,7 @@ from miniport.control_socket import Peer
 from miniport.inspector.subject import Inspector
 from miniport.log import EventLog
 from miniport.stack import Loaded, Stack
-from vnic import Binding, Packet, PacketFilter, ProtocolDriver
+from vnic import Binding, Packet, PacketFilter, ProtocolDriver, Status
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -40,7 +40,9 @@ class Keeper(ProtocolDriver):
         self.kept: list[Packet] = []
 
     def receive_packet(self, packet: Packet) -> int:
-        """Keep it."""
+        """Keep it, if that is allowed."""
+        if packet.status == Status.RESOURCES:
+            return 0
         self.kept.append(packet)
         return 1
 

@@ -356,6 +356,11 @@ def test_threads_says_who_is_in_which_handler_and_where(wire: Wire) -> None:
         assert row["where"].rpartition(":")[0].endswith("inspecting.py")
         assert any("inspecting.py" in line for line in row["stack"])
         assert row["elapsed_s"] >= 0.5
+        inspector = Inspector(stack, hanging=lambda: {thread.ident or 0: 7_000_000_000})
+        assert threads(inspector.tick())["threads"][0]["elapsed_s"] >= 7
+        (found,) = [alert for alert in doctor(inspector.tick())["alerts"] if alert["about"] == "hang"]
+        assert "a handler has not returned for 7.0 s, at " in found["what"]
+        assert "inspecting.py:" in found["what"]
     finally:
         waiter.go.set()
         thread.join()
@@ -374,7 +379,8 @@ def test_the_doctor_says_who_holds_most_of_the_pool_and_what_to_type(make_wire: 
     stack = stack_on(wire, keeper)
     wire.give(*[FRAME] * 7)
     (found,) = [alert for alert in doctor(look(stack))["alerts"] if alert["about"] == "held"]
-    assert found["what"].startswith("binding keeper holds 7 of 8 packets, oldest 0.0 s, kept at ")
+    assert found["what"].startswith("binding keeper holds 6 of 8 packets, oldest 0.0 s, kept at ")
+    assert found["what"].endswith("; 1 frame was shown to it to be copied, its quota is 6")
     assert found["next"] == "vnic pending test0 --driver keeper"
     keeper.give_back()
     wire.reports.clear()
