@@ -89,6 +89,12 @@ class VerifierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     bytes: bool = False
 
 
+class ControlConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The control socket: a path, `auto` for the usual place, or `off`."""
+
+    path: Annotated[str, Meta(min_length=1)] = "auto"
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole, valid configuration."""
 
@@ -99,6 +105,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     protocol: tuple[ProtocolConfig, ...] = ()
     log: LogConfig = LogConfig()
     verifier: VerifierConfig = VerifierConfig()
+    control: ControlConfig = ControlConfig()
 
 
 OPTIONS: dict[str, tuple[str, str, str]] = {
@@ -111,6 +118,7 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
     "log_format": ("log", "format", "--log-format"),
     "stats_interval": ("log", "stats_interval", "--stats-interval"),
     "verifier": ("verifier", "level", "--verifier"),
+    "control": ("control", "path", "--control"),
 }
 """What the command line can override: the section and key, and how the option is spelled."""
 

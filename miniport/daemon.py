@@ -22,9 +22,12 @@ from miniport.adapter import TapMiniport
 from miniport.carrier import LinkWatch, set_up_link
 from miniport.data_thread import DataThread
 from miniport.errors import Exit
+from miniport.inspection import Inspection
+from miniport.inspector.subject import Inspector
 from miniport.log import EventLog, escape, exception_fields
 from miniport.reload import Reload
 from miniport.reports import Reports
+from miniport.runtime_dir import socket_path
 from miniport.show import show_bindings, show_counters, show_holders
 from miniport.stack import Stack, load_drivers, load_filters
 from miniport.stop import accounted_for, name_the_hanging, unbind_all
@@ -80,6 +83,7 @@ class Daemon:
         self.stopping = asyncio.Event()
         config, adapter = self.config, self.config.adapter
         set_verifier(config.verifier)
+        socket_path(adapter.name, config.control.path)
         catch_strays(self.loop, self.log, self.reports, self._post)
         filters, drivers = load_filters(config.filter), load_drivers(config.protocol)
         with contextlib.ExitStack() as undo:
@@ -96,6 +100,10 @@ class Daemon:
             core = "compiled" if COMPILED else "uncompiled"
             self.log.event("starting", version=__version__, core=core, adapter=adapter.name, mtu=adapter.mtu, pid=os.getpid())
             self.thread = DataThread(self.miniport.adapter, config.loop.budget, self._on_gone)
+            seen = Inspector(self.stack, self.thread, self._by_adapter, self.watch.hanging)
+            self.inspection = Inspection(adapter.name, config.control.path, seen, self.log)
+            undo.callback(self.inspection.close)
+            await self.inspection.start()
             self._obey_signals()
             os.register_at_fork(after_in_child=self._in_child)
             watching = self._task(LinkWatch(self.miniport, self.log, self._do).run())
@@ -109,13 +117,13 @@ class Daemon:
             undo.pop_all()
         self._ready(link)
         tell_ready(ready_fd)
-        counting = self._task(self._count())
+        tasks = [watching, self._task(self._count()), self._task(self.inspection.run())]
         try:
             await self.stopping.wait()
         finally:
-            counting.cancel()
-            watching.cancel()
-            await asyncio.gather(counting, watching, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         return await self._stop()
 
     # start
@@ -139,6 +147,7 @@ class Daemon:
         if self.ended:
             return
         forget_signals()
+        self.inspection.abandon()
         self.thread.abandon()
         self.miniport.tap.close()
 
@@ -195,6 +204,11 @@ class Daemon:
     def _counters(self) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
         """The counters of the interface's adapter, and those of the virtual ones, by name."""
         return self.miniport.counters(), {adapter.name: adapter.counters() for adapter in self.stack.virtual}
+
+    def _by_adapter(self) -> dict[str, dict[str, int]]:
+        """The counters of every adapter by its name."""
+        own, virtual = self._counters()
+        return {self.miniport.adapter.name: own, **virtual}
 
     def _show_counters(self) -> None:
         # between two batches the interface's counters agree with ours; behind a hanging driver they are better than nothing
@@ -260,6 +274,7 @@ class Daemon:
         self.log.event("stopping", reason=self._reason(), adapter=self.miniport.adapter.name)
         notify_manager("STOPPING=1")
         self.watch.stop()
+        self.inspection.keep()
         await unbind_all(self.stack, self.thread, self.reload.config.loop.drain_timeout)
         hangs = not self.thread.end(1)
         if hangs:
@@ -279,6 +294,7 @@ class Daemon:
         for name in left:
             told = {"handler": "unbind_adapter", "type": "LeftBehind", "message": escape(name)}
             self.log.event("driver_error", "error", driver="unknown", **told)
+        self.inspection.end(self._reason(), status)
         self.log.event("stopped", "info" if status is Exit.OK else "error", status=int(status), lost_log_lines=self.log.lost)
         self.ended = True
         if left or hangs:

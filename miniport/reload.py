@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from miniport.log import EventLog
     from miniport.stack import Stack
 
-RESTART = ("adapter", "pool", "filter")
+RESTART = ("adapter", "pool", "filter", "control")
 """Sections that are only read at the start."""
 
 
