@@ -50,6 +50,7 @@ class BufferPool:
     count: int
     name: str
     usage: int
+    verifier_level: int
     def __init__(self, count: int, name: str = ...) -> None: ...
     def allocate(self, memory: _Buffer, length: int | None = ...) -> Buffer | None: ...
     def copy(self, source: Buffer, offset: int, length: int) -> Buffer | None: ...
@@ -110,6 +111,7 @@ class PacketPool:
     low_water: int
     allocations: int
     exhausted: int
+    put_behind: int
     mixed: int
     lock: SpinLock | None
     unloading: bool
