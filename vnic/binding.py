@@ -522,6 +522,8 @@ class Binding:
     def _timed(self, handler: str, started: cython.longlong, packet: object) -> None:
         """From verifier level 2 on: how long a handler took."""
         took: cython.longlong = _now() - started
+        if self.verifier_level >= 4:
+            took -= FAULTS.delayed_since(started)
         self.busy_ns += took
         if took > SLOW_NS:
             severity = "error" if took > TOO_SLOW_NS else "warning"

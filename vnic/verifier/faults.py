@@ -18,9 +18,11 @@ import secrets
 import sys
 import threading
 import time
+from collections import deque
 from heapq import heappop, heappush
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from vnic.context import here
 from vnic.verifier.levels import LEVELS
@@ -32,11 +34,13 @@ if TYPE_CHECKING:
 
 MOST_SITES = 4096
 """Lines of code that are remembered; at any further one, allocations succeed."""
+MOST_DELAYS = 256
+"""Delays of one thread that are remembered, which is as many as a handler is forgiven."""
 SETTLE_SECONDS = 1.0
 """How long is waited for a completion that is under way on the thread of the pended sends."""
 CORE = ("context", "steps", "buffer", "chain", "packet", "facts", "guard", "pool", "ledger", "binding", "send", "lifecycle", "adapter")
 FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-OWN_FILES = frozenset([os.path.abspath(__file__), *(os.path.join(FOLDER, f"{name}.py") for name in CORE)])
+OWN_FILES = frozenset([os.path.abspath(__file__), *[f"{FOLDER}{os.sep}{name}.py" for name in CORE]])
 """The files whose lines are no call sites; compiled, most of them have no lines at all."""
 
 
@@ -112,7 +116,7 @@ MODES: tuple[Mode, ...] = (
     Mode(
         "special-pool",
         "single packets on pages of their own, between pages that nobody may touch",
-        absent="the copy that level 3 keeps of each packet finds the same writes, and says which bytes; drivers see packets read-only anyway",
+        absent="the copy that level 3 keeps of each packet finds the same writes, and says which bytes; and drivers see packets read-only",
     ),
 )
 """Every mode, also those that are not built."""
@@ -149,6 +153,13 @@ class Running:
         return dict(self.knobs) | narrowed | {"seed": self.seed, "calls": self.calls, "struck": self.struck}
 
 
+class Delayed(threading.local):
+    """The last delays of one thread: when, and how long, in nanoseconds."""
+
+    def __init__(self) -> None:
+        self.waits: deque[tuple[int, int]] = deque(maxlen=MOST_DELAYS)
+
+
 class Faults:
     """
     The modes that are on. What the core asks for stands behind `start`, `stop` and `show`; nothing changes hands here but pended sends.
@@ -164,7 +175,8 @@ class Faults:
         # as in the records: a finaliser may come here while this thread is inside
         self._lock = threading.RLock()
         self._later = Later()
-        self._behind = 0
+        self._behind: WeakKeyDictionary[PacketPool, int] = WeakKeyDictionary()
+        self._delayed = Delayed()
         self._never = threading.Lock()
         self._never.acquire()
 
@@ -202,7 +214,7 @@ class Faults:
                 self._known.clear()
             RECORDS.seed = seed
             if mode == "late-reuse":
-                self._behind = self._put_behind()
+                self._behind = WeakKeyDictionary({pool: pool.put_behind for pool in LEVELS.all_pools()})
         self._apply()
 
     def stop(self, mode: str | None = None) -> None:
@@ -227,14 +239,12 @@ class Faults:
         with self._lock:
             shown = {name: running.told() for name, running in self._on.items()}
             if "late-reuse" in shown:
-                # they are counted where nothing may run that is not compiled
-                shown["late-reuse"]["calls"] = shown["late-reuse"]["struck"] = self._put_behind() - self._behind
+                # they are counted by the pools, as nothing may run there that is not compiled; those that are gone do not count
+                behind = sum(pool.put_behind - self._behind.get(pool, 0) for pool in LEVELS.all_pools())
+                shown["late-reuse"]["calls"] = shown["late-reuse"]["struck"] = behind
             if "systematic" in shown:
                 shown["systematic"]["sites"] = list(self.sites)
             return shown
-
-    def _put_behind(self) -> int:
-        return sum(pool.put_behind for pool in LEVELS.all_pools())
 
     def _apply(self) -> None:
         """Let every pool look again how many packets it keeps back."""
@@ -287,8 +297,14 @@ class Faults:
             struck = running.strikes(running.knobs["ratio"])
             wait_us = running.random.uniform(0, running.knobs["max_us"]) if struck else 0
         if struck:
+            began = time.monotonic_ns()
             # a lock that nobody lets go: no rule takes it for a sleep
             self._never.acquire(timeout=wait_us / 1e6)
+            self._delayed.waits.append((began, time.monotonic_ns() - began))
+
+    def delayed_since(self, started: int) -> int:
+        """How long calls on this thread were delayed since a handler began, in nanoseconds: that time is not the driver's."""
+        return sum(took for began, took in self._delayed.waits if began >= started)
 
     def lends(self, pool: str) -> bool:
         """Whether a packet is shown with status RESOURCES."""
