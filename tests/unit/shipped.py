@@ -151,15 +151,11 @@ class Stack:
         elif self.kind == "mux":
             self.over(Mux(vlans=str(VLAN), untagged=True, packets=32), "arp", "icmp_echo", "udp", "hold")
         elif self.kind == "vlan":
-            edge = VlanEdge(packets=16)
-            self.open(self.adapter, edge)
-            self.adapters += edge.adapters
-            client = Answering()
-            status, vc = VirtualConnection.create(self.open(edge.adapters[0], client))
-            if vc is None:
-                raise OSError(status.name)
-            self.adapters.append(vc.adapter)
-            assert vc.activate(Vlan(VLAN)) is Status.SUCCESS
+            self.connect(self.adapter)
+        elif self.kind == "vlan over passthru":
+            filter = Passthru()
+            self.over(filter)
+            self.connect(*filter.adapters)
         else:
             self.open(self.adapter, self.leaf(self.kind))
 
@@ -182,6 +178,17 @@ class Stack:
             self.adapters.append(above)
             for kind in kinds:
                 self.open(above, self.leaf(kind))
+
+    def connect(self, below: Adapter) -> None:
+        """Bind the VLAN edge, and a client with one connection."""
+        edge = VlanEdge(packets=16)
+        self.open(below, edge)
+        self.adapters += edge.adapters
+        status, vc = VirtualConnection.create(self.open(edge.adapters[0], Answering()))
+        if vc is None:
+            raise OSError(status.name)
+        self.adapters.append(vc.adapter)
+        assert vc.activate(Vlan(VLAN)) is Status.SUCCESS
 
     def open(self, adapter: Adapter, driver: ProtocolDriver) -> Binding:
         """Bind a driver; its name says to what."""
@@ -250,4 +257,4 @@ def mixture(seed: int, rounds: int) -> Iterator[tuple[bytes, ...]]:
         yield tuple(chosen.choices(FRAMES, k=chosen.randint(1, 12)))
 
 
-KINDS = ("sink", "arp", "icmp_echo", "udp", "capture", "hold", "all", "passthru", "mux", "vlan")
+KINDS = ("sink", "arp", "icmp_echo", "udp", "capture", "hold", "all", "passthru", "mux", "vlan", "vlan over passthru")
