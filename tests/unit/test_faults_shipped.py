@@ -5,12 +5,20 @@ Every shipped driver survives every fault that is provoked: no frame is unexplai
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from unit.layers import Layers
 from unit.shipped import FRAMES, KINDS, Stack, level_4, mixture
+from unit.test_protocol_passthru import Card, Reader
+from unit.wire import frame
+
+from protocol.mux import Mux
+from protocol.passthru import Passthru
+from vnic import Status
+from vnic.intermediate import IntermediateDriver
 
 from vnic.verifier.faults import FAULTS, MODES
 
@@ -94,3 +102,28 @@ def test_a_shipped_driver_ends_clean_whichever_of_its_allocations_fails(kind: st
     gc.collect()
 
 
+
+
+@pytest.mark.parametrize("filter", [Passthru, lambda: Mux(vlans="7", untagged=True, packets=8)])
+def test_a_transfer_through_a_filter_leaves_nothing_behind_whichever_of_its_allocations_fails(filter: Callable[[], IntermediateDriver]) -> None:
+    data, ended = frame(1, size=200), set[Status]()
+    for nth in range(1, 20):
+        with Layers(filter(), miniport=Card(later=False)) as bench:
+            packet = bench.own.allocate()
+            assert packet is not None
+            reader = Reader(packet)
+            above = bench.above(reader, adapter=bench.drivers[0].adapters[-1])
+            FAULTS.start("systematic", nth=nth)
+            bench.adapter.indicate_lookahead("x", data[:14], data[14:64], 186)
+            bench.adapter.indicate_lookahead_complete()
+            struck = FAULTS.show()["systematic"]["struck"]
+            FAULTS.stop()
+            status, moved = reader.told[1]
+            ended.add(status)
+            assert (status, moved) == ((Status.RESOURCES, 0) if struck else (Status.SUCCESS, 136))
+            bench.own.free(packet)
+            assert [(virtual.sent.usage, virtual.rests.usage) for virtual in bench.drivers[0].virtuals] == [(0, 0)] * len(bench.drivers[0].virtuals)
+            above.adapter.close(above)
+        if not struck:
+            break
+    assert ended == {Status.SUCCESS, Status.RESOURCES}
