@@ -9,6 +9,7 @@ Next: `protocol/icmp_echo.py`, which answers pings.
 from __future__ import annotations
 
 from ipaddress import IPv4Interface
+from threading import Lock
 
 from vnic import Packet, PacketFilter, PacketPool, ProtocolDriver, Status
 
@@ -50,11 +51,17 @@ class Arp(ProtocolDriver):
         """Make the pool that replies are sent from."""
         if not self.configured:
             self.addresses = {parse(text) for text in self.binding.network_addresses if ":" not in text}
+        self.lock, self.unbinding = Lock(), False
         self.pool = PacketPool(16, 64, name="arp")
 
-    def unbind_adapter(self) -> None:
-        """Close the pool; its packets are all home, because no send is pending any more."""
+    def unbind_adapter(self) -> Status:
+        """Close the pool; below a filter sends may be pending still, then it is closed with the last of them."""
+        with self.lock:
+            self.unbinding = waits = self.pool.usage > 0
+        if waits:
+            return Status.PENDING
         self.pool.close()
+        return Status.SUCCESS
 
     def receive_packet(self, packet: Packet) -> int:
         """Answer a request; the packet is not kept."""
@@ -79,7 +86,7 @@ class Arp(ProtocolDriver):
         packet.write(frame)
         status = self.binding.send(packet)
         if status != Status.PENDING:
-            self.pool.free(packet)
+            self.give_back(packet)
         if status in (Status.SUCCESS, Status.PENDING):
             self.answered += 1
         else:
@@ -87,7 +94,17 @@ class Arp(ProtocolDriver):
 
     def send_complete(self, packet: Packet, status: Status) -> None:
         """Free a packet whose send was pending."""
-        self.pool.free(packet)
+        self.give_back(packet)
+
+    def give_back(self, packet: Packet) -> None:
+        """Free a packet; if closing the pool waits for it, end that. Sends may come back on any thread."""
+        with self.lock:
+            self.pool.free(packet)
+            last = self.unbinding and self.pool.usage == 0
+            self.unbinding = self.unbinding and not last
+        if last:
+            self.pool.close()
+            self.binding.complete_unbind()
 
 
 def parse(text: str) -> bytes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+from threading import Lock
 
 from vnic import Packet, PacketFilter, PacketPool, ProtocolDriver, Status, slot_size_for
 
@@ -61,11 +62,17 @@ class IcmpEcho(ProtocolDriver):
         self.never_answered = self.ours.union(broadcasts, [LOCALHOST])
         groups = {ALL_NODES, *(SOLICITED_NODE + address[13:] for address in self.ours if len(address) == 16)}
         self.binding.multicast_list = tuple(sorted(multicast_mac(group) for group in groups))
+        self.lock, self.unbinding = Lock(), False
         self.pool = PacketPool(32, slot_size_for(self.binding.mtu), name="icmp_echo")
 
-    def unbind_adapter(self) -> None:
-        """Close the pool; its packets are all home, because no send is pending any more."""
+    def unbind_adapter(self) -> Status:
+        """Close the pool; below a filter sends may be pending still, then it is closed with the last of them."""
+        with self.lock:
+            self.unbinding = waits = self.pool.usage > 0
+        if waits:
+            return Status.PENDING
         self.pool.close()
+        return Status.SUCCESS
 
     def receive_packet(self, packet: Packet) -> int:
         """Answer a request; the packet is not kept."""
@@ -150,7 +157,7 @@ class IcmpEcho(ProtocolDriver):
         packet.write(frame)
         status = self.binding.send(packet)
         if status != Status.PENDING:
-            self.pool.free(packet)
+            self.give_back(packet)
         if status in (Status.SUCCESS, Status.PENDING):
             self.answered += 1
         else:
@@ -158,7 +165,17 @@ class IcmpEcho(ProtocolDriver):
 
     def send_complete(self, packet: Packet, status: Status) -> None:
         """Free a packet whose send was pending."""
-        self.pool.free(packet)
+        self.give_back(packet)
+
+    def give_back(self, packet: Packet) -> None:
+        """Free a packet; if closing the pool waits for it, end that. Sends may come back on any thread."""
+        with self.lock:
+            self.pool.free(packet)
+            last = self.unbinding and self.pool.usage == 0
+            self.unbinding = self.unbinding and not last
+        if last:
+            self.pool.close()
+            self.binding.complete_unbind()
 
 
 def checksum(data: bytes) -> int:

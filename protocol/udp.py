@@ -100,7 +100,7 @@ class Udp(ProtocolDriver):
         self.sending = 0
         self.stations: dict[bytes, tuple[bytes, int]] = {}
         self.waiting: dict[bytes, Wait] = {}
-        self.bound = False
+        self.bound = self.unbinding = False
         self.changed = Condition()
         self.timer = Timer(self.ask_again)
         if echo is not None:
@@ -120,8 +120,8 @@ class Udp(ProtocolDriver):
         self.pool = PacketPool(PACKETS, slot_size_for(self.binding.mtu), name="udp")
         self.bound = True
 
-    def unbind_adapter(self) -> None:
-        """Ask clients for what they keep, end what is being sent, and close the pool."""
+    def unbind_adapter(self) -> Status:
+        """Ask clients for what they keep, and close the pool; with the last send, if below a filter some are pending still."""
         with self.changed:
             self.bound = False
             self.unsent["closing"] += sum(len(wait.datagrams) for wait in self.waiting.values())
@@ -130,7 +130,12 @@ class Udp(ProtocolDriver):
             self.timer.cancel()
             self.changed.wait_for(lambda: self.sending == 0, CLOSE_SECONDS)
         self.upcalls.close(endpoint for endpoints in self.ports.values() for endpoint in endpoints)
+        with self.changed:
+            self.unbinding = waits = self.pool.usage > 0
+        if waits:
+            return Status.PENDING
         self.pool.close()
+        return Status.SUCCESS
 
     # for programs
 
@@ -388,8 +393,14 @@ class Udp(ProtocolDriver):
         return status
 
     def send_complete(self, packet: Packet, status: Status) -> None:
-        """Free a packet whose send was pending."""
-        self.pool.free(packet)
+        """Free a packet whose send was pending; if closing the pool waits for it, end that."""
+        with self.changed:
+            self.pool.free(packet)
+            last = self.unbinding and self.pool.usage == 0
+            self.unbinding = self.unbinding and not last
+        if last:
+            self.pool.close()
+            self.binding.complete_unbind()
 
 
 class Echo(Client):

@@ -11,6 +11,7 @@ Next: `vnic/vc.py`, the connection.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any, NamedTuple
 
 from vnic import Adapter, ContractViolation, Info, Packet, PacketPool, ProtocolDriver, Status, slot_size_for
@@ -58,10 +59,12 @@ class VlanEdge(ProtocolDriver, CoMiniportDriver):
         self.vc_packets = packets
         self.vlans: dict[int, VirtualConnection] = {}
         self.untagged = self.unknown = self.dropped = 0
+        self.lock = Lock()
 
     def bind_adapter(self) -> None:
         """Make the pool to send from, and the adapter above."""
         below = self.binding.adapter
+        self.unbinding = False
         self.sending = PacketPool(self.vc_packets, slot_size_for(below.mtu), name=f"{below.name}.vlan")
         above = Adapter(
             # nothing is indicated on it but on its VCs
@@ -76,8 +79,8 @@ class VlanEdge(ProtocolDriver, CoMiniportDriver):
         )
         self.adapters = (above,)
 
-    def unbind_adapter(self) -> None:
-        """Unbind the drivers above; what they keep beyond that is taken back, and reported."""
+    def unbind_adapter(self) -> Status:
+        """Unbind the drivers above; what they keep beyond that is taken back, and reported. Sends that are pending below are waited for."""
         for above in self.adapters:
             for binding in above.bindings:
                 above.close(binding)
@@ -85,8 +88,12 @@ class VlanEdge(ProtocolDriver, CoMiniportDriver):
                     self.take_down(vc)
             above.halt()
         self.adapters = ()
-        if not self.sending.usage:
-            self.sending.close()
+        with self.lock:
+            self.unbinding = waits = self.sending.usage > 0
+        if waits:
+            return Status.PENDING
+        self.sending.close()
+        return Status.SUCCESS
 
     def take_down(self, vc: VirtualConnection) -> None:
         """End a VC that its driver has left."""
@@ -134,14 +141,18 @@ class VlanEdge(ProtocolDriver, CoMiniportDriver):
     def send_complete(self, packet: Packet, status: Status) -> None:
         """The copy is back from below: so is the client's packet."""
         vc, original = self.original(packet)
-        packet.pool.free(packet)
+        with self.lock:
+            packet.pool.free(packet)
+            last = self.unbinding and self.sending.usage == 0
+            self.unbinding = self.unbinding and not last
         vc.send_complete(original, status)
         if self.adapters:
             return
-        # the adapter below has completed it after this was unbound
+        # the drivers above are unbound already
         vc.delete()
-        if not self.sending.usage:
+        if last:
             self.sending.close()
+            self.binding.complete_unbind()
 
     def status(self, status: Status, buffer: bytes = b"") -> None:
         """What is said of the adapter below holds for the one above, and for each VC."""

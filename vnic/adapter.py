@@ -26,6 +26,7 @@ from vnic.states import BROKEN, Event, PacketState
 from vnic.status import Status, VnicError
 from vnic.steps import Step
 from vnic.verifier import rules
+from vnic.verifier.faults import FAULTS
 from vnic.verifier.levels import LEVELS
 
 if TYPE_CHECKING:
@@ -247,10 +248,10 @@ class Adapter(Lifecycle):
         failure: cython.int = 0
         position: cython.int
         fd: cython.int = self._sends.fd
-        if pool._top == 0:
+        if pool._top <= pool._reserve:
             pool.release_withheld()
         with cython.critical_section(pool):
-            while taken < budget and pool._top > 0:
+            while taken < budget and pool._top > pool._reserve:
                 pool._top -= 1
                 self._indices[taken] = pool._stack[pool._top]
                 taken += 1
@@ -321,6 +322,8 @@ class Adapter(Lifecycle):
                         packet._history.append(step)
                 low = low or pool._top + (count - position) <= self.low_water
                 packet._status = low
+                if level >= 4 and not low and FAULTS.lends(pool.name):
+                    packet._status = 1
                 if self._receive(packet, here):
                     with cython.critical_section(pool):
                         pool._put_back(packet)
@@ -472,6 +475,8 @@ class Adapter(Lifecycle):
         self._may_indicate()
         if self._ledger._level >= 2:
             self._ledger._require_no_locks(None, "indicate")
+            if self._ledger._level >= 4:
+                FAULTS.delay(None)
         if self._batch_open:
             self._end_lookaheads("it indicates packets")
         packets = list(packets)
@@ -502,7 +507,8 @@ class Adapter(Lifecycle):
         packet: Packet
         low: cython.bint = False
         here: Context = _here()
-        step: Step = _step("indicate", self.name, self._ledger._level, 0) if self._ledger._level else None
+        level: cython.int = self._ledger._level
+        step: Step = _step("indicate", self.name, level, 0) if level else None
         self._ledger._begin()
         try:
             for packet in packets:
@@ -513,7 +519,8 @@ class Adapter(Lifecycle):
                         packet._history.append(step)
                 if packet._status:
                     low = True
-                elif low:
+                elif low or (level >= 4 and FAULTS.lends(packet.pool.name)):
+                    low = True
                     self._receive_copied(packet, here)
                     continue
                 packet.time_received = time_ns()
@@ -693,6 +700,8 @@ class Adapter(Lifecycle):
         """
         if self._ledger._level >= 2:
             self._ledger._require_no_locks(None, "send_complete")
+            if self._ledger._level >= 4:
+                FAULTS.delay(None)
         self._sends.complete(packet, status)
 
     def send_resources_available(self) -> None:

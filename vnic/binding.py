@@ -19,6 +19,7 @@ from vnic.states import BROKEN, Event, PacketState
 from vnic.status import Status
 from vnic.steps import Step
 from vnic.verifier import rules
+from vnic.verifier.faults import FAULTS
 from vnic.verifier.levels import LEVELS
 from vnic.verifier.refusal import refused
 
@@ -238,6 +239,11 @@ class Binding:
         first: object = None
         packet: Packet
         step: Step = _step("return", self.name, self.verifier_level, 0) if self.verifier_level else None
+        if self.verifier_level >= 4:
+            FAULTS.delay(self)
+            if FAULTS.reorders():
+                packets = list(packets)
+                FAULTS.shuffle(packets)
         for packet in packets:
             broken = self._take_back(packet, step)
             if broken is not None and first is None:
@@ -274,6 +280,8 @@ class Binding:
             raise self._ledger._violation(rules.SEND_ON_CLOSED, self, packet, f"{packet!r} is sent after close")
         if self.verifier_level >= 2:
             self._ledger._require_no_locks(self, "send")
+            if self.verifier_level >= 4:
+                FAULTS.delay(self)
         return self._sends.send(self, packet)
 
     def send_packets(self, packets: Iterable[Packet]) -> None:
@@ -289,6 +297,8 @@ class Binding:
             raise self._ledger._violation(rules.SEND_ON_CLOSED, self, None, "packets are sent after close")
         if self.verifier_level >= 2:
             self._ledger._require_no_locks(self, "send_packets")
+            if self.verifier_level >= 4:
+                FAULTS.delay(self)
         self._sends.send_packets(self, list(packets))
 
     def transfer_data(self, context: object, offset: int, length: int, packet: Packet) -> tuple[Status, int]:
@@ -512,6 +522,8 @@ class Binding:
     def _timed(self, handler: str, started: cython.longlong, packet: object) -> None:
         """From verifier level 2 on: how long a handler took."""
         took: cython.longlong = _now() - started
+        if self.verifier_level >= 4:
+            took -= FAULTS.delayed_since(started)
         self.busy_ns += took
         if took > SLOW_NS:
             severity = "error" if took > TOO_SLOW_NS else "warning"

@@ -28,5 +28,8 @@ cdef class BufferPool:
     cdef readonly int count
     cdef readonly object name
     cdef readonly int usage
+    cdef public int verifier_level
     cdef bint _open
+
+    cdef bint _provoked(self) except -1
 

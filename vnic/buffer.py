@@ -9,10 +9,13 @@ Next: `vnic/packet.py`, which chains them.
 
 from __future__ import annotations
 
+import errno as errors
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from vnic.verifier import rules
+from vnic.verifier.faults import FAULTS
 from vnic.verifier.leftovers import BUFFER_POOLS, owner_now
 from vnic.verifier.levels import LEVELS
 from vnic.verifier.refusal import refused
@@ -117,16 +120,23 @@ class BufferPool:
     Attributes:
         owner: the binding in whose handler it was made, or None.
         made: who made the pool, where and when.
+        verifier_level: how much is watched of it; see `vnic.verifier.levels`.
+
+    Raises:
+        OSError: the memory cannot be had.
     """
 
     def __init__(self, count: int, name: str = "") -> None:
         if count < 1:
             raise ValueError(f"a pool of {count} buffers was asked for")
-        self.count = count
+        self.owner = owner_now()
         self.name = name or "buffers"
+        self.verifier_level = LEVELS.of_owned(self.name, self.owner)
+        if self.verifier_level >= 4 and FAULTS.fails("buffer pool", self.name, self.owner):
+            raise OSError(errors.ENOMEM, os.strerror(errors.ENOMEM), self.name)
+        self.count = count
         self.usage = 0
         self._open = True
-        self.owner = owner_now()
         self.made = _step("make", self.name, 1, 0)
         BUFFER_POOLS.add(self)
         if not name and LEVELS.process:
@@ -155,10 +165,15 @@ class BufferPool:
             if not 0 <= length <= view.nbytes:
                 raise ValueError(f"length {length} is outside 0..{view.nbytes}, the memory to describe")
             view = view[:length]
-        if self.usage >= self.count:
+        if self.usage >= self.count or (self.verifier_level >= 4 and self._provoked()):
             return None
         self.usage += 1
         return Buffer(self, view)
+
+    def _provoked(self) -> cython.bint:
+        """At verifier level 4: the call may be delayed, and may fail, on purpose."""
+        FAULTS.delay(self.owner)
+        return FAULTS.fails("buffer", self.name, self.owner)
 
     def copy(self, source: Buffer, offset: int, length: int) -> Buffer | None:
         """
@@ -175,12 +190,14 @@ class BufferPool:
         parts = list(pieces(source, offset, length))
         if sum(part.nbytes for part in parts) != length or not parts:
             raise ValueError(f"{length} bytes at {offset} are not inside the source")
-        if self.usage + len(parts) > self.count:
+        self._require_open()
+        if self.usage + len(parts) > self.count or (self.verifier_level >= 4 and self._provoked()):
             return None
         first: Buffer | None = None
         made: Buffer
         for part in reversed(parts):
-            made = self.allocate(part)
+            self.usage += 1
+            made = Buffer(self, part)
             made.following = first
             first = made
         return first

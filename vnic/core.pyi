@@ -54,6 +54,7 @@ class BufferPool:
     usage: int
     owner: Binding | None
     made: Step
+    verifier_level: int
     def __init__(self, count: int, name: str = ...) -> None: ...
     def allocate(self, memory: _Buffer, length: int | None = ...) -> Buffer | None: ...
     def copy(self, source: Buffer, offset: int, length: int) -> Buffer | None: ...
@@ -119,6 +120,7 @@ class PacketPool:
     low_water: int
     allocations: int
     exhausted: int
+    put_behind: int
     mixed: int
     lock: SpinLock | None
     unloading: bool

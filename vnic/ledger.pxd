@@ -18,6 +18,8 @@ cdef class Ledger:
     cdef object _miniport
     # how many indications are under way on each thread that makes one
     cdef dict _threads
+    # packets that have come home in an indication and are handed over when it ends; None but at verifier level 4
+    cdef list _homeward
     cdef int _level
     cdef unsigned long long _counts[64]
 
@@ -29,6 +31,8 @@ cdef class Ledger:
     cdef object _violation(self, object rule, object binding, object packet, str detail, dict more=*)
     cdef void _failed(self, object binding, str handler, object error)
     cdef void _home(self, Packet packet, object binding)
+    cdef object _bring_home(self)
+    cdef void _hand_home(self, Packet packet)
     cdef bint _reclaimed(self, Packet packet, object binding) except? -1
     cdef void _look_for_change(self, Packet packet, object binding)
     cdef void _record_error(self, object binding, str handler, object error)

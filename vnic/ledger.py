@@ -22,6 +22,7 @@ from vnic.status import ContractViolation, OwnershipError
 from vnic.steps import LIBRARY
 from vnic.verifier import rules
 from vnic.verifier.actions import action_of
+from vnic.verifier.faults import FAULTS
 from vnic.verifier.levels import LEVELS
 from vnic.verifier.records import RECORDS
 
@@ -69,6 +70,7 @@ class Ledger:
         self._reclaim = reclaim
         self._miniport = None
         self._threads = {}
+        self._homeward = None
         self._level = 1
         if not cython.compiled:
             self._counts = [0] * ENTRIES
@@ -79,6 +81,8 @@ class Ledger:
         self._threads[thread] = self._threads.get(thread, 0) + 1
 
     def _end(self) -> None:
+        if self._homeward:
+            self._bring_home()
         thread = get_ident()
         depth = self._threads.pop(thread) - 1
         if depth:
@@ -98,6 +102,25 @@ class Ledger:
         """Nobody holds the packet any more: hand it to the miniport, once."""
         if not self._reclaimed(packet, binding):
             return
+        if self._level >= 4 and FAULTS.reorders() and self._indicating():
+            with cython.critical_section(self):
+                if self._homeward is None:
+                    self._homeward = []
+                self._homeward.append(packet)
+            return
+        self._hand_home(packet)
+
+    def _bring_home(self) -> None:
+        """An indication ends: the packets that came home in it follow now, in another order, on purpose."""
+        with cython.critical_section(self):
+            packets = self._homeward
+            self._homeward = None
+        # another thread may have been faster
+        FAULTS.shuffle(packets or [])
+        for packet in packets or []:
+            self._hand_home(packet)
+
+    def _hand_home(self, packet: Packet) -> None:
         if self._reclaim is None:
             pool: PacketPool = packet.pool
             with cython.critical_section(pool):

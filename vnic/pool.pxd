@@ -33,9 +33,12 @@ cdef class PacketPool:
     cdef readonly int low_water
     cdef readonly unsigned long long allocations
     cdef readonly unsigned long long exhausted
+    cdef readonly unsigned long long put_behind
     cdef list _packets
     cdef int *_stack
     cdef int _top
+    # free packets that are kept back: 0, unless packets are used late on purpose
+    cdef int _reserve
     # taken from the stack by a reader, and not yet a packet with a frame
     cdef int _unread
     # an adapter reads into it
@@ -62,6 +65,7 @@ cdef class PacketPool:
     cdef object _require_open(self)
     cdef object _require_lock(self, str what)
     cdef object _no_packet(self)
+    cdef bint _provoked(self, str what) except -1
     cdef object _require_no_locks(self, str what)
     cdef object _look_for_poison(self, Packet packet)
     cdef object _before_free(self, Packet packet)

@@ -6,6 +6,7 @@ Next: `vnic/ledger.py`, what happens to a packet that is out.
 
 from __future__ import annotations
 
+import errno as errors
 import mmap
 import os
 from sys import getrefcount
@@ -16,6 +17,7 @@ from vnic.guard import overrun
 from vnic.packet import HEADER_SIZE, Packet
 from vnic.states import BROKEN, Event, PacketState
 from vnic.verifier import rules
+from vnic.verifier.faults import FAULTS
 from vnic.verifier.levels import LEVELS
 from vnic.verifier.refusal import refused, told_later
 
@@ -36,7 +38,7 @@ if cython.compiled:
     from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
     from cython.cimports.libc.stdlib import free as c_free
     from cython.cimports.libc.stdlib import malloc as c_malloc
-    from cython.cimports.libc.string import memset
+    from cython.cimports.libc.string import memmove, memset
 
 PROTOCOL_RESERVED_SIZE_IN_PACKET = 32
 """Four pointers on a 64-bit system. NDIS: PROTOCOL_RESERVED_SIZE_IN_PACKET; PKT-04."""
@@ -93,6 +95,7 @@ class PacketPool:
     Attributes:
         unloading: while it is True, packets may be freed by either kind of call (rule 36 is silent).
         mixed: packets freed by the other kind of call than they were allocated by (rule 36).
+        put_behind: packets that became free behind all others, while they are used late on purpose; see `vnic/verifier/faults.py`.
         made: who made the pool, where and when.
 
     Raises:
@@ -121,10 +124,14 @@ class PacketPool:
             raise ValueError(f"a slot of {slot_size} bytes with {reserved_size} reserved cannot hold a frame")
         if overflow < 0 or (overflow and slot_size):
             raise ValueError(f"an overflow of {overflow} packets: only packets without a slot can overflow")
+        context: Context = _here()
+        self.owner = context.binding
+        if LEVELS.of_owned(name, self.owner) >= 4 and FAULTS.fails("pool", name, self.owner):
+            raise OSError(errors.ENOMEM, os.strerror(errors.ENOMEM), name)
         self.name = name
         self.slot_size = slot_size
         self.reserved_size = reserved_size
-        self.allocations = self.exhausted = 0
+        self.allocations = self.exhausted = self.put_behind = 0
         self.lock = lock
         self.unloading = False
         self.mixed = 0
@@ -138,7 +145,7 @@ class PacketPool:
         self._withholding = 0
         self._shadow_ready = False
         self._users = self._locks = None
-        self._level = 0
+        self._level = self._reserve = 0
         # one slot more than packets, so that there is something to map even if packets have none
         self._map((capacity + 1) * max(slot_size, 1))
         self.capacity = self.low_water = capacity
@@ -164,10 +171,8 @@ class PacketPool:
         self._top = capacity
         self._alone = self._referred_to(0)
         self._open = True
-        context: Context = _here()
         self.made = _step("make", self._whose(context), 1, 0)
-        self.owner = context.binding
-        self.verifier_level = LEVELS.of_pool(self.name)
+        self.verifier_level = LEVELS.of_owned(self.name, self.owner)
         LEVELS.add_pool(self)
         if unnamed and self._level:
             refused(rules.NO_NAME, self.name, f"a pool of {capacity} packets is made without a name")
@@ -225,6 +230,7 @@ class PacketPool:
         if (level >= 3) != (self._level >= 3):
             for packet in self.packets():
                 packet._remember(level >= 3)
+        self._reserve = FAULTS.reserve_of(self) if level >= 4 and self._open else 0
         self._level = level
 
     def _shadow_of(self, index: cython.Py_ssize_t) -> cython.p_uchar:
@@ -295,14 +301,17 @@ class PacketPool:
         packet: Packet
         context: Context
         self._require_open()
-        if self._level >= 2 and not unlocked:
-            self._require_no_locks("allocated from")
-        if self._top == 0 and not self._spare and not self.release_withheld():
+        if self._level >= 2:
+            if not unlocked:
+                self._require_no_locks("allocated from")
+            if self._level >= 4 and self._provoked("packet"):
+                return self._no_packet()
+        if self._top <= self._reserve and not self._spare and not self.release_withheld():
             return self._no_packet()
         with cython.critical_section(self):
-            if self._top == 0 and not self._spare:
+            if self._top <= self._reserve and not self._spare:
                 return self._no_packet()
-            if self._top == 0:
+            if self._top <= self._reserve:
                 packet = self._overflow()
             else:
                 self._top -= 1
@@ -330,6 +339,11 @@ class PacketPool:
         self.exhausted += 1
         context: Context = _here()
         context.unmet = self.name
+
+    def _provoked(self, what: str) -> cython.bint:
+        """At verifier level 4: a call may be delayed, and an allocation may fail, on purpose."""
+        FAULTS.delay(self.owner)
+        return what != "" and FAULTS.fails(what, self.name, self.owner)
 
     def _look_for_poison(self, packet: Packet) -> None:
         """A packet is taken into use: has anybody written to its slot while it was free?"""
@@ -376,6 +390,8 @@ class PacketPool:
                 self._before_free(packet)
                 if self._level >= 2 and not unlocked:
                     self._require_no_locks("freed to")
+                if self._level >= 4:
+                    self._provoked("")
         with cython.critical_section(self):
             if packet._state == OWNED:
                 self._put_back(packet)
@@ -502,7 +518,16 @@ class PacketPool:
         if packet.index >= self.capacity:
             self._discard(packet)
             return
-        self._stack[self._top] = packet.index
+        if self._reserve:
+            # behind all others that are free
+            if cython.compiled:
+                memmove(self._stack + 1, self._stack, self._top * cython.sizeof(cython.int))
+            else:
+                self._stack[1 : self._top + 1] = self._stack[: self._top]
+            self._stack[0] = packet.index
+            self.put_behind += 1
+        else:
+            self._stack[self._top] = packet.index
         self._top += 1
 
     def _release(self, packet: Packet) -> None:

@@ -33,6 +33,8 @@ cdef class SendPath:
     cdef int _limit
     cdef int _nested
     cdef object _queue
+    # sends that are over and pending all the same, on purpose, and their statuses; None before the first
+    cdef dict _pended
     cdef object _below
     cdef object _below_many
     cdef public object _serial
@@ -50,6 +52,8 @@ cdef class SendPath:
     cdef bint _ends(self, Packet packet) except -1
     cdef object _refusal(self, Packet packet)
     cdef object _put(self, Packet packet)
+    cdef bint _pend(self, Packet packet, object status) except -1
+    cdef object _complete_all_pended(self, Binding binding)
     cdef object _put_many(self, list packets)
     cdef object _submitted(self, Packet packet)
     cdef object _put_below(self, Packet packet)

@@ -23,6 +23,7 @@ from vnic.states import BROKEN, Event, PacketState
 from vnic.status import Status
 from vnic.steps import Step
 from vnic.verifier import rules
+from vnic.verifier.faults import FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,6 +124,7 @@ class SendPath:
         self._limit = limit
         self._nested = 0
         self._queue: deque[Packet] = deque()
+        self._pended = None
         self._below = contract.handler(miniport, contract.MiniportDriver, "send")
         self._below_many = contract.handler(miniport, contract.MiniportDriver, "send_packets")
         self._serial = None
@@ -137,6 +139,8 @@ class SendPath:
         status = self._refusal(packet)
         if status is None:
             status = self._put(packet)
+            if binding.verifier_level >= 4 and status is not PENDING and self._pend(packet, status):
+                return PENDING
         if status is not PENDING:
             self._finish(packet, status)
             binding._came_back()
@@ -170,6 +174,8 @@ class SendPath:
                 continue
             if status is None:
                 status = self._put(packet)
+                if binding.verifier_level >= 4 and status is not PENDING and self._pend(packet, status):
+                    continue
             if status is not PENDING:
                 self._give_back(packet, status)
         if together and self._serial is not None:
@@ -235,10 +241,49 @@ class SendPath:
         """How many packets wait for room below."""
         return len(self._queue)
 
+    def _pend(self, packet: Packet, status: object) -> cython.bint:
+        """At verifier level 4 a send that is over may stay pending, on purpose: `complete_pended` follows, or `abort`."""
+        sender: Binding = packet._sender
+        if not FAULTS.pends(sender.name):
+            return False
+        if packet._history is not None and not packet._kept:
+            keep(packet)
+        with cython.critical_section(self):
+            if self.halted or sender.closing:
+                return False
+            # from here on a completion by the miniport is one too many
+            packet._completing = True
+            if self._pended is None:
+                self._pended = {}
+            self._pended[packet] = status
+        FAULTS.complete_later(self, packet)
+        return True
+
+    def complete_pended(self, packet: Packet) -> None:
+        """Complete a send that was pended, unless that was done meanwhile."""
+        with cython.critical_section(self):
+            status = self._pended.pop(packet, None)
+        if status is not None:
+            self._give_back(packet, status)
+
+    def _complete_all_pended(self, binding: Binding | None) -> None:
+        """Complete what was pended, before anybody is told of an end: one binding's, or all."""
+        packet: Packet
+        ended = []
+        with cython.critical_section(self):
+            for packet in list(self._pended):
+                if binding is None or packet._sender is binding:
+                    ended.append(packet)
+        for packet in ended:
+            self.complete_pended(packet)
+        FAULTS.wait_for(self)
+
     def abort(self, binding: Binding | None) -> None:
         """Give waiting packets back to their drivers, aborted: one binding's, or all."""
         packet: Packet
         aborted = []
+        if self._pended is not None:
+            self._complete_all_pended(binding)
         with cython.critical_section(self):
             for _ in range(len(self._queue)):
                 packet = self._queue.popleft()

@@ -77,7 +77,7 @@ class VirtualConnection:
 
         Returns:
             SUCCESS and the VC; or why there is none: NOT_SUPPORTED (driver or miniport know no VCs), VC_NOT_AVAILABLE (too many are
-            there), or what the miniport answered.
+            there), RESOURCES (no memory), or what the miniport answered.
 
         NDIS: NdisCoCreateVc; CO-01.
         """
@@ -90,11 +90,11 @@ class VirtualConnection:
             return status, None
         try:
             vc._open()
-        except VnicError:
-            # no binding is free for it
+        except (VnicError, OSError, MemoryError) as error:
+            # no binding is free for it, or no memory
             vc._close_pool()
             vc._ask("co_delete_vc", vc)
-            return Status.VC_NOT_AVAILABLE, None
+            return Status.VC_NOT_AVAILABLE if isinstance(error, VnicError) else Status.RESOURCES, None
         vc._step(VcEvent.CREATE)
         driver.vcs = (*driver.vcs, vc)
         return SUCCESS, vc

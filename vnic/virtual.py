@@ -79,6 +79,7 @@ class VirtualMiniport(MiniportDriver):
         self.binding: Binding = driver.binding
         self.received = PacketPool(packets, slot_size, name=f"{name} receive")
         self.sent = PacketPool(packets, slot_size, name=f"{name} send")
+        self.rests = BufferPool(packets, f"{name} transfer")
         self.adapter = Adapter(
             self.received,
             self,
@@ -163,8 +164,12 @@ class VirtualMiniport(MiniportDriver):
 
     def transfer_data(self, packet: Packet, context: Looked, offset: int, length: int) -> tuple[Status, int]:
         """Have the rest of the frame transferred below, into memory of our own; the packet is lent to the virtual adapter only."""
-        below, buffer = self.sent.allocate(), BufferPool(1, "transfer").allocate(bytearray(length))
-        if below is None or buffer is None:
+        buffer = self.rests.allocate(bytearray(length))
+        if buffer is None:
+            return Status.RESOURCES, 0
+        below = self.sent.allocate()
+        if below is None:
+            self.rests.free(buffer)
             return Status.RESOURCES, 0
         below.chain_back(buffer)
         self._transfers[below] = Transfer(packet, buffer)
@@ -182,6 +187,7 @@ class VirtualMiniport(MiniportDriver):
         below.unchain_front()
         self.sent.free(below)
         packet.fill(0, buffer.data[:moved])
+        self.rests.free(buffer)
         return packet
 
     def return_packet(self, packet: Packet) -> None:

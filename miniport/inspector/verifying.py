@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from vnic.verifier.audit import audit
+
 from miniport.errors import Exit, Failure
 from miniport.inspector.parameters import chosen, near, whole
 from miniport.log import escape, shown
 from vnic.verifier.actions import ACTIONS, action_of, actions_set, set_action
-from vnic.verifier.audit import audit
 from vnic.verifier.faults import FAULTS
 from vnic.verifier.levels import level_table, set_level
 from vnic.verifier.records import RECORDS

@@ -16,8 +16,11 @@ from vnic.status import Status
 
 
 @up_to_dispatch
-def NdisAllocateBufferPool(NumberOfDescriptors: int) -> tuple[Status, BufferPool]:
-    return Status.SUCCESS, BufferPool(NumberOfDescriptors, "buffers")
+def NdisAllocateBufferPool(NumberOfDescriptors: int) -> tuple[Status, BufferPool | None]:
+    try:
+        return Status.SUCCESS, BufferPool(NumberOfDescriptors, "buffers")
+    except (OSError, MemoryError):
+        return Status.RESOURCES, None
 
 
 @up_to_dispatch

@@ -19,8 +19,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+from vnic.verifier.leftovers import BUFFER_POOLS
+
 if TYPE_CHECKING:
-    from vnic.core import Adapter, PacketPool
+    from vnic.core import Adapter, Binding, PacketPool
 
 MOST = 4
 OFF, TOLD, TIMED, COMPARED, PROVOKED = range(MOST + 1)
@@ -51,6 +53,10 @@ class Levels:
         """The level of a pool."""
         return self.pools.get(name, self.process if otherwise is None else otherwise)
 
+    def of_owned(self, name: str, owner: Binding | None) -> int:
+        """The level of a pool of packets or buffers: its own, or that of the driver in whose handler it was made."""
+        return self.of_pool(name, self.process if owner is None else self.of_driver(owner.name, self.process))
+
     def add_pool(self, pool: PacketPool) -> None:
         """Remember a pool for as long as it lives."""
         self._pools.add(pool)
@@ -70,7 +76,9 @@ class Levels:
     def apply(self) -> None:
         """Give everything that lives the level that the tables say."""
         for pool in self.all_pools():
-            pool.verifier_level = self.of_pool(pool.name)
+            pool.verifier_level = self.of_owned(pool.name, pool.owner)
+        for buffers in list(BUFFER_POOLS):
+            buffers.verifier_level = self.of_owned(buffers.name, buffers.owner)
         for adapter in self.all_adapters():
             adapter.verifier_level = self.process
 
