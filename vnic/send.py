@@ -46,6 +46,7 @@ if cython.compiled:
 
 SUCCESS, PENDING, RESOURCES = Status.SUCCESS, Status.PENDING, Status.RESOURCES
 CANCEL_ID = int(Info.CANCEL_ID)
+PENDS = int(PENDING)
 VLAN_SIZE = 4
 SHORTEST = HEADER_SIZE
 AT_DISPATCH, THE_MINIPORT = DISPATCH, MINIPORT
@@ -517,7 +518,9 @@ class SendPath:
         failed = []
         with cython.critical_section(self):
             for packet in self._shown:
-                if not packet._completing:
+                # what has a status other than PENDING in an array is over, though that is not read yet
+                over: cython.bint = packet._submitted and packet._status != UNSET and packet._status != PENDS
+                if not packet._completing and not over:
                     packet._completing = True
                     failed.append(packet)
         for packet in failed:

@@ -255,6 +255,25 @@ def test_send_packets_behind_a_full_cable_completes_later() -> None:
         assert [data for data, _ in driver.completed[2:]] == [frame(1)]
 
 
+def test_a_binding_that_is_closed_inside_of_the_first_send_of_an_array_is_there_until_the_last_is_over() -> None:
+    def closes(packet: Packet) -> Status:
+        assert bench.adapter.close(driver.binding) is Status.PENDING
+        return Status.SUCCESS
+
+    class Ending(Sender):
+        def send_complete(self, packet: Packet, status: Status) -> None:
+            assert not self.binding.closed
+            super().send_complete(packet, status)
+
+    with Bench(miniport=Below(closes)) as bench:
+        driver = Ending()
+        binding = bench.bind(driver)
+        binding.send_packets([bench.owned(frame(1), bench.own), bench.owned(frame(2), bench.own)])
+        assert driver.completed == [(frame(1), Status.SUCCESS), (frame(2), Status.CLOSING)]
+        assert (binding.closed, binding.sends_pending) == (True, 0)
+        bench.expect(("69", "a"))
+
+
 def test_send_packets_sends_the_others_when_one_is_not_the_drivers() -> None:
     with Bench() as bench:
         driver = Sender()

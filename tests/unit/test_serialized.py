@@ -372,3 +372,30 @@ def test_resources_available_means_nothing_to_a_deserialized_miniport() -> None:
         bench.expect(("96", "miniport"))
 
 
+
+
+@pytest.mark.parametrize("base", [Card, ArrayCard], ids=["send", "send_packets"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_reset_by_whom_a_send_is_shown_to_fails_no_send_that_is_over(base: type[Card], count: int) -> None:
+    class Resetting(base):  # type: ignore[misc, valid-type]
+        def reset(self) -> tuple[Status, bool]:
+            return SUCCESS, False
+
+    class Watcher(Driver):
+        def receive_packet(self, packet: Packet) -> int:
+            answers.append(self.binding.reset())
+            return 0
+
+    answers: list[Status] = []
+    with Bench(miniport=Resetting(), serialized=True) as bench:
+        bench.bind(Watcher(), "watcher")
+        driver = Sender()
+        binding = bench.bind(driver, "sender")
+        binding.no_loopback = True
+        packets = sends(bench, *range(count))
+        binding.send_packets(packets)
+        assert [data for data, _ in driver.completed] == [frame(mark) for mark in range(count)]
+        assert {status for _, status in driver.completed} == {SUCCESS}
+        assert answers[0] is SUCCESS
+        assert (binding.sends_pending, bench.adapter.counters()["tx_pending"]) == (0, 0)
+        bench.expect()
