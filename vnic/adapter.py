@@ -45,7 +45,7 @@ if not cython.compiled:
     # compiled, they come with the C types
     from vnic.context import _here
     from vnic.guard import keep
-    from vnic.steps import _step
+    from vnic.steps import _cpu, _step
 
 if cython.compiled:
     from cython.cimports.libc.errno import EINTR, errno
@@ -187,6 +187,7 @@ class Adapter(Lifecycle):
         binding: Binding
         pool: PacketPool
         self._ledger._level = level
+        LEVELS.timed = LEVELS.timed or level >= 2
         for pool in self._pools:
             pool.verifier_level = LEVELS.of_pool(pool.name, level)
         for binding in self._opened:
@@ -305,6 +306,8 @@ class Adapter(Lifecycle):
         now: cython.longlong = time_ns()
         here: Context = _here()
         level: cython.int = pool._level
+        if LEVELS.timed:
+            here.batch_cpu_ns = _cpu()
         step: Step = _step("receive", self.name, level, 0) if level else None
         self._ledger._counts[RX_BATCHES] += 1
         done: cython.int = 0
@@ -509,6 +512,8 @@ class Adapter(Lifecycle):
         here: Context = _here()
         level: cython.int = self._ledger._level
         step: Step = _step("indicate", self.name, level, 0) if level else None
+        if LEVELS.timed:
+            here.batch_cpu_ns = _cpu()
         self._ledger._begin()
         try:
             for packet in packets:

@@ -5,7 +5,7 @@ from vnic.context cimport Context, _here
 from vnic.ledger cimport Ledger
 from vnic.packet cimport Packet
 from vnic.pool cimport PacketPool
-from vnic.steps cimport Step, _now, _step
+from vnic.steps cimport Step, _cpu, _now, _step, answer_of
 
 cdef int INDICATED, OWNED, MULTICAST, ALL_MULTICAST, EVERYTHING, MAX_REFERENCES
 cdef int AT_DISPATCH, IN_RECEIVE_PACKET, IN_RECEIVE, IN_RECEIVE_COMPLETE
@@ -45,6 +45,7 @@ cdef class Binding:
     cdef int _inside
     cdef list _looks
     cdef object _receive_packet
+    cdef object _receive_code
     cdef object _receive
     cdef object _receive_complete
     cdef object _send_complete

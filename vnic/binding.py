@@ -42,7 +42,7 @@ else:
 if not cython.compiled:
     # compiled, they come with the C types
     from vnic.context import _here
-    from vnic.steps import _now, _step
+    from vnic.steps import _cpu, _now, _step, answer_of
 
 if cython.compiled:
     from cython.cimports.cpython.long import PyLong_AsLongAndOverflow
@@ -136,6 +136,7 @@ class Binding:
         self._receive_packet = contract.handler(driver, contract.ProtocolDriver, "receive_packet")
         if self._receive_packet is None and self._receive is None:
             self._receive_packet = driver.receive_packet
+        self._receive_code = getattr(self._receive_packet, "__code__", None)
         self._receive_complete = contract.handler(driver, contract.ProtocolDriver, "receive_complete")
         self._send_complete = contract.handler(driver, contract.ProtocolDriver, "send_complete")
 
@@ -502,7 +503,7 @@ class Binding:
                 self.promised += kept
                 self.returned += early
         if packet._history is not None and kept > 0:
-            packet._history.append(Step("answer", self.name, kept))
+            packet._history.append(answer_of(self.name, self._receive_code, kept))
         if count < 0:
             self._ledger._violation(rules.ILLEGAL_ANSWER, self, packet, f"receive_packet answered {shown(answer)}")
         elif count < early:
@@ -525,7 +526,8 @@ class Binding:
         if self.verifier_level >= 4:
             took -= FAULTS.delayed_since(started)
         self.busy_ns += took
-        if took > SLOW_NS:
+        # a thread that had to wait for the processor, or for another thread of the interpreter, is not a slow driver
+        if took > TOO_SLOW_NS or (took > SLOW_NS and _cpu() - _here().batch_cpu_ns > SLOW_NS):
             severity = "error" if took > TOO_SLOW_NS else "warning"
             more = {"severity": severity, "took_ns": took, "where": where(self.driver, handler)}
             self.broke(rules.HANDLER_SLOW, f"{handler} took {took // 1_000_000} ms", packet, more)

@@ -15,6 +15,7 @@ cdef class Context:
     cdef public int irql
     cdef readonly list held
     cdef readonly unsigned long long calls
+    cdef public long long batch_cpu_ns
     cdef public object unmet
     cdef int _slot
     cdef int _what

@@ -93,6 +93,7 @@ class Context:
         irql: its level: 0 PASSIVE, 2 DISPATCH, 5 DIRQL. See `vnic.locks.Irql`.
         held: the locks that it holds, in the order in which it acquired them.
         calls: handlers that it has begun; it grows.
+        batch_cpu_ns: how long the thread had run when the batch began in which it is; only where a driver is at verifier level 2.
         unmet: the pool that had nothing left when it was last asked in this handler, or None.
     """
 
@@ -101,6 +102,7 @@ class Context:
         self.irql = PASSIVE
         self.held: list[SpinLock | ReadWriteLock] = []
         self.calls = 0
+        self.batch_cpu_ns = 0
         self.unmet: str | None = None
         self._slot = NOBODY
         self._what = 0

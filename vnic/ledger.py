@@ -269,7 +269,8 @@ def report_to_logging(event: str, fields: dict[str, Any]) -> None:
     """Report to the standard `logging` module, under the name `vnic`: what an adapter does unless it is given another way."""
     import logging
 
-    logging.getLogger("vnic").error("%s %s", event, fields, exc_info=fields.get("error"))
+    error = fields.get("error")
+    logging.getLogger("vnic").error("%s: %s", event, error, exc_info=error if event == "driver_error" else None)
 
 
 class Holding(NamedTuple):

@@ -57,4 +57,6 @@ cdef class Step:
 
 
 cdef long long _now() noexcept nogil
+cdef long long _cpu() noexcept nogil
+cdef Step answer_of(object by, object code, int count)
 cdef Step _step(str what, object by, int level, int count)

@@ -23,7 +23,7 @@ else:
     from vnic import _cython as cython
 
 if cython.compiled:
-    from cython.cimports.posix.time import CLOCK_MONOTONIC, clock_gettime, timespec
+    from cython.cimports.posix.time import CLOCK_MONOTONIC, CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
 
 LIBRARY = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120 - compared with names of files, which are text
 """Where the library itself is: its lines are not those of a culprit."""
@@ -82,6 +82,20 @@ def _now() -> cython.longlong:
         return time.monotonic_ns()
 
 
+def cpu_ns() -> int:
+    """The time that this thread has run, in nanoseconds: what a busy machine takes away is not in it."""
+    return _cpu()
+
+
+def _cpu() -> cython.longlong:
+    if cython.compiled:
+        moment: timespec
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, cython.address(moment))
+        return cython.cast(cython.longlong, moment.tv_sec) * 1000000000 + moment.tv_nsec
+    else:
+        return time.thread_time_ns()
+
+
 def step(what: str, by: str, level: int = 1, count: int = 0) -> Step:
     """
     Note what is being done now, by the code that called the library.
@@ -108,6 +122,14 @@ def _step(what: str, by: object, level: cython.int, count: cython.int) -> Step:
         made._code, made._at = frame.f_code, frame.f_lasti
     if level >= 4:
         made._deeper = deeper()
+    return made
+
+
+def answer_of(by: object, code: CodeType | None, count: cython.int) -> Step:
+    """A step that has just ended: a handler has answered how many references it keeps. Its line is the handler's first."""
+    made: Step = Step("answer", by, count)
+    made.thread = get_ident()
+    made._code = code
     return made
 
 

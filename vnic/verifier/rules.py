@@ -152,7 +152,7 @@ REQUEST_TIMED_OUT = Rule("68c", "RequestTimedOut", "A1", "a request has been at 
                          "complete every request, with FAILURE if need be")
 REQUEST_EXCEEDS_BUFFER = Rule("68d", "RequestBytesExceedBuffer", "A0", "a request is completed with more bytes than its buffer has",
                               "count the bytes that were written or read, at most the length of the buffer")
-CLOSE_PENDING = Rule("69", "CloseWithPendingWork", "A1", "a binding closes while sends or requests of it are pending",
+CLOSE_PENDING = Rule("69", "CloseWithPendingWork", "A1", "a binding closes while sends of it are pending below",
                      "wait for their completions in unbind_adapter")
 IRQL_TOO_HIGH = Rule("70", "IrqlTooHigh", "V2", "a call above the highest level that it allows",
                      "put it off to a work item, or call it after the lock is released", "raise")
