@@ -280,6 +280,10 @@ def _allowed(hint: Any) -> str:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
         return " or ".join(arguments)
+    if origin is dict:
+        return "a table" if arguments[1] in (str, Any) else f"a table, each value {_allowed(arguments[1])}"
+    if hint is bool:
+        return "true or false"
     if origin is tuple:
         return "a list of tables" if issubclass(arguments[0], msgspec.Struct) else "a list of text"
     if origin is Annotated:
