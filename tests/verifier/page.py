@@ -155,7 +155,7 @@ rule, the shortest driver that breaks it, and the record that this driver gave. 
 ## Levels
 
 One number says how much is looked for: of the process, of a driver, or of a pool. What a driver does goes by the driver's level, what
-becomes of a packet by its pool's. It is changed while everything runs, and no frame is lost by that: `vnic verify set 3`, with
+becomes of a packet by its pool's. It is changed while everything runs, and no frame is lost by that: `vnic verify set vnic0 3`, with
 `--driver NAME` or `--pool NAME` for one of them; in a program, `vnic.verifier.levels.set_level(3)`.
 
 | level | what is added |
@@ -174,7 +174,7 @@ becomes of a packet by its pool's. It is changed while everything runs, and no f
 | A1 | always looked for. It is counted and recorded, and the work goes on |
 | V2, V3, V4 | looked for from that level on |
 
-What follows can be chosen for each rule, `vnic verify rule 60 quarantine`; what is refused is refused whatever is chosen.
+What follows can be chosen for each rule, `vnic verify rule vnic0 60 quarantine`; what is refused is refused whatever is chosen.
 
 | action | what it does |
 | --- | --- |

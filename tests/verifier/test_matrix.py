@@ -4,6 +4,8 @@ The two sides of every rule: one driver that breaks it is named, with its line, 
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 
 import pytest
@@ -37,6 +39,29 @@ def test_the_bad_driver_is_named_with_its_line(case: Case) -> None:
     assert told == [(case.rule.id, case.culprit, f"{here.file}:{here.line}")]
     assert {error.rule.id for error in seen.errors if isinstance(error, ContractViolation)} <= {case.rule.id}
     assert seen.sums == []
+
+
+@every_case
+def test_the_first_record_is_enough(case: Case) -> None:
+    """Whose fault, which line, what to do, where the packet came from; bounded, and printable."""
+    require_views(case)
+    record = next(record for record in run(case, case.bad).records if record["id"] == case.rule.id)
+    text = json.dumps(record, ensure_ascii=False)
+    assert len(text) <= 4096
+    assert text.isascii()
+    assert text.isprintable()
+    assert {"rule", "class", "action", "severity", "driver", "detail", "where", "thread", "t_wall", "remedy"} <= record.keys()
+    if "packet" in record:
+        assert record["pool"]["name"]
+        assert re.search(r"\.py:\d+$", record["alloc"]["site"])
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.rule.id in ("01", "05", "07")], ids=repr)
+def test_a_return_too_many_names_the_return_before(case: Case) -> None:
+    (record,) = run(case, case.bad).records
+    here = Here.of(case.bad)
+    assert record["last"]["op"] == "return"
+    assert record["last"]["site"] == f"{here.file}:{here.line - 1}"
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.refuses], ids=repr)

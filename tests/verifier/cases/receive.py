@@ -46,7 +46,7 @@ class SaysThatItReturnsEarly(Keeper):
 
 
 class OtherThread(Keeper):
-    """Has a thread of its own that returns packets; the driver waits for it."""
+    """Has a thread of its own, `self.thread`, which ends when it is unbound."""
 
     def bind_adapter(self):
         super().bind_adapter()
@@ -55,13 +55,10 @@ class OtherThread(Keeper):
     def unbind_adapter(self):
         self.thread.shutdown()
 
-    def hand_over(self, packets):
-        self.thread.submit(self.consume, packets).result()
-
 
 class HandsOverTooSoon(OtherThread):
     def receive_packet(self, packet):
-        self.hand_over([packet])
+        self.thread.submit(self.consume, [packet]).result()
         return 0
 
     def consume(self, packets):
@@ -71,15 +68,14 @@ class HandsOverTooSoon(OtherThread):
 
 class HandsOverAfterwards(OtherThread):
     def receive_packet(self, packet):
+        if self.binding.held == 8:
+            return 0
         self.kept.append(packet)
         return 1
 
     def receive_complete(self):
-        self.hand_over(self.kept)
-
-    def consume(self, packets):
-        self.binding.return_packets(packets)
-        packets.clear()
+        packets, self.kept = self.kept, []
+        self.thread.submit(self.binding.return_packets, packets)
 
 
 class ReturnsWhatItDidNotKeep(ProtocolDriver):
