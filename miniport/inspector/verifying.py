@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from vnic.verifier.audit import audit
 
 from miniport.errors import Exit, Failure
 from miniport.inspector.parameters import chosen, near, whole
@@ -147,6 +146,8 @@ def verify_inject(subject: Subject, *, mode: str, settings: dict[str, Any] | Non
 
 def verify_audit(subject: Subject) -> dict[str, Any]:
     """Walk through everything now."""
+    from vnic.verifier.audit import audit
+
     wrong = [f"{adapter.name}: {line}" for adapter in subject.stack.adapters for line in audit(adapter)]
     packets = sum(len(pool.packets()) for pool, _, _ in subject.pools())
     return {"name": subject.name, "packets": packets, "wrong": wrong}
