@@ -334,7 +334,7 @@ def test_a_fault_mode_is_started_shown_and_ended_and_what_it_does_not_know_is_re
         shown = verify_show(look(stack))["faults"]["low-resources"]
         assert (shown["probability"], shown["seed"]) == (0.5, 7)
         assert of_level(doctor(look(stack)), "faults") == "warning"
-        with pytest.raises(Failure, match=r"there is no fault mode 'low-resource': did you mean low-resources\?"):
+        with pytest.raises(Failure, match=r"there is no fault mode 'low-resource': did you mean low-resources, resources\?"):
             verify_inject(look(stack), mode="low-resource")
         with pytest.raises(Failure, match="fault mode low-resources: mode low-resources has no speed"):
             verify_inject(look(stack), mode="low-resources", settings={"speed": 1})
