@@ -38,6 +38,7 @@ class Command:
         example: a line that works.
         changes: it changes something: only for the daemon's owner and root, and logged.
         found: it ends with status 1 if this key of the answer has something in it.
+        between: the view is to be called on the data thread, between two batches, if that answers.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Command:
         example: str,
         changes: bool = False,
         found: str = "",
+        between: bool = False,
     ) -> None:
         self.name = name
         self.method = name.replace(" ", "_")
@@ -62,6 +64,7 @@ class Command:
         self.example = example
         self.changes = changes
         self.found = found
+        self.between = between
 
 
 DRIVER = Option("--driver", "D", "text", "only this driver, by the name of its binding")
@@ -217,6 +220,7 @@ COMMANDS: tuple[Command, ...] = (
         "verifying_text.verify_audit",
         "vnic verify audit vnic0",
         found="wrong",
+        between=True,
     ),
     Command("locks", "spin locks that are held, by whom", (), (), "running.locks", "running_text.locks", "vnic locks vnic0"),
     Command(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+
 from miniport.errors import Exit, Failure
 from miniport.inspector.parameters import chosen, near, whole
 from miniport.log import escape
@@ -152,12 +153,12 @@ def verify_inject(subject: Subject, *, mode: str, settings: dict[str, Any] | Non
 
 
 def verify_audit(subject: Subject) -> dict[str, Any]:
-    """Walk through everything now."""
+    """Walk through everything; to be called between two batches, or packets that are being shown look wrong."""
     from vnic.verifier.audit import audit
 
-    wrong = [f"{adapter.name}: {line}" for adapter in subject.stack.adapters for line in audit(adapter)]
+    wrong = [line for adapter in subject.stack.adapters for line in audit(adapter)]
     packets = sum(len(pool.packets()) for pool, _, _ in subject.pools())
-    return {"name": subject.name, "packets": packets, "wrong": wrong}
+    return {"name": subject.name, "answers": subject.answers, "packets": packets, "wrong": wrong}
 
 
 def rule_of(text: str) -> Rule:

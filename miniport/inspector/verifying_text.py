@@ -113,7 +113,10 @@ def verify_audit(answer: Answer, paint: Paint) -> list[str]:
     """What does not fit."""
     if not answer["wrong"]:
         return [paint("good", f"{answer['packets']:,} packets looked at, everything fits")]
-    return [paint("error", clean(line)) for line in answer["wrong"]]
+    lines = [paint("error", clean(line)) for line in answer["wrong"]]
+    if not answer["answers"]:
+        lines.append(paint("dim", "the data thread does not answer: a packet that a driver is being shown looks wrong, and is not"))
+    return lines
 
 
 def changed(answer: Answer, paint: Paint) -> list[str]:
