@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-
 from miniport.errors import Exit, Failure
 from miniport.inspector.parameters import chosen, near, whole
 from miniport.log import escape
