@@ -118,7 +118,7 @@ def test_who_closes_his_half_is_answered_still_also_without_a_last_newline(wire:
         (b'{"id":' + b"9" * 5000 + b"}\n", "is no JSON object"),
         (b"{}\n", "there is no method None"),
         (b'{"method":["show"]}\n', "there is no method ['show']"),
-        (b'{"method":"shwo"}\n', "there is no method 'shwo'"),
+        (b'{"method":"showw"}\n', "there is no method 'showw'"),
         (b'{"method":"show","params":[1]}\n', "params is [1]"),
         (b'{"method":"show","params":{"x":1}}\n', "show takes no 'x'"),
         (b'{"method":"packet"}\n', "packet: number is missing"),

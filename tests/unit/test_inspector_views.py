@@ -245,7 +245,7 @@ def test_the_bytes_of_a_frame_are_refused_to_who_may_only_look(wire: Wire) -> No
     [
         ("x", None, "'x' is no packet: give its number in the pool, or number.generation"),
         ("64", None, "pool receive has no packet 64: it has 64, from 0 on"),
-        ("1", "recieve", "there is no pool 'recieve': did you mean receive?"),
+        ("1", "receivee", "there is no pool 'receivee': did you mean receive?"),
         ("9" * 400, None, f"'{'9' * 56}...: is no packet"),
     ],
 )
