@@ -13,6 +13,7 @@ from miniport.errors import Exit, Failure
 from miniport.inspector.parameters import chosen, near, whole
 from miniport.log import escape
 from vnic.verifier.actions import ACTIONS, action_of, actions_set, set_action
+from vnic.verifier.audit import audit
 from vnic.verifier.faults import FAULTS, MODES
 from vnic.verifier.levels import level_table, set_level
 from vnic.verifier.records import RECORDS
@@ -153,8 +154,6 @@ def verify_inject(subject: Subject, *, mode: str, settings: dict[str, Any] | Non
 
 def verify_audit(subject: Subject) -> dict[str, Any]:
     """Walk through everything; to be called between two batches, or packets that are being shown look wrong."""
-    from vnic.verifier.audit import audit
-
     wrong = [line for adapter in subject.stack.adapters for line in audit(adapter)]
     packets = sum(len(pool.packets()) for pool, _, _ in subject.pools())
     return {"name": subject.name, "answers": subject.answers, "packets": packets, "wrong": wrong}
