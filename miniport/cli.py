@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from miniport.inspector.command_line import add_commands
+from miniport.inspector.command_line import add_commands, questions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ RUN_EXAMPLE = """example:
   vnic run vnic0 --address 10.0.0.2/24 --driver arp --driver icmp_echo"""
 CHECK_EXAMPLE = """example:
   vnic check /etc/vnic/vnic0.toml"""
+
+
+# for each text of its own argparse looks for a catalogue, in four files: that is most of the time that making the parsers takes
+argparse._ = str  # type: ignore[attr-defined]
 
 
 class Parser(argparse.ArgumentParser):
@@ -58,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     open_standard_streams()
     argv = sys.argv[1:] if argv is None else argv
-    arguments, unknown = build_parser(argv[0] if argv else "").parse_known_args(argv)
+    arguments, unknown = build_parser(next((word for word in argv if not word.startswith("-")), "")).parse_known_args(argv)
     if "words" in arguments:
         # argparse takes the words of one place only; those behind an option are words, too
         arguments.words += [word for word in unknown if not word.startswith("-")]
@@ -99,13 +103,13 @@ def build_parser(first: str | None = None) -> Parser:
     Make the parser of all commands.
 
     Args:
-        first: the first word that was typed: of the inspector's other commands only the names are made then, which is quicker.
+        first: the first word that was typed: of the other commands only the names are made then, which is quicker.
     """
     layout = argparse.RawDescriptionHelpFormatter
     parser = Parser(
         prog="vnic",
         description="NDIS for Linux user space: protocol drivers on a TAP interface.",
-        epilog=RUN_EXAMPLE,
+        epilog=f"{questions()}\n\n{RUN_EXAMPLE}",
         formatter_class=layout,
         allow_abbrev=False,
     )
@@ -113,7 +117,8 @@ def build_parser(first: str | None = None) -> Parser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     text = "bind drivers to a TAP interface and run until a signal"
     run = commands.add_parser("run", help=text, description=text, epilog=RUN_EXAMPLE, formatter_class=layout, allow_abbrev=False)
-    add_run_arguments(run)
+    if first in (None, "run"):
+        add_run_arguments(run)
     run.set_defaults(command=run_command, parser=run)
     text = "check a configuration file and its drivers; bind nothing"
     check = commands.add_parser("check", help=text, description=text, epilog=CHECK_EXAMPLE, formatter_class=layout, allow_abbrev=False)

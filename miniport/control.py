@@ -18,6 +18,7 @@ import contextlib
 import importlib
 import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from miniport.connection import PROTOCOL, Client, parse, reply_to
@@ -163,9 +164,9 @@ class Control:
                 raise Failure(Exit.PERMISSION, f"{command.name} is not for user {peer.uid}", f"ask as user {self.owner}, or as root")
             told = {key: value if isinstance(value, str | int | float) else shown(value) for key, value in arguments.items()}
             self._log.event("control", "notice", verb=command.name, uid=peer.uid, pid=peer.pid, **{"with": told})
-        subject = await self.inspector.look()
-        answer: dict[str, Any] = self._views[method](subject._replace(bytes_allowed=trusted), **arguments)
-        return answer
+        subject = (await self.inspector.look())._replace(bytes_allowed=trusted)
+        view = partial(self._views[method], subject, **arguments)
+        return (await self.inspector.between_batches(view))[0] if command.between else view()
 
 
 def view_of(command: Command) -> Callable[..., dict[str, Any]]:

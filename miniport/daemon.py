@@ -23,7 +23,7 @@ from miniport.carrier import LinkWatch, set_up_link
 from miniport.data_thread import DataThread
 from miniport.errors import Exit
 from miniport.inspection import Inspection
-from miniport.inspector.subject import Inspector
+from miniport.inspector.subject import PATIENCE, Inspector
 from miniport.log import EventLog, escape, exception_fields
 from miniport.reload import Reload
 from miniport.reports import Reports
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
     from miniport.config import Config
     from miniport.link import LinkState
     from vnic import Binding
-
-ANSWER_TIMEOUT = 0.2
-"""Seconds that the control plane waits for the data thread, which may be stuck in a driver."""
 
 
 def run(load_config: Callable[[], Config], *, tap_fd: int | None = None, ready_fd: int | None = None) -> int:
@@ -214,7 +211,7 @@ class Daemon:
         # between two batches the interface's counters agree with ours; behind a hanging driver they are better than nothing
         future = self.thread.call(self._counters)
         try:
-            values = future.result(ANSWER_TIMEOUT)
+            values = future.result(PATIENCE)
         except NotInTime:
             future.cancel()
             values = self._counters()

@@ -81,11 +81,16 @@ def find(name: str | None, control: str = AUTO) -> Path:
         return path
     there: dict[str, Path] = {}
     living: list[str] = []
+    closed: list[Path] = []
     for folder in folders_of_client():
+        if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+            closed.append(folder)
         for file in sorted(folder.glob("*.sock")) + sorted(folder.glob("*.state")):
             there.setdefault(file.stem, file.with_suffix(".sock"))
             if file.suffix == ".sock":
                 living.append(file.stem)
+    if closed and (name not in there if name is not None else not there):
+        raise Failure(Exit.PERMISSION, f"no permission to look into {escape(str(closed[0]))}", "ask as root, or as the daemon's user")
     if name is None:
         return there[only(living or list(there))]
     if name not in there:

@@ -25,24 +25,32 @@ CONTROL = Option("--control", "PATH", "file", "the daemon's control socket, if i
 VERIFY = "what is checked, how deeply, and what faults are provoked"
 
 
+def questions() -> str:
+    """The list of the table's commands, for the help of `vnic` itself."""
+    listed = {command.name.partition(" ")[0]: command.help for command in COMMANDS} | {"verify": VERIFY}
+    return "\n".join(["questions to a running daemon:", *(f"  {name:<11} {text}" for name, text in listed.items())])
+
+
 def add_commands(commands: argparse._SubParsersAction[Any], wanted: str | None = None) -> None:
-    """Make a parser of each command of the table; with `wanted`, of all others only the name."""
+    """Make a parser of each command of the table; with `wanted`, of that one only, and the others are only known by name."""
     groups: dict[str, argparse._SubParsersAction[Any]] = {}
+    unmade = argparse.ArgumentParser(add_help=False)
     for command in COMMANDS:
         first, _, second = command.name.partition(" ")
         if wanted not in (None, first):
-            if first not in commands.choices:
-                commands.add_parser(first, help=VERIFY if second else command.help, add_help=False)
+            commands.choices[first] = unmade
             continue
         if second and first not in groups:
-            group = commands.add_parser(first, help=VERIFY, description=VERIFY, epilog=example(command), **LAYOUT)
+            group = commands.add_parser(first, description=VERIFY, epilog=example(command), **LAYOUT)
             groups[first] = group.add_subparsers(metavar="WHAT", required=True)
         add_command(groups[first] if second else commands, second or first, command)
 
 
 def add_command(commands: argparse._SubParsersAction[Any], name: str, command: Command) -> None:
     """Make the parser of one command."""
-    parser = commands.add_parser(name, help=command.help, description=command.help, epilog=example(command), usage=usage(command), **LAYOUT)
+    # the commands of a group are listed by argparse, the others by `questions`
+    listed: dict[str, Any] = {"help": command.help} if name != command.name else {}
+    parser = commands.add_parser(name, description=command.help, epilog=example(command), usage=usage(command), **listed, **LAYOUT)
     parser.add_argument("words", nargs="*", metavar="NAME", help="the interface; can be left out if one daemon runs" + after(command))
     for option in options_of(command):
         if not option.metavar:

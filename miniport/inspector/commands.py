@@ -9,29 +9,27 @@ Next: `miniport/inspector/subject.py`, what the views look at.
 
 from __future__ import annotations
 
-from typing import NamedTuple
 
-
-class Option(NamedTuple):
-    """An option: how it is spelled, what stands for its value, its kind, what it does. `file` and `here` (a flag) stay with the client."""
-
-    flag: str
-    metavar: str
-    kind: str
-    help: str
-
-    @property
-    def key(self) -> str:
-        """The name that it has as a parameter."""
-        return self.flag.removeprefix("--").replace("-", "_")
-
-
-class Command(NamedTuple):
+class Option:
     """
-    One question.
+    An option: how it is spelled, what stands for its value, its kind, what it does. `file` and `here` (a flag) stay with the client.
+    """
+
+    def __init__(self, flag: str, metavar: str, kind: str, help: str) -> None:  # noqa: A002 - it is what argparse calls it
+        self.flag = flag
+        self.metavar = metavar
+        self.kind = kind
+        self.help = help
+        self.key = flag.removeprefix("--").replace("-", "_")
+
+
+class Command:
+    """
+    One question. Plain classes, since what makes better ones takes longer to import than all of this.
 
     Attributes:
         name: as typed; two words, if the first has several.
+        method: its name on the socket.
         help: what it is for.
         words: what follows NAME; one with a `?` can be left out, one with a `*` is any number of key=value.
         options: all but `--json`, which each has.
@@ -39,23 +37,34 @@ class Command(NamedTuple):
         text: likewise, the renderer.
         example: a line that works.
         changes: it changes something: only for the daemon's owner and root, and logged.
-        found: it ends with status 1 if the answer has something in it.
+        found: it ends with status 1 if this key of the answer has something in it.
+        between: the view is to be called on the data thread, between two batches, if that answers.
     """
 
-    name: str
-    help: str
-    words: tuple[str, ...]
-    options: tuple[Option, ...]
-    view: str
-    text: str
-    example: str
-    changes: bool = False
-    found: str = ""
-
-    @property
-    def method(self) -> str:
-        """Its name on the socket."""
-        return self.name.replace(" ", "_")
+    def __init__(
+        self,
+        name: str,
+        help: str,  # noqa: A002 - as above
+        words: tuple[str, ...],
+        options: tuple[Option, ...],
+        view: str,
+        text: str,
+        example: str,
+        changes: bool = False,
+        found: str = "",
+        between: bool = False,
+    ) -> None:
+        self.name = name
+        self.method = name.replace(" ", "_")
+        self.help = help
+        self.words = words
+        self.options = options
+        self.view = view
+        self.text = text
+        self.example = example
+        self.changes = changes
+        self.found = found
+        self.between = between
 
 
 DRIVER = Option("--driver", "D", "text", "only this driver, by the name of its binding")
@@ -103,7 +112,7 @@ COMMANDS: tuple[Command, ...] = (
             Option("--older-than", "S", "seconds", "only packets held so long: 1s, 500ms, 2m"),
             Option("--top", "N", "count", "so many lines, default 20"),
             DRIVER,
-            PCAP._replace(help="write their frames to a capture file, with who holds each"),
+            Option("--pcap", "FILE", "file", "write their frames to a capture file, with who holds each"),
         ),
         "held.pending",
         "held_text.pending",
@@ -176,7 +185,7 @@ COMMANDS: tuple[Command, ...] = (
         "verify set",
         "set the level, 0 to 4, of all or of one driver or pool",
         ("level",),
-        (DRIVER, POOL._replace(help="only this pool, by its name")),
+        (DRIVER, Option("--pool", "P", "text", "only this pool, by its name")),
         "verifying.verify_set",
         "verifying_text.changed",
         "vnic verify set vnic0 3 --driver arp",
@@ -199,7 +208,7 @@ COMMANDS: tuple[Command, ...] = (
         (Option("--off", "", "flag", "end it"),),
         "verifying.verify_inject",
         "verifying_text.changed",
-        "vnic verify inject vnic0 low_resources probability=0.06 seed=1",
+        "vnic verify inject vnic0 low-resources probability=0.06 seed=1",
         changes=True,
     ),
     Command(
@@ -211,6 +220,7 @@ COMMANDS: tuple[Command, ...] = (
         "verifying_text.verify_audit",
         "vnic verify audit vnic0",
         found="wrong",
+        between=True,
     ),
     Command("locks", "spin locks that are held, by whom", (), (), "running.locks", "running_text.locks", "vnic locks vnic0"),
     Command(

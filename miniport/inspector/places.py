@@ -96,10 +96,11 @@ def sending(subject: Subject) -> list[Out]:
 
 def withheld(subject: Subject) -> list[Out]:
     """Every packet that cannot be used again because a view of it lives."""
-    found = packets_in(subject, (PacketState.QUARANTINED,))
-    return [
-        Out(packet, "views of it", str(packet.last.by) if packet.last is not None else owner, 0, age_of(packet)) for packet, owner in found
-    ]
+    found = []
+    for packet, owner in packets_in(subject, (PacketState.QUARANTINED,)):
+        last = str(packet.last.by) if packet.last is not None else owner
+        found.append(Out(packet, "views of it", last, 0, age_of(packet)))
+    return found
 
 
 def age_of(packet: Packet) -> float | None:

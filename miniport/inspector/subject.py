@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from vnic import COMPILED, Adapter, Binding, PacketPool, __version__
 from vnic.context import contexts
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 PATIENCE = 0.05
 """Seconds that a question waits for the data thread, which may be stuck in a driver."""
 
+T = TypeVar("T")
 Counters = dict[str, dict[str, int]]
 Rates = dict[str, dict[str, float]]
 
@@ -139,14 +140,26 @@ class Inspector:
     async def look(self) -> Subject:
         """Take the counters on the data thread, if it answers in time."""
         self._notice_threads(self._clock())
+        counters, answers = await self.between_batches(self._take)
+        return self._subject(counters, answers)
+
+    async def between_batches(self, job: Callable[[], T]) -> tuple[T, bool]:
+        """
+        Call something on the data thread, or here if it does not answer in time.
+
+        Args:
+            job: what to call.
+
+        Returns:
+            Its result, and whether nothing was going on meanwhile: the data thread called it, or has ended.
+        """
         if self._thread is None:
-            return self._subject(self._take(), True)
-        future = self._thread.call(self._take)
+            return job(), True
+        future = self._thread.call(job)
         try:
-            counters = await asyncio.wait_for(asyncio.wrap_future(future), PATIENCE)
+            return await asyncio.wait_for(asyncio.wrap_future(future), PATIENCE), True
         except (TimeoutError, asyncio.CancelledError):
-            return self._subject(self._take(), self._thread.ended)
-        return self._subject(counters, True)
+            return job(), self._thread.ended
 
     def _answered(self) -> bool:
         """Whether the data thread has done what it was given at the last tick; give it something for the next."""

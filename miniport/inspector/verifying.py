@@ -9,13 +9,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from vnic.verifier.audit import audit
-
 from miniport.errors import Exit, Failure
 from miniport.inspector.parameters import chosen, near, whole
-from miniport.log import escape, shown
+from miniport.log import escape
 from vnic.verifier.actions import ACTIONS, action_of, actions_set, set_action
-from vnic.verifier.faults import FAULTS
+from vnic.verifier.audit import audit
+from vnic.verifier.faults import FAULTS, MODES
 from vnic.verifier.levels import level_table, set_level
 from vnic.verifier.records import RECORDS
 from vnic.verifier.rules import RULES, Rule
@@ -89,6 +88,9 @@ def verify_show(subject: Subject) -> dict[str, Any]:
             {"id": rule.id, "rule": rule.name, "class": rule.cls, "action": action_of(rule), "catches": rule.catches} for rule in RULES
         ],
         "faults": FAULTS.show(),
+        "modes": [
+            {"mode": one.name, "does": one.help, "settings": [knob.name for knob in one.knobs], "absent": one.absent} for one in MODES
+        ],
     }
 
 
@@ -135,21 +137,26 @@ def verify_inject(subject: Subject, *, mode: str, settings: dict[str, Any] | Non
     Raises:
         Failure: there is no such mode, a setting does not fit, or the level is too low.
     """
+    if mode not in (names := [one.name for one in MODES]):
+        raise near("fault mode", mode, names)
     try:
         if off:
             FAULTS.stop(mode)
         else:
             FAULTS.start(mode, **{key: number_of(value) for key, value in (settings or {}).items()})
-    except (ValueError, TypeError, KeyError) as error:
-        raise Failure(Exit.USAGE, f"fault mode {shown(mode)}", escape(str(error))) from None
-    return {"name": subject.name, "changed": f"fault mode {escape(mode)} {'ended' if off else 'started'}", "faults": FAULTS.show()}
+    except ValueError as error:
+        raise Failure(Exit.USAGE, f"fault mode {mode}", escape(str(error))) from None
+    changed = f"fault mode {mode} {'ended' if off else 'started'}"
+    if not off and not any(binding.verifier_level == len(LEVELS) - 1 for binding in subject.stack.bindings):
+        changed += f"; it strikes at level {len(LEVELS) - 1} only: vnic verify set {escape(subject.name)} {len(LEVELS) - 1}"
+    return {"name": subject.name, "changed": changed, "faults": FAULTS.show()}
 
 
 def verify_audit(subject: Subject) -> dict[str, Any]:
-    """Walk through everything now."""
-    wrong = [f"{adapter.name}: {line}" for adapter in subject.stack.adapters for line in audit(adapter)]
+    """Walk through everything; to be called between two batches, or packets that are being shown look wrong."""
+    wrong = [line for adapter in subject.stack.adapters for line in audit(adapter)]
     packets = sum(len(pool.packets()) for pool, _, _ in subject.pools())
-    return {"name": subject.name, "packets": packets, "wrong": wrong}
+    return {"name": subject.name, "answers": subject.answers, "packets": packets, "wrong": wrong}
 
 
 def rule_of(text: str) -> Rule:

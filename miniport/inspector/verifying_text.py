@@ -103,18 +103,20 @@ def verify_show(answer: Answer, paint: Paint) -> list[str]:
         "",
         *table(["rule", "", "class", "action"], [[rule["id"], rule["rule"], rule["class"], rule["action"]] for rule in answer["rules"]]),
     ]
-    faults = answer["faults"]
-    running = [
-        f"  {one_line(fault)}" for fault in (faults if isinstance(faults, list) else [{name: fault} for name, fault in faults.items()])
-    ]
-    return [*lines, "", *([paint("warning", "faults are provoked:"), *running] if running else ["no faults are provoked"])]
+    running = [f"  {clean(mode)}: {one_line(fault)}" for mode, fault in answer["faults"].items()]
+    lines += ["", *([paint("warning", "faults are provoked:"), *running] if running else ["no faults are provoked; there could be:"])]
+    modes = [[mode["mode"], " ".join(mode["settings"]), "not built" if mode["absent"] else mode["does"]] for mode in answer["modes"]]
+    return lines + table(["mode", "settings", "does"], modes, "  ")
 
 
 def verify_audit(answer: Answer, paint: Paint) -> list[str]:
     """What does not fit."""
     if not answer["wrong"]:
         return [paint("good", f"{answer['packets']:,} packets looked at, everything fits")]
-    return [paint("error", clean(line)) for line in answer["wrong"]]
+    lines = [paint("error", clean(line)) for line in answer["wrong"]]
+    if not answer["answers"]:
+        lines.append(paint("dim", "the data thread does not answer: a packet that a driver is being shown looks wrong, and is not"))
+    return lines
 
 
 def changed(answer: Answer, paint: Paint) -> list[str]:

@@ -22,7 +22,8 @@ from tap.curious import BREAK, KEEP, SLEEP, SPIN
 from tap.daemon import PROMISCUOUS_SINK, VNIC, Daemon, Sender, frame, needs
 from tap.namespace import NOBODY, as_nobody, namespaced, until
 
-from miniport.errors import Exit
+from miniport.errors import Exit, Failure
+from miniport.inspector.client import find
 from miniport.inspector.commands import COMMANDS
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def test_the_socket_is_there_before_ready_and_gone_at_the_end_and_the_state_stay
 
 @namespaced
 def test_the_answer_comes_within_200_ms_while_a_driver_sleeps_and_names_its_line(tmp_path: Path) -> None:
-    with Daemon(tmp_path, *DRIVERS) as daemon, Sender() as sender:
+    with Daemon(tmp_path, *DRIVERS, "--stats-interval", "0.1") as daemon, Sender() as sender:
         assert hanging(daemon, sender, SLEEP) < 0.2
 
 
@@ -194,6 +195,25 @@ def test_another_user_is_not_let_in(tmp_path: Path) -> None:
         heard = as_nobody(refusal, control)
         assert heard == f"vnic0 / verify set is not for user {NOBODY} / the bytes of frames are not shown to you"
         daemon.stop()
+
+
+@namespaced
+def test_who_cannot_look_for_a_daemon_is_told_so_and_not_that_there_is_none(tmp_path: Path) -> None:
+    for folder in tmp_path.parents:
+        if folder != Path("/tmp") and folder.is_relative_to("/tmp"):
+            folder.chmod(0o755)
+    tmp_path.chmod(0o700)
+    what, status = as_nobody(found, tmp_path)
+    assert (what, status) == (f"no permission to look into {tmp_path}: ask as root, or as the daemon's user", int(Exit.PERMISSION))
+
+
+def found(folder: Path) -> tuple[str, int]:
+    """What a client says that looks for a daemon in a folder."""
+    os.environ["RUNTIME_DIRECTORY"] = str(folder)
+    try:
+        return str(find("vnic0")), 0
+    except Failure as failure:
+        return str(failure), int(failure.status)
 
 
 def refusal(control: Path) -> str:

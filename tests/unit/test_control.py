@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import stat
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ from miniport import connection, control
 from miniport.connection import MAX_LINE, encode, parse, reply_to
 from miniport.control import MAX_CLIENTS, Control
 from miniport.control_socket import Peer, bind_socket, peer_of
+from miniport.data_thread import DataThread
 from miniport.errors import Exit, Failure
 from miniport.inspection import Inspection
 from miniport.inspector.commands import BY_METHOD, COMMANDS
@@ -116,7 +118,7 @@ def test_who_closes_his_half_is_answered_still_also_without_a_last_newline(wire:
         (b'{"id":' + b"9" * 5000 + b"}\n", "is no JSON object"),
         (b"{}\n", "there is no method None"),
         (b'{"method":["show"]}\n', "there is no method ['show']"),
-        (b'{"method":"shwo"}\n', "there is no method 'shwo'"),
+        (b'{"method":"showw"}\n', "there is no method 'showw'"),
         (b'{"method":"show","params":[1]}\n', "params is [1]"),
         (b'{"method":"show","params":{"x":1}}\n', "show takes no 'x'"),
         (b'{"method":"packet"}\n', "packet: number is missing"),
@@ -472,3 +474,28 @@ def open_inodes() -> set[int]:
         with suppress(OSError):
             found.add(os.fstat(fd).st_ino)
     return found
+
+
+def test_what_must_be_looked_at_between_two_batches_is_done_by_the_data_thread(wire: Wire, path: Path) -> None:
+    names: list[str] = []
+
+    def note(subject: Any) -> dict[str, Any]:
+        names.append(threading.current_thread().name)
+        return {}
+
+    def given_up(error: BaseException) -> None:
+        raise AssertionError(error)
+
+    async def body() -> None:
+        thread = DataThread(wire.adapter, 64, given_up)
+        thread.start(wire.near.fileno())
+        served = Control(path, Inspector(stack_on(wire), thread), EventLog(2, "json"))
+        served._views |= {"verify_audit": note, "show": note}
+        for method in ("verify_audit", "show"):
+            assert "result" in await served.answer(request(method), OWNER)
+        assert thread.end(5)
+        assert "result" in await served.answer(request("verify_audit"), OWNER)
+        served.close()
+
+    asyncio.run(body())
+    assert names == ["vnic-data", "MainThread", "MainThread"]

@@ -245,7 +245,7 @@ def test_the_bytes_of_a_frame_are_refused_to_who_may_only_look(wire: Wire) -> No
     [
         ("x", None, "'x' is no packet: give its number in the pool, or number.generation"),
         ("64", None, "pool receive has no packet 64: it has 64, from 0 on"),
-        ("1", "recieve", "there is no pool 'recieve': did you mean receive?"),
+        ("1", "receivee", "there is no pool 'receivee': did you mean receive?"),
         ("9" * 400, None, f"'{'9' * 56}...: is no packet"),
     ],
 )
@@ -326,9 +326,24 @@ def test_the_audit_looks_at_every_packet(wire: Wire) -> None:
     assert answer["packets"] >= 64
 
 
-def test_an_unknown_fault_mode_is_refused(wire: Wire) -> None:
-    with pytest.raises(Failure, match="fault mode 'nothing_like_it'"):
-        verify_inject(look(stack_on(wire)), mode="nothing_like_it")
+def test_a_fault_mode_is_started_shown_and_ended_and_what_it_does_not_know_is_refused(wire: Wire) -> None:
+    stack = stack_on(wire, Sink())
+    try:
+        answer = verify_inject(look(stack), mode="low-resources", settings={"probability": "0.5", "seed": "7"})
+        assert answer["changed"].endswith("; it strikes at level 4 only: vnic verify set test0 4")
+        shown = verify_show(look(stack))["faults"]["low-resources"]
+        assert (shown["probability"], shown["seed"]) == (0.5, 7)
+        assert of_level(doctor(look(stack)), "faults") == "warning"
+        with pytest.raises(Failure, match=r"there is no fault mode 'low-resource': did you mean low-resources, resources\?"):
+            verify_inject(look(stack), mode="low-resource")
+        with pytest.raises(Failure, match="fault mode low-resources: mode low-resources has no speed"):
+            verify_inject(look(stack), mode="low-resources", settings={"speed": 1})
+        verify_set(look(stack), level="4")
+        assert verify_inject(look(stack), mode="reorder")["changed"] == "fault mode reorder started"
+    finally:
+        for mode in ("low-resources", "reorder"):
+            verify_inject(look(stack), mode=mode, off=True)
+    assert verify_show(look(stack))["faults"] == {}
 
 
 def test_locks_names_the_holder(wire: Wire) -> None:
