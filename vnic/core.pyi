@@ -50,6 +50,7 @@ class BufferPool:
     count: int
     name: str
     usage: int
+    owner: Binding | None
     verifier_level: int
     def __init__(self, count: int, name: str = ...) -> None: ...
     def allocate(self, memory: _Buffer, length: int | None = ...) -> Buffer | None: ...
@@ -112,6 +113,8 @@ class PacketPool:
     allocations: int
     exhausted: int
     put_behind: int
+    owner: Binding | None
+    verifier_level: int
     mixed: int
     lock: SpinLock | None
     unloading: bool

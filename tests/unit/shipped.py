@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,8 @@ def until(condition: Callable[[], object]) -> None:
 def answer(vc: VirtualConnection, packet: Packet) -> int:
     """Send a frame back on its connection, and keep it when that is allowed."""
     data = bytes(packet.data)
-    own = vc.driver.pool.allocate()
+    driver: Any = vc.driver
+    own = driver.pool.allocate()
     if own is not None:
         own.write(data[6:12] + data[:6] + data[12:])
         vc.send_packets([own])
@@ -153,9 +155,9 @@ class Stack:
         elif self.kind == "vlan":
             self.connect(self.adapter)
         elif self.kind == "vlan over passthru":
-            filter = Passthru()
-            self.over(filter)
-            self.connect(*filter.adapters)
+            between = Passthru()
+            self.over(between)
+            self.connect(*between.adapters)
         else:
             self.open(self.adapter, self.leaf(self.kind))
 
@@ -171,10 +173,10 @@ class Stack:
         }
         return makers[kind]()
 
-    def over(self, filter: IntermediateDriver, *kinds: str) -> None:
+    def over(self, between: IntermediateDriver, *kinds: str) -> None:
         """Bind a filter, and drivers to each adapter above it."""
-        self.open(self.adapter, filter)
-        for above in filter.adapters:
+        self.open(self.adapter, between)
+        for above in between.adapters:
             self.adapters.append(above)
             for kind in kinds:
                 self.open(above, self.leaf(kind))
@@ -223,14 +225,14 @@ class Stack:
         bindings = [driver.binding for driver in reversed(self.drivers)]
         for binding in bindings:
             binding.adapter.close(binding)
-            until(lambda binding=binding: binding.closed)
+            until(partial(getattr, binding, "closed"))
         self.adapter.halt()
         self.taken()
         self.far.close()
         self.near.close()
-        self.check(len(bindings))
+        self.check()
 
-    def check(self, bound: int) -> None:
+    def check(self) -> None:
         """Everything is home, explained, and nobody is blamed."""
         told = [(event, fields) for event, fields in self.reports if event != "violation" or fields["error"].rule.id not in TIMING]
         assert told == [], told
