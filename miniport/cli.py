@@ -1,7 +1,8 @@
 """
 The command line `vnic`.
 
-Only `sys` and `argparse` are imported here; what a command needs, it imports itself, so that `--help` comes at once.
+Only `argparse` and the table of the inspector's commands are imported here; what a command needs, it imports itself, so that `--help`
+comes at once.
 
 Next: `miniport/config.py` for what can be configured, `miniport/daemon.py` for what `run` does.
 """
@@ -10,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+
+from miniport.inspector.command_line import add_commands
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +57,12 @@ def main(argv: list[str] | None = None) -> int:
         The exit status. A usage error and `--help` leave by SystemExit.
     """
     open_standard_streams()
-    arguments, unknown = build_parser().parse_known_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    arguments, unknown = build_parser(argv[0] if argv else "").parse_known_args(argv)
+    if "words" in arguments:
+        # argparse takes the words of one place only; those behind an option are words, too
+        arguments.words += [word for word in unknown if not word.startswith("-")]
+        unknown = [word for word in unknown if word.startswith("-")]
     if unknown:
         arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     from miniport.errors import Exit, Failure
@@ -86,12 +94,20 @@ def open_standard_streams() -> None:
             os.open("/dev/null", os.O_RDWR)
 
 
-def build_parser() -> Parser:
-    """Make the parser of all commands."""
+def build_parser(first: str | None = None) -> Parser:
+    """
+    Make the parser of all commands.
+
+    Args:
+        first: the first word that was typed: of the inspector's other commands only the names are made then, which is quicker.
+    """
     layout = argparse.RawDescriptionHelpFormatter
     parser = Parser(
-        prog="vnic", description="NDIS for Linux user space: protocol drivers on a TAP interface.", epilog=RUN_EXAMPLE,
-        formatter_class=layout, allow_abbrev=False,
+        prog="vnic",
+        description="NDIS for Linux user space: protocol drivers on a TAP interface.",
+        epilog=RUN_EXAMPLE,
+        formatter_class=layout,
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action=Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -103,6 +119,7 @@ def build_parser() -> Parser:
     check = commands.add_parser("check", help=text, description=text, epilog=CHECK_EXAMPLE, formatter_class=layout, allow_abbrev=False)
     check.add_argument("file", metavar="FILE", help="a TOML file")
     check.set_defaults(command=check_command, parser=check, log_format=None)
+    add_commands(commands, first)
     return parser
 
 
@@ -123,10 +140,13 @@ def add_run_arguments(run: Parser) -> None:
     run.add_argument("--mtu", metavar="N", type=int, help="68 to 65520, default 1500")
     run.add_argument("--mac", metavar="M", help="the adapter's own address, default 02:00:00:00:00:02")
     run.add_argument("--packets", metavar="N", type=int, help="packets in the receive pool, default 1024")
-    run.add_argument("--verifier", metavar="LEVEL", type=int, help="how much is checked: 0 or 1, default 1")
+    run.add_argument("--verifier", metavar="LEVEL", type=int, help="how much is checked: 0 to 4, default 1")
     run.add_argument("--stats-interval", metavar="S", type=float, help="seconds between lines of counters, default 10")
     run.add_argument("--log-format", metavar="F", choices=("auto", "text", "json"), help="auto, text or json")
     run.add_argument("--drain-timeout", metavar="S", type=float, help="seconds to wait at the end for held packets, default 2")
+    run.add_argument(
+        "--control", metavar="PATH", help="where the control socket is to be, or off; by itself in /run/vnic or the session's folder"
+    )
     run.add_argument("--tap-fd", metavar="N", type=int, help="use this open TAP descriptor")
     run.add_argument("--ready-fd", metavar="N", type=int, help="write a line to this descriptor when ready")
 

@@ -22,6 +22,7 @@ from msgspec import Meta
 
 from miniport.errors import Exit, Failure
 from miniport.log import escape, shown
+from miniport.verifier import verifier_problems
 
 MAX_FILE = 1 << 20
 
@@ -36,10 +37,15 @@ class AdapterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class PoolConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The receive pool. With `low_water` packets free or fewer, frames are lent to be copied; None leaves it to the adapter."""
+    """
+    The receive pool. With `low_water` packets free or fewer, frames are lent to be copied; None leaves it to the adapter.
+
+    A driver that holds `quota` packets of an adapter has to copy further ones; None is three quarters of the pool, 0 is no limit.
+    """
 
     packets: Annotated[int, Meta(ge=1, le=65535)] = 1024
     low_water: Annotated[int, Meta(ge=0)] | None = None
+    quota: Annotated[int, Meta(ge=0, le=65535)] | None = None
 
 
 class LoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -70,9 +76,23 @@ class LogConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class VerifierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How much of the packet contract is checked."""
+    """
+    How much of the packet contract is checked; see `vnic.verifier.levels`.
 
-    level: Annotated[int, Meta(ge=0, le=1)] = 1
+    `drivers` has levels of single drivers, `actions` what follows from single rules, by their ids; `bytes` lets records have the first
+    bytes of a frame.
+    """
+
+    level: Annotated[int, Meta(ge=0, le=4)] = 1
+    drivers: dict[str, Annotated[int, Meta(ge=0, le=4)]] = {}
+    actions: dict[str, str] = {}
+    bytes: bool = False
+
+
+class ControlConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The control socket: a path, `auto` for the usual place, or `off`."""
+
+    path: Annotated[str, Meta(min_length=1)] = "auto"
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -85,6 +105,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     protocol: tuple[ProtocolConfig, ...] = ()
     log: LogConfig = LogConfig()
     verifier: VerifierConfig = VerifierConfig()
+    control: ControlConfig = ControlConfig()
 
 
 OPTIONS: dict[str, tuple[str, str, str]] = {
@@ -97,6 +118,7 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
     "log_format": ("log", "format", "--log-format"),
     "stats_interval": ("log", "stats_interval", "--stats-interval"),
     "verifier": ("verifier", "level", "--verifier"),
+    "control": ("control", "path", "--control"),
 }
 """What the command line can override: the section and key, and how the option is spelled."""
 
@@ -282,6 +304,7 @@ def _problems(config: Config) -> Iterable[tuple[str, str, str]]:
     for index, text in enumerate(adapter.address):
         if not _is_address(text):
             yield f"$.adapter.address[{index}]", f"{shown(text)} is no address", "write it as 10.0.0.2/24 or fd00::2/64"
+    yield from verifier_problems(config.verifier)
     if pool.low_water is not None and pool.low_water >= pool.packets:
         yield "$.pool.low_water", f"{pool.low_water} is not below the {pool.packets} packets", f"give 0 to {pool.packets - 1}"
 

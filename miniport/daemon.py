@@ -22,20 +22,26 @@ from miniport.adapter import TapMiniport
 from miniport.carrier import LinkWatch, set_up_link
 from miniport.data_thread import DataThread
 from miniport.errors import Exit
+from miniport.inspection import Inspection
+from miniport.inspector.subject import Inspector
 from miniport.log import EventLog, escape, exception_fields
 from miniport.reload import Reload
 from miniport.reports import Reports
+from miniport.runtime_dir import socket_path
 from miniport.show import show_bindings, show_counters, show_holders
 from miniport.stack import Stack, load_drivers, load_filters
 from miniport.stop import accounted_for, name_the_hanging, unbind_all
 from miniport.strays import catch_strays, left_behind
 from miniport.supervisor import StopSignals, forget_signals, notify_manager, tell_ready, watch_signals
 from miniport.tap import adopt_tap, open_tap
+from miniport.verifier import set_verifier
 from vnic import COMPILED, __version__
+from vnic.verifier.watch import Watch
 
 if TYPE_CHECKING:
     from miniport.config import Config
     from miniport.link import LinkState
+    from vnic import Binding
 
 ANSWER_TIMEOUT = 0.2
 """Seconds that the control plane waits for the data thread, which may be stuck in a driver."""
@@ -66,7 +72,8 @@ class Daemon:
         self.load_config = load_config
         self.config = load_config()
         self.log = EventLog(2, self.config.log.format)
-        self.reports = Reports(self.log, self._post)
+        self.reports = Reports(self.log, self._post, self._act)
+        self.watch = Watch()
         self.gone: BaseException | None = None
         self.ended = False
 
@@ -75,13 +82,15 @@ class Daemon:
         self.loop = asyncio.get_running_loop()
         self.stopping = asyncio.Event()
         config, adapter = self.config, self.config.adapter
+        set_verifier(config.verifier)
+        socket_path(adapter.name, config.control.path)
         catch_strays(self.loop, self.log, self.reports, self._post)
         filters, drivers = load_filters(config.filter), load_drivers(config.protocol)
         with contextlib.ExitStack() as undo:
             tap = open_tap(adapter.name) if tap_fd is None else adopt_tap(tap_fd)
             undo.callback(tap.close)
             self.miniport = TapMiniport(tap, config, self.reports)
-            self.stack = Stack(self.miniport.adapter)
+            self.stack = Stack(self.miniport.adapter, config.pool.quota)
             undo.callback(self.stack.close)
             for name, driver in filters:
                 self.stack.open_filter(name, driver)
@@ -91,6 +100,10 @@ class Daemon:
             core = "compiled" if COMPILED else "uncompiled"
             self.log.event("starting", version=__version__, core=core, adapter=adapter.name, mtu=adapter.mtu, pid=os.getpid())
             self.thread = DataThread(self.miniport.adapter, config.loop.budget, self._on_gone)
+            seen = Inspector(self.stack, self.thread, self._by_adapter, self.watch.hanging)
+            self.inspection = Inspection(adapter.name, config.control.path, seen, self.log)
+            undo.callback(self.inspection.close)
+            await self.inspection.start()
             self._obey_signals()
             os.register_at_fork(after_in_child=self._in_child)
             watching = self._task(LinkWatch(self.miniport, self.log, self._do).run())
@@ -99,16 +112,18 @@ class Daemon:
             # what is alive now lives to the end: the collector need not look at it again
             gc.freeze()
             self.thread.start(tap.fd)
+            self.reports.listen()
+            self.watch.start()
             undo.pop_all()
         self._ready(link)
         tell_ready(ready_fd)
-        counting = self._task(self._count())
+        tasks = [watching, self._task(self._count()), self._task(self.inspection.run())]
         try:
             await self.stopping.wait()
         finally:
-            counting.cancel()
-            watching.cancel()
-            await asyncio.gather(counting, watching, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         return await self._stop()
 
     # start
@@ -132,6 +147,7 @@ class Daemon:
         if self.ended:
             return
         forget_signals()
+        self.inspection.abandon()
         self.thread.abandon()
         self.miniport.tap.close()
 
@@ -189,6 +205,11 @@ class Daemon:
         """The counters of the interface's adapter, and those of the virtual ones, by name."""
         return self.miniport.counters(), {adapter.name: adapter.counters() for adapter in self.stack.virtual}
 
+    def _by_adapter(self) -> dict[str, dict[str, int]]:
+        """The counters of every adapter by its name."""
+        own, virtual = self._counters()
+        return {self.miniport.adapter.name: own, **virtual}
+
     def _show_counters(self) -> None:
         # between two batches the interface's counters agree with ours; behind a hanging driver they are better than nothing
         future = self.thread.call(self._counters)
@@ -217,6 +238,22 @@ class Daemon:
 
         self._do(rotate)
 
+    def _act(self, action: str, binding: Binding | None) -> None:
+        """A rule was broken, and more is to follow than that it is told; from any thread."""
+        if action == "stop":
+            self._post(self.stopping.set)
+        elif binding is not None:
+            self._post(lambda: self._drop(binding))
+
+    def _drop(self, binding: Binding) -> None:
+        """Unbind a driver between two batches."""
+
+        def drop() -> None:
+            if self.stack.drop(binding):
+                self.log.event("unbound", "warning", driver=binding.name, reason="a rule was broken whose action is unbind")
+
+        self._do(drop)
+
     def _on_gone(self, error: BaseException) -> None:
         """On the data thread: the interface was deleted under us, or, which should not be, the library failed."""
 
@@ -236,6 +273,8 @@ class Daemon:
         """Stop reading, unbind, wait for held packets, count, and say how it went."""
         self.log.event("stopping", reason=self._reason(), adapter=self.miniport.adapter.name)
         notify_manager("STOPPING=1")
+        self.watch.stop()
+        self.inspection.keep()
         await unbind_all(self.stack, self.thread, self.reload.config.loop.drain_timeout)
         hangs = not self.thread.end(1)
         if hangs:
@@ -255,6 +294,7 @@ class Daemon:
         for name in left:
             told = {"handler": "unbind_adapter", "type": "LeftBehind", "message": escape(name)}
             self.log.event("driver_error", "error", driver="unknown", **told)
+        self.inspection.end(self._reason(), status)
         self.log.event("stopped", "info" if status is Exit.OK else "error", status=int(status), lost_log_lines=self.log.lost)
         self.ended = True
         if left or hangs:

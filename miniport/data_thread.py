@@ -96,6 +96,16 @@ class DataThread:
             os.close(self._wake)
         return True
 
+    @property
+    def ident(self) -> int | None:
+        """The thread's number; None before it runs."""
+        return self._thread.ident
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended."""
+        return self._ended
+
     def abandon(self) -> None:
         """In a forked child, which has this thread and no other: read nothing, and end. The parent's poller is left alone."""
         self._ending = True

@@ -11,13 +11,15 @@ class Exit(IntEnum):
     """THE table of exit statuses."""
 
     OK = 0
+    FOUND = 1
+    """What was looked for is there: leaks, alerts, faults."""
     USAGE = 2
     UNAVAILABLE = 69
-    """No /dev/net/tun, or the interface was deleted under the daemon."""
+    """No /dev/net/tun, the interface was deleted under the daemon, or no daemon answers."""
     VIOLATION = 70
     """A rule of the packet contract was broken, or packets were not home at the end."""
     BUSY = 75
-    """Another process has the TAP."""
+    """Another process has the TAP, or the control socket."""
     PERMISSION = 77
     CONFIG = 78
     KILLED_INT = 130

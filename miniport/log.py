@@ -16,11 +16,10 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import Any, Literal
 
-from vnic.text import escape as escape
-from vnic.text import shown as shown
+from vnic.text import escape as escape  # noqa: PLC0414 - for those who ask here
+from vnic.text import shown as shown  # noqa: PLC0414
 
 Form = Literal["auto", "text", "json"]
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from miniport.errors import Failure
 from miniport.stack import Bound, load_drivers
+from miniport.verifier import set_verifier
 
 if TYPE_CHECKING:
     import asyncio
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from miniport.log import EventLog
     from miniport.stack import Stack
 
-RESTART = ("adapter", "pool", "filter")
+RESTART = ("adapter", "pool", "filter", "control")
 """Sections that are only read at the start."""
 
 
@@ -94,8 +95,9 @@ class Reload:
         if fresh.log.format != self.config.log.format:
             needs_restart.append("log.format")
         self._thread.budget = fresh.loop.budget
-        for adapter in self._stack.adapters:
-            adapter.verifier_level = fresh.verifier.level
+        if fresh.verifier != self.config.verifier:
+            # what was set by command since then stays, unless the file has changed
+            set_verifier(fresh.verifier)
         self.config = fresh
         self._running = True
         exchange = self._thread.call(

@@ -13,11 +13,13 @@ from typing import Any
 
 from miniport.drivers import file_of
 from miniport.log import EventLog, escape, exception_fields
-from vnic import Binding, ContractViolation
-from vnic.ledger import where
+from vnic import Binding
+from vnic.verifier.records import RECORDS, Record
 from vnic.verifier.throttle import Throttle
 
 LONGEST_OUTPUT = 65536
+DONE_ELSEWHERE = ("unbind", "stop")
+"""The actions that a library cannot take, for it does not know what is around it."""
 
 
 class Reports:
@@ -30,25 +32,55 @@ class Reports:
     Args:
         log: where to.
         post: runs a function soon, on a thread that may wait for the log.
+        act: does what follows from a broken rule, if that is more than to tell: the action, and the culprit.
     """
 
-    def __init__(self, log: EventLog, post: Callable[[Callable[[], None]], None]) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        post: Callable[[Callable[[], None]], None],
+        act: Callable[[str, Binding | None], None] | None = None,
+    ) -> None:
         self.log = log
         self.post = post
+        self.act = act
         self._throttle = Throttle()
+        self._early: list[Record] | None = []
 
     def __call__(self, event: str, fields: dict[str, Any]) -> None:
+        if event == "violation":
+            self._violation(fields)
+            return
         binding, error = fields.get("binding"), fields["error"]
         driver = binding.name if binding is not None else fields.get("driver", "miniport")
-        key = (event, driver, error.rule.id if event == "violation" else (fields.get("handler"), type(error).__name__))
-        suppressed = self._throttle.allow(key)
+        suppressed = self._throttle.allow((event, driver, (fields.get("handler"), type(error).__name__)))
         if suppressed is None:
             return
-        told = describe_violation(binding, error, fields.get("packet")) if event == "violation" else describe_error(binding, error, fields)
+        told = describe_error(binding, error, fields)
         if suppressed:
             told["suppressed"] = suppressed
-        level = "warning" if event == "violation" and error.rule.cls == "A1" else "error"
-        self.post(lambda: self.log.event(event, level, driver=driver, **told))
+        self.post(lambda: self.log.event(event, "error", driver=driver, **told))
+
+    def _violation(self, fields: dict[str, Any]) -> None:
+        """A rule was broken where an adapter saw it; what follows follows each time, what is written was limited already."""
+        if fields["action"] in DONE_ELSEWHERE and self.act is not None:
+            self.act(fields["action"], fields["binding"])
+        if fields["record"] is not None:
+            self.recorded(fields["record"])
+
+    def listen(self) -> None:
+        """The daemon has started: write what was recorded until now, and from now on. If it fails to start, one line says why."""
+        early, self._early = self._early, None
+        RECORDS.listener = self.recorded
+        for record in early or ():
+            self.recorded(record)
+
+    def recorded(self, record: Record) -> None:
+        """Write a record into the log."""
+        if self._early is not None:
+            self._early.append(record)
+            return
+        self.post(lambda: self.log.event("violation", record["severity"], **record))
 
     def stray(self, handler: str, error: BaseException | None) -> None:
         """Tell of an exception of which only the place is known."""
@@ -58,7 +90,9 @@ class Reports:
     def drain(self) -> None:
         """Tell what was suppressed and not yet told."""
         for (event, driver, what), suppressed in self._throttle.drain():
-            self.log.event(event, "warning", driver=driver, rule_or_error=str(what), suppressed=suppressed)
+            self.log.event(event, "warning", driver=driver, error=str(what), suppressed=suppressed)
+        for (rule, driver), suppressed in RECORDS.drain().items():
+            self.log.event("violation", "warning", driver=escape(driver), id=rule, suppressed=suppressed)
 
 
 class Output(io.TextIOBase):
@@ -89,16 +123,6 @@ class Output(io.TextIOBase):
                 more = {"suppressed": suppressed} if suppressed else {}
                 self.post(partial(self.log.event, "output", "warning", text=escape(line[:200]), **more))
         return len(text)
-
-
-def describe_violation(binding: Binding | None, error: ContractViolation, packet: object) -> dict[str, Any]:
-    """The facts of a broken rule, for one line."""
-    told: dict[str, Any] = {"rule": error.rule.id, "name": error.rule.name, "class": error.rule.cls, "detail": error.detail}
-    if packet is not None:
-        told["history"] = error.history
-    if binding is not None:
-        told["where"] = where(binding.driver)
-    return told | {"remedy": error.rule.remedy}
 
 
 def describe_error(binding: Binding | None, error: BaseException, fields: dict[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class Stack:
 
     Args:
         adapter: the interface's.
+        quota: packets that a driver may hold, unless it says so itself; None: three quarters of its adapter's pool; 0: any number.
 
     Attributes:
         virtual: the adapters of the filters, from the lowest up; they stay here when the filters are closed, to be counted.
@@ -50,8 +51,9 @@ class Stack:
         leaked: packets that had to be taken back by force.
     """
 
-    def __init__(self, adapter: Adapter) -> None:
+    def __init__(self, adapter: Adapter, quota: int | None = None) -> None:
         self.adapter = adapter
+        self.quota = quota
         self.virtual: list[Adapter] = []
         self.filters: list[Binding] = []
         self.drivers: list[Bound] = []
@@ -96,6 +98,8 @@ class Stack:
             Failure: its adapter is not there, or the driver declined, or failed.
         """
         binding = _open(self.adapter_for(loaded), self._free_name(loaded.name), loaded.driver)
+        # a filter holds for all that are above it, and so has none
+        binding.quota = binding.quota or (binding.adapter.pool.capacity * 3 // 4 if self.quota is None else self.quota)
         self.drivers.append(Bound(loaded.table, binding))
 
     def adapter_for(self, loaded: Loaded) -> Adapter:
@@ -132,6 +136,21 @@ class Stack:
         """Take back, by force, what is held by those that were asked to go; `close` then goes on below them."""
         for binding in self.bindings:
             self.leaked += binding.adapter.reclaim(binding)
+
+    def drop(self, binding: Binding) -> bool:
+        """
+        Unbind one driver that has broken a rule, and take back what it does not return at once. A filter stays: others stand on it.
+
+        Returns:
+            Whether it was a driver that was bound.
+        """
+        for bound in self.drivers:
+            if bound.binding is binding:
+                self.drivers.remove(bound)
+                if binding.adapter.close(binding) is Status.PENDING:
+                    self.leaked += binding.adapter.reclaim(binding)
+                return True
+        return False
 
     def exchange(self, old: Iterable[Bound], new: Iterable[Loaded], on_failure: Callable[[Failure], None]) -> None:
         """

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from miniport.drivers import file_of
 from miniport.log import escape
 from vnic.counters import broken_sums
+from vnic.verifier import rules
 
 if TYPE_CHECKING:
     from miniport.data_thread import DataThread
@@ -73,6 +74,8 @@ def name_the_hanging(log: EventLog, stack: Stack, thread: DataThread) -> None:
 def accounted_for(log: EventLog, name: str, counters: Mapping[str, int]) -> bool:
     """Whether every frame and packet of an adapter is accounted for, all packets are home, and no operation was refused."""
     for broken in broken_sums(counters):
-        log.event("violation", "error", driver="vnic", rule="48", name="PoolConservationBroken", detail=f"{escape(name)}: {broken}")
+        rule = rules.CONSERVATION
+        told = {"rule": rule.name, "id": rule.id, "class": rule.cls, "detail": f"{escape(name)}: {broken}"}
+        log.event("violation", "error", driver="vnic", **told)
         return False
     return not counters["violations_refused"] and counters["pool_free"] == counters["pool_capacity"]

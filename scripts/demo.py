@@ -43,7 +43,9 @@ def daemon(folder: Path) -> Iterator[subprocess.Popen[str]]:
         command += ["--driver", driver]
     command += ["--stats-interval", "0.5", "--log-format", "json", "--ready-fd", str(tell)]
     with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, stderr=log, pass_fds=[tell], text=True)
+        # its control socket is there, too: another demo may run beside this one
+        private = os.environ | {"RUNTIME_DIRECTORY": str(folder)}
+        process = subprocess.Popen(command, stderr=log, pass_fds=[tell], text=True, env=private)
     os.close(tell)
     try:
         with os.fdopen(ready) as announcement:

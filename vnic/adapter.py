@@ -135,6 +135,7 @@ class Adapter(Lifecycle):
             raise ValueError(f"pool {pool.name} is another adapter's: an adapter needs a pool of its own")
         pool._claimed = True
         ledger = Ledger(name, report or report_to_logging, contract.handler(miniport, contract.MiniportDriver, "return_packet"))
+        ledger._miniport = miniport
         ledger._level = LEVELS.process if verifier_level is None else verifier_level
         sends = SendPath(ledger, miniport, mtu, send_queue)
         sends.station = int.from_bytes(address, "big")
@@ -649,7 +650,7 @@ class Adapter(Lifecycle):
             return PENDING, 0
         if not self._end_transfer(packet):
             detail = f"transfer_data answered {status.name} after transfer_data_complete"
-            self._ledger._violation(rules.WRONG_CHANNEL, None, packet, detail)
+            self._ledger._violation(rules.WRONG_CHANNEL, None, packet, detail, self._ledger.place("transfer_data"))
             return PENDING, 0
         binding._came_back()
         return status, moved

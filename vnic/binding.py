@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vnic import driver as contract
-from vnic.filters import PacketFilter
 from vnic.context import DISPATCH, WHAT, Context
-from vnic.ledger import Ledger
+from vnic.filters import PacketFilter
+from vnic.ledger import Ledger, where
 from vnic.packet import HEADER_SIZE, MAX_BINDINGS, Packet
 from vnic.pending import PendingCall
 from vnic.pool import PacketPool
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from vnic.pnp import PnpEvent
     from vnic.request import Request
     from vnic.send import SendPath
-    from vnic.status import ContractViolation
+    from vnic.status import OwnershipError
     from vnic.verifier.rules import Rule
 else:
     from vnic import _cython as cython
@@ -251,7 +251,7 @@ class Binding:
         if first is not None:
             raise first
 
-    def broke(self, rule: Rule, detail: str, packet: Packet | None = None, more: dict[str, Any] | None = None) -> ContractViolation:
+    def broke(self, rule: Rule, detail: str, packet: Packet | None = None, more: dict[str, Any] | None = None) -> OwnershipError:
         """
         Count and record that the driver has broken a rule, where something other than its adapter has found it.
 
@@ -527,7 +527,8 @@ class Binding:
         self.busy_ns += took
         if took > SLOW_NS:
             severity = "error" if took > TOO_SLOW_NS else "warning"
-            self.broke(rules.HANDLER_SLOW, f"{handler} took {took // 1_000_000} ms", packet, {"severity": severity, "took_ns": took})
+            more = {"severity": severity, "took_ns": took, "where": where(self.driver, handler)}
+            self.broke(rules.HANDLER_SLOW, f"{handler} took {took // 1_000_000} ms", packet, more)
 
     def _left_unclean(self, handler: str, here: Context, before: cython.longlong) -> None:
         """A handler has ended at another level than it began at, or with another number of locks; the level is as before already."""
@@ -539,7 +540,8 @@ class Binding:
             rule, what = rules.IRQL_NOT_RESTORED, "at another level, or without a lock that it began with"
         count_flag(rule)
         if self.verifier_level >= 2:
-            self._ledger._violation(rule, self, None, f"{handler} ends and {what}" if locks else f"{handler} ends {what}")
+            detail = f"{handler} ends and {what}" if locks else f"{handler} ends {what}"
+            self._ledger._violation(rule, self, None, detail, {"where": where(self.driver, handler)})
 
     def _tell_of_views(self, packet: Packet, views: cython.int) -> None:
         """There are more views than before a handler that keeps nothing was asked."""
@@ -705,6 +707,7 @@ class Binding:
 
 def count_flag(rule: Rule) -> None:
     """Count what is only told of from verifier level 2 on, where locks count such things."""
+    # locks refuse, and what refuses asks bindings
     from vnic.locks import counted as flags
 
     flags[rule.id] += 1
@@ -741,7 +744,8 @@ def return_packets(packets: Iterable[Packet]) -> None:
     for packet in packets:
         binding = debtor(packet)
         if binding is not None:
-            broken = binding._take_back(packet, _step("return", binding.name, binding.verifier_level, 0) if binding.verifier_level else None)
+            step: Step = _step("return", binding.name, binding.verifier_level, 0) if binding.verifier_level else None
+            broken = binding._take_back(packet, step)
         else:
             rule = rules.WRONG_BINDING if packet._state == INDICATED else rules.OVER_RETURN
             broken = refused(rule, "the caller", f"{packet!r} is returned", packet)

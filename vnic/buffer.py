@@ -14,7 +14,6 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from vnic.steps import Step
 from vnic.verifier import rules
 from vnic.verifier.faults import FAULTS
 from vnic.verifier.leftovers import BUFFER_POOLS, owner_now

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import cython
 
-    from vnic.binding import Binding
+    from vnic.core import Binding
+    from vnic.locks import ReadWriteLock, SpinLock
 else:
     from vnic import _cython as cython
 
@@ -98,9 +99,9 @@ class Context:
     def __init__(self, ident: int) -> None:
         self.ident = ident
         self.irql = PASSIVE
-        self.held = []
+        self.held: list[SpinLock | ReadWriteLock] = []
         self.calls = 0
-        self.unmet = None
+        self.unmet: str | None = None
         self._slot = NOBODY
         self._what = 0
 
@@ -109,6 +110,7 @@ class Context:
         """Whose handler is running; None if it is none, or the miniport's."""
         if self._slot < 0:
             return None
+        # a binding's module enters contexts, and so is not there yet when this one is read
         from vnic.binding import OPEN
 
         return OPEN[self._slot]

@@ -17,8 +17,10 @@ from vnic.requests import RequestQueue
 from vnic.reset import Attributes, Resetter
 from vnic.serialized import Serialized
 from vnic.states import PacketState
-from vnic.status import Status
+from vnic.status import OwnershipError, Status
+from vnic.steps import Step
 from vnic.timers import Clock, TimerThread
+from vnic.verifier.rules import Rule
 
 PROTOCOL_RESERVED_SIZE_IN_PACKET: Final[int]
 MAX_PACKETS: Final[int]
@@ -51,6 +53,7 @@ class BufferPool:
     name: str
     usage: int
     owner: Binding | None
+    made: Step
     verifier_level: int
     def __init__(self, count: int, name: str = ...) -> None: ...
     def allocate(self, memory: _Buffer, length: int | None = ...) -> Buffer | None: ...
@@ -70,7 +73,12 @@ class Packet:
     views: int
     flags: int
     time_received: int
+    made: Step | None
+    shown: Step | None
+    last: Step | None
     length: int
+    @property
+    def history(self) -> tuple[Step, ...]: ...
     @property
     def state(self) -> PacketState: ...
     status: Status
@@ -113,12 +121,13 @@ class PacketPool:
     allocations: int
     exhausted: int
     put_behind: int
-    owner: Binding | None
-    verifier_level: int
     mixed: int
     lock: SpinLock | None
     unloading: bool
     protocol_id: int
+    verifier_level: int
+    owner: Binding | None
+    made: Step
     def __init__(
         self,
         capacity: int,
@@ -139,6 +148,8 @@ class PacketPool:
     def free_unlocked(self, packet: Packet) -> None: ...
     def audit(self) -> dict[PacketState, int]: ...
     def packets(self) -> tuple[Packet, ...]: ...
+    def withhold(self, packet: Packet) -> None: ...
+    def release_withheld(self) -> int: ...
     def close(self) -> None: ...
 
 @final
@@ -161,6 +172,10 @@ class Binding:
     _calls: dict[str, PendingCall]
     no_loopback: bool
     early_returns: bool
+    verifier_level: int
+    quota: int
+    over_quota: int
+    busy_ns: int
     slot: int
     packet_filter: PacketFilter
     multicast_list: tuple[bytes, ...]
@@ -183,6 +198,7 @@ class Binding:
     def send_packets(self, packets: Iterable[Packet]) -> None: ...
     @property
     def pending_io(self) -> int: ...
+    def broke(self, rule: Rule, detail: str, packet: Packet | None = ..., more: dict[str, Any] | None = ...) -> OwnershipError: ...
     def reset(self) -> Status: ...
     def complete_bind(self, status: Status) -> None: ...
     def complete_unbind(self) -> None: ...
@@ -210,7 +226,7 @@ class Adapter:
         send_queue: int = ...,
         network_addresses: Sequence[str] = ...,
         serialized: bool = ...,
-        verifier_level: int = ...,
+        verifier_level: int | None = ...,
         joins_pools: bool = ...,
         nic: NicValues | None = ...,
         clock: Clock | None = ...,
@@ -269,7 +285,9 @@ class Adapter:
     def _may_indicate(self) -> None: ...
     def _tell(self, handler: str, *arguments: object) -> None: ...
     def _ask(self, binding: Binding | None, handler: str, *arguments: object) -> Any: ...
+    def _run(self, binding: Binding, handler: str, call: Callable[[], Any]) -> Any: ...
     def _set_low_power(self, low: bool) -> None: ...
     def _call_below(self, call: Callable[..., Any], *arguments: object) -> Any: ...
     def failed(self, binding: Binding | None, handler: str, error: BaseException) -> None: ...
+    def broke(self, rule: Rule, detail: str, packet: Packet | None = ..., more: dict[str, Any] | None = ...) -> OwnershipError: ...
     def counters(self) -> dict[str, int]: ...

@@ -16,12 +16,16 @@ from typing import TYPE_CHECKING, Any
 from vnic.characteristics import MiniportCharacteristics, check, check_layered
 from vnic.core import Adapter, PacketPool, slot_size_for
 from vnic.interrupt import Interrupt, Phase
+from vnic.ledger import where
 from vnic.oids import Oid
 from vnic.registered import RegisteredMiniport
 from vnic.reset import Attributes
 from vnic.status import ContractViolation, Status
 from vnic.timers import Clock, Timer, TimerThread
 from vnic.verifier import rules
+from vnic.verifier.actions import action_of
+from vnic.verifier.levels import LEVELS
+from vnic.verifier.records import RECORDS
 
 if TYPE_CHECKING:
     from vnic.binder import Protocol
@@ -95,6 +99,7 @@ class Device:
 
     Attributes:
         configuration: as given.
+        table: the driver's table of handlers.
         context: what the driver calls its device. NDIS: MiniportAdapterContext.
         timers: where the driver's timers run.
         interrupt: the interrupt that it has registered.
@@ -114,6 +119,7 @@ class Device:
     ) -> None:
         self.driver = driver
         self.name = name
+        self.table = driver.characteristics
         self.configuration = configuration
         self.mtu = mtu
         self.instance = instance
@@ -213,7 +219,8 @@ class Device:
             self.interrupt.phase = Phase.HALTING
         self.adapter.halt()
         if left := self._left_behind():
-            self.adapter.requests.ledger.violation(rules.HALT_LEFTOVER, None, f"{self.name} has halted and leaves {left}")
+            ledger = self.adapter.requests.ledger
+            ledger.violation(rules.HALT_LEFTOVER, None, f"{self.name} has halted and leaves {left}", None, ledger.place("halt"))
 
     def _initialize(self) -> Status:
         table: Any = self.driver.characteristics
@@ -262,4 +269,7 @@ class Device:
         """Report a broken rule of a device that is no adapter."""
         error = ContractViolation(rule, self.name, detail)
         error.reported = True
-        self._report("violation", {"binding": None, "error": error, "packet": None})
+        if not LEVELS.process:
+            return
+        record = RECORDS.write(error, where=lambda: where(self, "initialize"), adapter=self.name)
+        self._report("violation", {"binding": None, "error": error, "packet": None, "record": record, "action": action_of(rule)})

@@ -21,9 +21,11 @@ from enum import Enum
 from threading import get_ident
 from typing import Protocol, TypeVar
 
+from vnic.context import here
+from vnic.ledger import where
 from vnic.locks import CALLER, Irql, at_irql, flag, require_irql
-from vnic.status import ContractViolation
 from vnic.verifier import rules
+from vnic.verifier.refusal import refused
 
 T = TypeVar("T")
 
@@ -118,7 +120,7 @@ class Interrupt:
             self._queued = False
             self._handling.append(get_ident())
         try:
-            with at_irql(Irql.DISPATCH):
+            with _in_miniport(), at_irql(Irql.DISPATCH):
                 self._handle()
         finally:
             try:
@@ -161,7 +163,7 @@ class Interrupt:
         """
         require_irql(maximum=Irql.PASSIVE, what="Interrupt.deregister")
         if get_ident() in self._handling:
-            raise ContractViolation(rules.IRQL_TOO_HIGH, CALLER, "Interrupt.deregister inside handle_interrupt, which it waits for")
+            raise refused(rules.IRQL_TOO_HIGH, CALLER, "Interrupt.deregister inside handle_interrupt, which it waits for")
         with self._locked():
             self._require_registered("deregistered")
             self.phase = Phase.DEREGISTERED
@@ -172,10 +174,12 @@ class Interrupt:
     def _ask(self) -> tuple[bool, bool]:
         """Whose interrupt it is, and whether there is work: the ISR says so, if it has to be asked."""
         if self._asks_isr or self.phase is not Phase.RUNNING:
-            recognized, queue_handler = self._isr()
-            if recognized and self.low_power:
-                flag(rules.ISR_IN_LOW_POWER, "the ISR claims an interrupt")
-                return False, False
+            with _in_miniport():
+                recognized, queue_handler = self._isr()
+                if recognized and self.low_power:
+                    owner = getattr(self._isr, "__self__", None)
+                    flag(rules.ISR_IN_LOW_POWER, "the ISR claims an interrupt", {} if owner is None else {"where": where(owner, "isr")})
+                    return False, False
             return recognized, queue_handler
         if self.low_power:
             return False, False
@@ -198,7 +202,7 @@ class Interrupt:
     def _locked(self) -> Iterator[None]:
         """The interrupt lock, at DIRQL."""
         if self._owner == get_ident():
-            raise ContractViolation(rules.LOCK_RECURSION, CALLER, "the interrupt lock is taken by the thread that holds it")
+            raise refused(rules.LOCK_RECURSION, CALLER, "the interrupt lock is taken by the thread that holds it")
         with self._changed:
             self._owner = get_ident()
             try:
@@ -209,4 +213,15 @@ class Interrupt:
 
     def _require_registered(self, done: str) -> None:
         if self.phase is Phase.DEREGISTERED:
-            raise ContractViolation(rules.DEAD_DRIVER, CALLER, f"an interrupt is {done} after deregister")
+            raise refused(rules.DEAD_DRIVER, CALLER, f"an interrupt is {done} after deregister")
+
+
+@contextmanager
+def _in_miniport() -> Iterator[None]:
+    """A handler of the miniport runs on this thread: what it breaks is the miniport's fault."""
+    context = here()
+    before = context.enter(None, "interrupt", context.irql)
+    try:
+        yield
+    finally:
+        context.leave(before)

@@ -7,7 +7,7 @@ from vnic.packet cimport Packet
 from vnic.pool cimport PacketPool
 from vnic.steps cimport Step, _step
 
-cdef int INDICATED, DO_RECLAIM, RETURNED, DRIVER_ERRORS, VIOLATIONS, REFUSED, ENTRIES, MINIPORT, IN_RETURN_PACKET
+cdef int INDICATED, SENDING, DO_RECLAIM, RETURNED, DRIVER_ERRORS, VIOLATIONS, REFUSED, ENTRIES, MINIPORT, IN_RETURN_PACKET
 
 
 @cython.final
@@ -15,6 +15,7 @@ cdef class Ledger:
     cdef public object name
     cdef object _report
     cdef object _reclaim
+    cdef object _miniport
     # how many indications are under way on each thread that makes one
     cdef dict _threads
     # packets that have come home in an indication and are handed over when it ends; None but at verifier level 4

@@ -23,11 +23,12 @@ from vnic.steps import LIBRARY
 from vnic.verifier import rules
 from vnic.verifier.actions import action_of
 from vnic.verifier.faults import FAULTS
+from vnic.verifier.levels import LEVELS
 from vnic.verifier.records import RECORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
+    from types import CodeType, FrameType
     from typing import Any
 
     import cython
@@ -44,6 +45,7 @@ if not cython.compiled:
     from vnic.steps import _step
 
 INDICATED = int(PacketState.INDICATED)
+SENDING = int(PacketState.SENDING)
 DO_RECLAIM = int(Event.RECLAIM)
 RETURNED = COLUMN["returned"]
 DRIVER_ERRORS = COLUMN["driver_errors"]
@@ -66,6 +68,7 @@ class Ledger:
         self.name = name
         self._report = report
         self._reclaim = reclaim
+        self._miniport = None
         self._threads = {}
         self._homeward = None
         self._level = 1
@@ -161,7 +164,11 @@ class Ledger:
             rule, what = rules.OVERRUN, f"byte {found.runs[0][0]} of its slot, behind the {packet._length} of the frame,"
         else:
             rule, what = (rules.WRITTEN_WHILE_LENT if binding is None else rules.SHARED_MODIFIED), f"byte {found.runs[0][0]} of the frame"
-        self._violation(rule, binding, packet, f"{what} of {packet!r} has changed", {"diff": found.told()})
+        more = {"diff": found.told()}
+        if binding is None and packet.shown is not None:
+            # who wrote is gone; this is where the packet was given away
+            more["where"] = packet.shown.where
+        self._violation(rule, binding, packet, f"{what} of {packet!r} has changed", more)
 
     def _tell_of_views(self, packet: Packet, binding: object) -> None:
         """At its last return views of a packet are alive that nobody was told of: name who made one and answered 0, or else the last."""
@@ -186,7 +193,7 @@ class Ledger:
         # a driver's own class of exception can be anything, and raise whatever is asked of it
         if type(error) in (ContractViolation, OwnershipError):
             if not error.reported:
-                self._record(error, binding, None, None)
+                self._record(error, binding, None, {"where": line_raised(error)})
         else:
             self._record_error(binding, handler, error)
         self._tell("driver_error", {"binding": binding, "handler": handler, "error": error})
@@ -230,10 +237,15 @@ class Ledger:
         """From verifier level 2 on, rule 80: a driver that calls out of itself with a lock held may deadlock. SYN-09."""
         here: Context = _here()
         if here.held:
-            raise self._violation(rules.LOCK_ACROSS_CALL, binding, None, f"{what} with {', '.join([repr(lock) for lock in here.held])} held")
+            held = ", ".join([repr(lock) for lock in here.held])
+            raise self._violation(rules.LOCK_ACROSS_CALL, binding, None, f"{what} with {held} held")
+
+    def place(self, handler: str) -> dict[str, str]:
+        """For a record of what a handler of the miniport has done that has ended: the line where the handler is."""
+        return {} if self._miniport is None else {"where": where(self._miniport, handler)}
 
     def violation(
-        self, rule: Rule, binding: Binding | None, detail: str, packet: Packet | None = None, more: dict[str, Any] | None = None
+        self, rule: Rule, binding: Binding | None, detail: str, packet: Any = None, more: dict[str, Any] | None = None
     ) -> ContractViolation:
         """Count and report a broken rule; answers the exception for the culprit. `more` are further keys of the record."""
         return self._violation(rule, binding, packet, detail, more)
@@ -287,7 +299,10 @@ def holdings(adapter: Adapter) -> list[Holding]:
 
 def line_of(binding: Binding | None, error: ContractViolation) -> str:
     """The line of whoever has just broken a rule on this thread: of the driver, or the innermost one outside the library."""
-    return _step("violation", error.driver, 1, 0).where if binding is None else where(binding.driver, _here().handler or "receive_packet")
+    if binding is None:
+        return _step("violation", error.driver, 1, 0).where
+    context = _here()
+    return where(binding.driver, context.handler if context.binding is binding else "receive_packet")
 
 
 def line_raised(error: BaseException) -> str:
@@ -298,6 +313,39 @@ def line_raised(error: BaseException) -> str:
         if not trace.tb_frame.f_code.co_filename.startswith(LIBRARY):
             found = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
         trace = trace.tb_next
+    return found
+
+
+def oldest_held(adapter: Adapter) -> dict[Binding, Packet]:
+    """Of each binding that holds packets, the one that was shown to it longest ago. Nothing changes hands."""
+    packet: Packet
+    slot: cython.int
+    found = {}
+    bindings = {binding.slot: binding for binding in adapter.bindings}
+    slots = list(bindings)
+    for packet in adapter.packets():
+        if packet._state != INDICATED or packet.shown is None:
+            continue
+        for slot in slots:
+            if packet._promised[slot] > packet._returned[slot]:
+                known = found.get(bindings[slot])
+                if known is None or packet.shown.ns < known.shown.ns:
+                    found[bindings[slot]] = packet
+    return found
+
+
+def oldest_sends(adapter: Adapter) -> dict[Binding, Packet]:
+    """Of each binding with pending sends, the packet that was sent longest ago. Nothing changes hands."""
+    packet: Packet
+    found = {}
+    for pool in LEVELS.all_pools():
+        for packet in pool.packets():
+            sender = packet._sender
+            if packet._state != SENDING or sender is None or sender.adapter is not adapter or packet.last is None:
+                continue
+            known = found.get(sender)
+            if known is None or packet.last.ns < known.last.ns:
+                found[sender] = packet
     return found
 
 
@@ -312,13 +360,24 @@ def where(driver: object, handler: str = "receive_packet") -> str:
     Returns:
         "file:line"; the line where the handler is defined, if nothing of the driver's file is on the stack.
     """
-    codes = [code for value in vars(type(driver)).values() if (code := getattr(value, "__code__", None))]
-    own = codes[0].co_filename if codes else getattr(sys.modules.get(type(driver).__module__), "__file__", None) or "unknown"
-    defined = getattr(getattr(type(driver), handler, None), "__code__", None)
+    own, defined = code_of(driver, handler)
     line = line_on_stack(sys._getframe(0), own)
     if line is None and defined is not None and defined.co_filename == own:
         line = defined.co_firstlineno
     return f"{own}:{line or 1}"
+
+
+def code_of(driver: object, handler: str) -> tuple[str, CodeType | None]:
+    """Find the file of a driver, and where in it a handler is defined: None, if it is not."""
+    table = getattr(driver, "table", None)
+    if hasattr(table, "MajorNdisVersion"):
+        # a driver that is registered as in C
+        name = "".join([word.capitalize() for word in handler.split("_")]) + "Handler"
+        defined = getattr(getattr(table, name, None), "__code__", None)
+        return ("unknown" if defined is None else defined.co_filename), defined
+    codes = [code for value in vars(type(driver)).values() if (code := getattr(value, "__code__", None))]
+    own = codes[0].co_filename if codes else getattr(sys.modules.get(type(driver).__module__), "__file__", None) or "unknown"
+    return own, getattr(getattr(type(driver), handler, None), "__code__", None)
 
 
 def line_on_stack(frame: FrameType | None, filename: str) -> int | None:

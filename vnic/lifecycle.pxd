@@ -33,6 +33,5 @@ cdef class Lifecycle:
     cdef object _reset_part
     cdef readonly object _pnp
 
-    cdef list _packets(self)
     cdef int _held(self) except -1
     cdef bint _release(self, Binding binding, bint forced) except -1

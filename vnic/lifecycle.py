@@ -13,7 +13,7 @@ from vnic import driver as contract
 from vnic.binding import OPEN, Binding
 from vnic.context import PASSIVE, Context, here
 from vnic.filters import PacketFilter
-from vnic.ledger import Ledger
+from vnic.ledger import Ledger, where
 from vnic.packet import BINDING_NAMES, MAX_BINDINGS, Packet
 from vnic.pnp import PnpEvent, PnpEvents, PowerState
 from vnic.pool import PacketPool
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from vnic.pnp import DeviceEvent
     from vnic.requests import RequestQueue
     from vnic.reset import Attributes, Resetter
+    from vnic.status import ContractViolation
     from vnic.timers import Clock, TimerThread
+    from vnic.verifier.rules import Rule
 else:
     from vnic import _cython as cython
 
@@ -111,6 +113,35 @@ class Lifecycle:
     def power(self) -> PowerState:
         """How much power the NIC has; below D0 nothing is indicated. See `pnp_event`."""
         return self._pnp.power
+
+    @property
+    def pools(self) -> tuple[PacketPool, ...]:
+        """The pools whose packets are indicated."""
+        return tuple(self._pools)
+
+    @property
+    def pending_sends(self) -> int:
+        """Sends that are not over."""
+        return self._sends.pending
+
+    @property
+    def send_completed_ns(self) -> int:
+        """When a pending send was last completed, on the monotonic clock; 0 if none was."""
+        return self._sends.completed_ns
+
+    def broke(self, rule: Rule, detail: str, packet: Packet | None = None, more: dict[str, Any] | None = None) -> ContractViolation:
+        """
+        Count and record that the miniport has broken a rule, where something other than the adapter has found it.
+
+        Returns:
+            The exception for it.
+        """
+        return self._ledger._violation(rule, None, packet, detail, more)
+
+    def tell_of_late_request(self) -> None:
+        """Report, once, a request that has been at the miniport for too long (rule 68c)."""
+        if self._requests is not None:
+            self._requests.scan(time.monotonic_ns())
 
     @property
     def pending_io(self) -> int:
@@ -288,7 +319,7 @@ class Lifecycle:
         over: cython.bint
         if binding.sends_pending or (self._requests is not None and self._requests.pending(binding)):
             detail = f"{binding.sends_pending} sends and {self.requests.pending(binding)} requests of it are pending when it closes"
-            self._ledger._violation(rules.CLOSE_PENDING, binding, None, detail)
+            self._ledger._violation(rules.CLOSE_PENDING, binding, None, detail, {"where": where(binding.driver, "unbind_adapter")})
         with cython.critical_section(binding):
             over = not binding._owes()
             binding.dead = True
@@ -314,7 +345,7 @@ class Lifecycle:
         packet: Packet
         if binding.closed or not binding.closing:
             return 0
-        for packet in self._packets():
+        for packet in self.packets():
             owed = binding.owed(packet)
             if not owed:
                 continue
@@ -345,7 +376,7 @@ class Lifecycle:
                 return False
             binding.closing = binding.dead = binding.closed = True
         tell_of_leftovers(binding)
-        for packet in self._packets():
+        for packet in self.packets():
             packet._promised[binding.slot] = packet._returned[binding.slot] = 0
         for pool in self._pools:
             pool._forget_reserved(binding.slot)
@@ -357,8 +388,8 @@ class Lifecycle:
         self._end_halt()
         return True
 
-    def _packets(self) -> list[Packet]:
-        """Every packet that a binding may hold."""
+    def packets(self) -> list[Packet]:
+        """Every packet that a binding may hold, to look at; nothing changes hands."""
         return [packet for pool in self._pools for packet in pool.packets()]
 
     def _held(self) -> cython.int:
@@ -585,7 +616,7 @@ class Lifecycle:
         held = self._held()
         if held or self._sends.pending:
             detail = f"{held} packets are held and {self._sends.pending} are being sent after halt"
-            self._ledger._violation(rules.LEAKED_AT_HALT, None, None, detail)
+            self._ledger._violation(rules.LEAKED_AT_HALT, None, None, detail, self._ledger.place("halt"))
 
     def _end_lookaheads(self, what: str) -> None:
         """From verifier level 2 on: rule 23, if lookaheads were shown and their batch was never ended. RX-44."""

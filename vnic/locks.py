@@ -21,11 +21,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum, IntEnum
 from threading import get_ident
-from typing import Generic, NamedTuple, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 from weakref import WeakSet
 
 from vnic.context import here
-from vnic.status import ContractViolation
 from vnic.steps import Step, now_ns, step
 from vnic.verifier import rules
 from vnic.verifier.actions import action_of
@@ -80,9 +79,9 @@ def checked() -> int:
     return checks if binding is None else binding.verifier_level
 
 
-def flag(rule: rules.Rule, detail: str) -> None:
+def flag(rule: rules.Rule, detail: str, more: dict[str, Any] | None = None) -> None:
     """
-    Count a broken rule, and refuse from verifier level 2 on.
+    Count a broken rule, and refuse from verifier level 2 on; `more` are further keys of the record.
 
     Raises:
         ContractViolation: the verifier level is 2 or higher.
@@ -91,7 +90,7 @@ def flag(rule: rules.Rule, detail: str) -> None:
         counted[rule.id] += 1
     if checked() < 2:
         return
-    broken = refused(rule, CALLER, detail)
+    broken = told_with(rule, CALLER, detail, more or {})
     if action_of(rule) == "raise":
         raise broken
 

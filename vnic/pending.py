@@ -11,6 +11,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from vnic.status import Status
+from vnic.steps import now_ns
 from vnic.verifier import rules
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ class PendingCall:
         handler: the handler's name.
         ledger: where a completion out of place is counted and reported.
         binding: whose handler it is; None: the miniport's.
+
+    Attributes:
+        since_ns: when it was last called, on the monotonic clock.
     """
 
     def __init__(self, handler: str, ledger: Ledger, binding: Binding | None) -> None:
@@ -40,6 +44,7 @@ class PendingCall:
         self._lock = Lock()
         self._state = IDLE
         self._early: Any = None
+        self.since_ns = 0
 
     @property
     def pending(self) -> bool:
@@ -55,6 +60,7 @@ class PendingCall:
         """
         with self._lock:
             self._state, self._early = RUNNING, None
+            self.since_ns = now_ns()
         answer: Any = Status.FAILURE
         try:
             answer = call()

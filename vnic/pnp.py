@@ -125,7 +125,7 @@ class PnpEvents:
         with self._lock:
             self._waiting.append(binding)
         try:
-            answer = binding._calls["pnp_event"].run(partial(call, event))
+            answer = self._adapter._run(binding, "pnp_event", partial(call, event))
             status = Status.SUCCESS if answer is None else Status(answer)
         except BaseException as error:
             self._ledger.failed(binding, "pnp_event", error)

@@ -16,7 +16,6 @@ from vnic.context import Context
 from vnic.guard import overrun
 from vnic.packet import HEADER_SIZE, Packet
 from vnic.states import BROKEN, Event, PacketState
-from vnic.steps import Step
 from vnic.verifier import rules
 from vnic.verifier.faults import FAULTS
 from vnic.verifier.levels import LEVELS
@@ -36,10 +35,10 @@ if not cython.compiled:
     from vnic.steps import _step
 
 if cython.compiled:
-    from cython.cimports.libc.string import memmove, memset
     from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
     from cython.cimports.libc.stdlib import free as c_free
     from cython.cimports.libc.stdlib import malloc as c_malloc
+    from cython.cimports.libc.string import memmove, memset
 
 PROTOCOL_RESERVED_SIZE_IN_PACKET = 32
 """Four pointers on a 64-bit system. NDIS: PROTOCOL_RESERVED_SIZE_IN_PACKET; PKT-04."""
@@ -340,7 +339,6 @@ class PacketPool:
         self.exhausted += 1
         context: Context = _here()
         context.unmet = self.name
-        return None
 
     def _provoked(self, what: str) -> cython.bint:
         """At verifier level 4: a call may be delayed, and an allocation may fail, on purpose."""

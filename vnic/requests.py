@@ -199,7 +199,8 @@ class RequestQueue:
             entry.overdue = True
         seconds = (now_ns - entry.since_ns) / 1e9
         who = "the library" if entry.binding is None else entry.binding.name
-        self.ledger.violation(rules.REQUEST_TIMED_OUT, None, f"a {entry.request} by {who} is there for {seconds:.1f} s")
+        detail = f"a {entry.request} by {who} is there for {seconds:.1f} s"
+        self.ledger.violation(rules.REQUEST_TIMED_OUT, None, detail, None, self.ledger.place(handler_of(entry)))
 
     def protocol_options(self, binding: Binding) -> int:
         """The flags that a binding has set of itself. NDIS: OID_GEN_PROTOCOL_OPTIONS; RX-65."""
@@ -278,7 +279,7 @@ class RequestQueue:
         with self._lock:
             self._completed = False
             entry.since_ns = time.monotonic_ns()
-        called = "set_information" if entry.request.kind == RequestKind.SET else "query_information"
+        called = handler_of(entry)
         raised, broken = False, None
         try:
             status, moved, needed = self._call(entry)
@@ -298,7 +299,7 @@ class RequestQueue:
                 broken = rules.REQUEST_COMPLETED_TWICE
             untold = entry.finish(status, moved, needed)
         if broken is not None:
-            self.ledger.violation(broken, None, f"{answered}, for the {entry.request}")
+            self.ledger.violation(broken, None, f"{answered}, for the {entry.request}", None, self.ledger.place(called))
         return status if untold else Status.PENDING
 
     def _call(self, entry: Entry) -> tuple[Status, int, int]:
@@ -377,3 +378,8 @@ class RequestQueue:
             complete(entry.request, status)
         except BaseException as error:
             self.ledger.failed(entry.binding, "request_complete", error)
+
+
+def handler_of(entry: Entry) -> str:
+    """The miniport's handler that a request is for."""
+    return "set_information" if entry.request.kind == RequestKind.SET else "query_information"

@@ -47,6 +47,7 @@ cdef class SendPath:
     cdef Step _step_of(self, str what, Binding binding)
     cdef object _keep_pending(self, list packets)
     cdef object _look_for_change(self, Packet packet, Binding sender)
+    cdef object _send_each(self, Binding binding, list packets)
     cdef object _lend_down(self, Binding binding, Packet packet, Step step)
     cdef bint _ends(self, Packet packet) except -1
     cdef object _refusal(self, Packet packet)

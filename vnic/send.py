@@ -44,7 +44,7 @@ if cython.compiled:
     from cython.cimports.libc.errno import EINTR, errno
     from cython.cimports.posix.unistd import write as c_write
 
-SUCCESS, PENDING = Status.SUCCESS, Status.PENDING
+SUCCESS, PENDING, RESOURCES = Status.SUCCESS, Status.PENDING, Status.RESOURCES
 CANCEL_ID = int(Info.CANCEL_ID)
 VLAN_SIZE = 4
 SHORTEST = HEADER_SIZE
@@ -148,6 +148,17 @@ class SendPath:
 
     def send_packets(self, binding: Binding, packets: list[Packet]) -> None:
         """What `Binding.send_packets` does; there it is documented."""
+        # if the first send ends the binding, the others must be over before it is gone
+        binding._enter()
+        try:
+            first = self._send_each(binding, packets)
+        finally:
+            binding._leave()
+        if first is not None:
+            raise first
+
+    def _send_each(self, binding: Binding, packets: list) -> object:
+        """Send several; answers the first violation."""
         first: object = None
         packet: Packet
         together = []
@@ -171,8 +182,7 @@ class SendPath:
             self._serial.send_packets(together)
         elif together:
             self._put_many(together)
-        if first is not None:
-            raise first
+        return first
 
     def complete(self, packet: Packet, status: Status) -> None:
         """What `Adapter.send_complete` does; there it is documented."""
@@ -358,7 +368,8 @@ class SendPath:
         if self._below is not None:
             status = self._put_below(packet)
             if status is Status.RESOURCES:
-                self._ledger._violation(rules.RESOURCES_FROM_DESERIALIZED, None, packet, f"send answered RESOURCES for {packet!r}")
+                detail = f"send answered RESOURCES for {packet!r}"
+                self._ledger._violation(rules.RESOURCES_FROM_DESERIALIZED, None, packet, detail, self._ledger.place("send"))
             return status
         failure: cython.int
         blocked: cython.bint
@@ -453,6 +464,9 @@ class SendPath:
         status = None if packet._status == UNSET else packet.status
         packet._submitted = False
         packet._status = 0
+        if status is not PENDING and status is not RESOURCES:
+            # it is over: a reset inside of whom it is shown to now must not fail it, too
+            self._shown.pop(packet, None)
         if status is SUCCESS:
             self._loop_back(packet)
         return status
@@ -530,8 +544,11 @@ class SendPath:
         if packet._sender is None or packet._number != number:
             # it has been completed, and may have been sent anew since
             if status is not PENDING:
-                self._ledger._violation(rules.WRONG_CHANNEL, None, packet, f"send answered {status.name} after send_complete")
+                detail = f"send answered {status.name} after send_complete"
+                self._ledger._violation(rules.WRONG_CHANNEL, None, packet, detail, self._ledger.place("send"))
             return PENDING
+        if self._shown and status is not PENDING and status is not RESOURCES:
+            self._shown.pop(packet, None)
         if status is SUCCESS:
             self._loop_back(packet)
         return status

@@ -191,5 +191,5 @@ class Serialized:
 
     def _unset(self, packet: Packet) -> Status:
         detail = f"send_packets has set no status of {packet!r}"
-        self._ledger.violation(rules.SEND_STATUS_MISSING, None, detail)
+        self._ledger.violation(rules.SEND_STATUS_MISSING, None, detail, packet, self._ledger.place("send_packets"))
         return Status.FAILURE

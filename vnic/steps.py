@@ -9,7 +9,7 @@ Next: `vnic/packet.py`, which points to its steps.
 
 from __future__ import annotations
 
-import os
+import os.path
 import sys
 import time
 from threading import get_ident
@@ -25,7 +25,7 @@ else:
 if cython.compiled:
     from cython.cimports.posix.time import CLOCK_MONOTONIC, clock_gettime, timespec
 
-LIBRARY = os.path.dirname(os.path.abspath(__file__)) + os.sep
+LIBRARY = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120 - compared with names of files, which are text
 """Where the library itself is: its lines are not those of a culprit."""
 DEEPEST = 16
 HISTORY = 16
@@ -50,9 +50,9 @@ class Step:
         self.count = count
         self.ns = _now()
         self.thread = 0
-        self._code = None
+        self._code: CodeType | None = None
         self._at = 0
-        self._deeper = None
+        self._deeper: list[tuple[CodeType, int]] | None = None
 
     @property
     def where(self) -> str:

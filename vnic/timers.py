@@ -21,8 +21,9 @@ from threading import get_ident
 from typing import Any, NamedTuple
 
 from vnic.locks import Irql, at_irql, flag, require_irql
-from vnic.status import ContractViolation, Status
+from vnic.status import Status
 from vnic.verifier import rules
+from vnic.verifier.refusal import refused
 
 NS_PER_MS = 1_000_000
 EPOCH_1601 = 116_444_736_000_000_000
@@ -125,7 +126,7 @@ class WorkItem:
         """
         require_irql(maximum=Irql.DISPATCH, what="WorkItem.schedule")
         if getattr(_context, "serialized", False):
-            raise ContractViolation(rules.SERIALIZED_WORK_ITEM, "the miniport", f"work item {self.routine!r} is scheduled")
+            raise refused(rules.SERIALIZED_WORK_ITEM, "the miniport", f"work item {self.routine!r} is scheduled")
         work_items.put(self)
         return Status.SUCCESS
 

@@ -5,23 +5,63 @@ _vnic() {
     ((COMP_CWORD)) && before=${COMP_WORDS[COMP_CWORD - 1]}
     ((COMP_CWORD > 1)) && command=${COMP_WORDS[1]}
     COMPREPLY=()
+    # the inspector's commands, each with the options that only it has
+    local -A asking=(
+        ["show"]=""
+        ["watch"]="--every"
+        ["stats"]="--openmetrics"
+        ["pools"]=""
+        ["bindings"]=""
+        ["pending"]="--older-than --top --driver --pcap"
+        ["leaks"]="--older-than"
+        ["packet"]="--pool --hex --decode --pcap"
+        ["log"]="--packet --driver --force"
+        ["violations"]="--rule --since"
+        ["violation"]=""
+        ["verify show"]=""
+        ["verify set"]="--driver --pool"
+        ["verify rule"]=""
+        ["verify inject"]="--off"
+        ["verify audit"]=""
+        ["locks"]=""
+        ["threads"]=""
+        ["doctor"]=""
+        ["report"]="--html"
+    )
+    local question=$command
+    [[ $command == verify ]] && ((COMP_CWORD > 2)) && question="verify ${COMP_WORDS[2]}"
+    if [[ -n $question && -v asking[$question] ]]; then
+        case $before in
+            --pcap | --html | --control) mapfile -t COMPREPLY < <(compgen -f -- "$word") && return ;;
+            --every | --older-than | --top | --driver | --packet | --pool | --rule | --since) return ;;
+        esac
+        words="--help --json --control ${asking[$question]}"
+        [[ $word == -* ]] || words=$(cd "${RUNTIME_DIRECTORY:-/run/vnic}" 2>/dev/null && for name in *.sock; do echo "${name%.sock}"; done)
+        mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
+        return
+    fi
     case $command:$before in
         run:--driver) words="arp capture hold icmp_echo sink udp" ;;
         run:--filter) words="mux passthru" ;;
         run:--log-format) words="auto text json" ;;
         run:--verifier) words="0 1" ;;
+        run:--control) mapfile -t COMPREPLY < <(compgen -f -- "$word") && return ;;
         run:--address | run:--mtu | run:--mac | run:--packets | run:--stats-interval | run:--drain-timeout | run:--*-fd) return ;;
         run:--config) mapfile -t COMPREPLY < <(compgen -f -- "$word") && return ;;
         run:*)
             words="--help --config --driver --filter --address --mtu --mac --packets --verifier --stats-interval --log-format --drain-timeout
-                   --tap-fd --ready-fd"
+                   --control --tap-fd --ready-fd"
             [[ $word == -* ]] || words=$(cd /sys/class/net 2>/dev/null && echo *)
             ;;
         check:*)
             words="--help"
             [[ $word == -* ]] || { mapfile -t COMPREPLY < <(compgen -f -- "$word") && return; }
             ;;
-        *) words="run check"; [[ $word == -* ]] && words="--help --version" ;;
+        verify:*) words="show set rule inject audit"; [[ $word == -* ]] && words="--help" ;;
+        *)
+            words="run check show watch stats pools bindings pending leaks packet log violations violation verify locks threads doctor report"
+            [[ $word == -* ]] && words="--help --version"
+            ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
 }

@@ -116,7 +116,7 @@ class Card(MiniportDriver):
         self.reset_answer = SUCCESS
         self.sending: list[Packet] = []
         self.asked = self.resetting = False
-        self.halts = self.inside = 0
+        self.halts = self.inside = self.resets = 0
         self.trick: str | None = None
 
     def called(self, handler: str) -> None:
@@ -138,13 +138,17 @@ class Card(MiniportDriver):
     def send(self, packet: Packet) -> Status:
         if self.answer is PENDING:
             self.sending.append(packet)
-        answer = self.answer
+        answer, resets = self.answer, self.resets
         try:
             self.called("send")
         except Deliberate:
             # a send that raises has failed, and is over
             self.sending = [other for other in self.sending if other is not packet]
             raise
+        if self.world.serialized and self.resets != resets:
+            # it was reset meanwhile, and so the library has failed it
+            self.sending = [other for other in self.sending if other is not packet]
+            return PENDING
         return answer if answer is not PENDING or packet in self.sending else PENDING
 
     def reset(self) -> tuple[Status, bool]:
@@ -157,7 +161,9 @@ class Card(MiniportDriver):
             self.called("reset")
         except Deliberate:
             self.resetting = False
+            self.resets += 1
             raise
+        self.resets += answer is SUCCESS
         return answer, True
 
     def query_information(self, oid: int, buffer: memoryview) -> tuple[Status, int, int]:
@@ -201,9 +207,10 @@ class World(RuleBasedStateMachine):
         self.wrong.append(f"{event}: {fields.get('handler')} {error!r}")
 
     def leaves_something(self, binding: Binding) -> bool:
-        """Whether a driver that closes has sends or requests that are not over."""
+        """Whether a driver that closes has sends that are not over, or a request at the miniport: to the driver that is aborted."""
         driver = next(one for one in self.lives if one.binding is binding)
-        return bool(driver.out.total() or driver.asked or driver.resets)
+        below = self.adapter.requests.below
+        return driver.out.total() > 0 or (below is not None and below.binding is binding)
 
     # what can be done, from outside or from inside of a handler
 
@@ -394,6 +401,9 @@ class World(RuleBasedStateMachine):
     def complete_reset(self) -> None:
         if self.card.resetting:
             self.card.resetting = False
+            if self.serialized:
+                # what came down while it was reset, of an array of sends, is failed for it
+                self.card.sending.clear()
             self.adapter.reset_complete(SUCCESS, True)
         self.forget()
 

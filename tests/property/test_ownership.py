@@ -1,5 +1,7 @@
 """
 Any sequence of actions, legal or not, leaves the library where the model is.
+
+A failure is shrunk by Hypothesis to the shortest sequence. Long random runs, with many packets, are in `test_random_walk.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 from property.model import Broken, Model, ModelPacket
 from unit.wire import COUNTS_VIEWS, Bench, frame
 
@@ -20,6 +22,8 @@ from vnic import LOOPBACK, ContractViolation, MiniportDriver, Packet, PacketFilt
 from vnic.verifier.rules import Rule
 
 PACKETS, BINDINGS = 4, 3
+OPERATIONS = 100_000
+"""Actions at least that an ordinary run takes and compares."""
 indices = st.integers(0, PACKETS - 1)
 bindings = st.integers(0, BINDINGS - 1)
 answers = st.lists(st.integers(0, 2), min_size=BINDINGS, max_size=BINDINGS)
@@ -68,7 +72,14 @@ class Holder(MiniportDriver):
 
 
 class Ownership(RuleBasedStateMachine):
-    """Four packets, three bindings; any of them may do anything at any time."""
+    """
+    Four packets, three bindings; any of them may do anything at any time.
+
+    Attributes:
+        operations: actions taken and compared, by all machines of this process.
+    """
+
+    operations = 0
 
     @initialize()
     def start(self) -> None:
@@ -170,6 +181,28 @@ class Ownership(RuleBasedStateMachine):
         packet, expected = self.packets[index], self.model.packets[index]
         self.both(lambda: self.adapter.send_complete(packet, Status.SUCCESS), lambda: self.model.complete(expected))
 
+    @rule(script=st.binary(min_size=300, max_size=500))
+    def burst(self, script: bytes) -> None:
+        """Many actions in a row, two bytes for each, compared after each; zeros, to which a failure is shrunk, do nothing."""
+        for what, how in zip(script[::2], script[1::2], strict=False):
+            action, index = divmod(what, PACKETS)
+            binding, answers = how % BINDINGS, [how % 3, how // 3 % 3, how // 9 % 3]
+            actions: list[Callable[[], object]] = [
+                self.allocate,
+                partial(self.free, index),
+                partial(self.indicate, index, answers, how > 200),
+                partial(self.indicate, index, answers, False),
+                partial(self.send, index, binding),
+                partial(self.complete, index),
+                partial(self.give_back, binding, [index]),
+                partial(self.give_back, binding, [index, index]),
+                partial(self.give_back, how % 2, [index]),
+                partial(self.receive, answers, 1 + how % 3),
+            ]
+            if what:
+                actions[action % len(actions)]()
+                self.the_library_is_where_the_model_is()
+
     @rule(index=indices, slices=st.integers(0, 2))
     @precondition(lambda _self: COUNTS_VIEWS)
     def view(self, index: int, slices: int) -> None:
@@ -194,6 +227,7 @@ class Ownership(RuleBasedStateMachine):
 
     @invariant()
     def the_library_is_where_the_model_is(self) -> None:
+        Ownership.operations += 1
         for packet, expected in zip(self.packets, self.model.packets, strict=True):
             self.compare(packet, expected)
         assert self.pool.audit() == self.model.audit()
@@ -243,7 +277,12 @@ class Ownership(RuleBasedStateMachine):
         gc.collect(0)
 
 
-Ownership.TestCase.settings = settings(
-    max_examples=200, stateful_step_count=50, deadline=None, database=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+MANY = settings(
+    max_examples=250, stateful_step_count=50, deadline=None, database=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
-test_any_sequence_of_actions_leaves_the_library_where_the_model_is = Ownership.TestCase
+
+
+def test_any_sequence_of_actions_leaves_the_library_where_the_model_is() -> None:
+    before = Ownership.operations
+    run_state_machine_as_test(Ownership, settings=MANY)
+    assert Ownership.operations - before >= OPERATIONS

@@ -69,7 +69,7 @@ def test_packets_that_are_held_come_home_and_low_packets_lose_no_frame(tmp_path:
         last = daemon.stop()
         assert last["indicated"] == last["returned"] > 0
         assert last["pool_low_water"] < 16
-        assert {event["rule"] for event in daemon.events("violation")} <= {"26"}, "to hold most of the packets is told, and nothing else"
+        assert {event["id"] for event in daemon.events("violation")} <= {"26"}, "to hold most of the packets is told, and nothing else"
 
 
 @namespaced

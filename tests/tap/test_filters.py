@@ -145,9 +145,9 @@ def test_what_is_kept_above_past_the_drain_timeout_is_taken_back_at_every_level(
         sender.send([frame()] * 10)
         daemon.quiet()
         assert daemon.stop(70)["held"] == 0
-        assert {event["driver"] for event in daemon.events("violation", rule="60")} == {"KeepsEverything"}
+        assert {event["driver"] for event in daemon.events("violation", id="60")} == {"KeepsEverything"}
         for line in {line["adapter"]: line for line in daemon.events("virtual_counters")}.values():
-            assert (line["held"], line["pool_free"]) == (0, line["pool_capacity"])
+            assert (line["held"], line["pool_free"] + line["pool_quarantined"]) == (0, line["pool_capacity"])
 
 
 @namespaced
@@ -157,7 +157,7 @@ def test_what_a_filter_keeps_of_the_adapter_below_is_taken_back_after_the_driver
         sender.send([frame()] * 10)
         daemon.quiet()
         daemon.stop(70)
-        assert [event["driver"] for event in daemon.events("violation", rule="60")] == ["KeepsEverything", "KeepsBelow"]
+        assert [event["driver"] for event in daemon.events("violation", id="60")] == ["KeepsEverything", "KeepsBelow"]
 
 
 @namespaced

@@ -140,7 +140,7 @@ def test_after_the_interface_is_gone_the_daemon_waits_without_spinning(tmp_path:
         # the zombie still knows what it used
         assert daemon.cpu_seconds() - before < 0.4
         assert daemon.wait() == 70
-        assert daemon.events("violation", rule="60", driver="KeepsEverything")
+        assert daemon.events("violation", id="60", driver="KeepsEverything")
 
 
 @namespaced

@@ -51,7 +51,7 @@ def test_nothing_of_this_kind_is_unexplained_and_both_sides_count_the_same(tmp_p
         assert unasked == 0 or (kind == "malformed" and unasked > 0)
         last = daemon.stop()
         assert last["driver_errors"] == last["rx_dropped_no_packet"] == last["rx_dropped_runt"] == last["rx_dropped_truncated"] == 0
-        assert {event["rule"] for event in daemon.events("violation")} <= {"26"}
+        assert {event["id"] for event in daemon.events("violation")} <= {"26"}
 
 
 @namespaced

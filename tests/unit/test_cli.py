@@ -61,6 +61,25 @@ def test_help_imports_nothing_slow(command: list[str]) -> None:
     assert imported.isdisjoint(SLOW)
 
 
+def test_help_takes_less_than_four_times_what_an_interpreter_takes_that_does_nothing() -> None:
+    nothing, of_all, of_one = (
+        processor_time(*words) for words in (("-c", "pass"), ("-m", "miniport", "--help"), ("-m", "miniport", "pending", "--help"))
+    )
+    assert of_all < 4 * nothing
+    assert of_one < 4.5 * nothing
+
+
+def processor_time(*words: str) -> float:
+    """The least processor time, of several runs, of an interpreter that is given these words."""
+    times = []
+    for _ in range(9):
+        started = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL)
+        _, _, used = os.wait4(started.pid, 0)
+        started.returncode = 0
+        times.append(used.ru_utime + used.ru_stime)
+    return min(times)
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main(["--version"])
@@ -85,7 +104,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
             ["run", "x", "--driver", ""],
             "vnic run: error: --driver '': begin with the name of a driver, or path/file.py:Class; see vnic run --help",
         ),
-        (["run", "x", "--driver", "sink '"], "vnic run: error: --driver \"sink '\": no closing quotation; see vnic run --help"),
+        (["run", "x", "--driver", "sink '"], 'vnic run: error: --driver "sink \'": no closing quotation; see vnic run --help'),
         (["run", "x", "--driver", "sink x"], "vnic run: error: --driver 'sink x': 'x': write options as key=value; see vnic run --help"),
     ],
 )

@@ -84,7 +84,7 @@ def test_an_empty_file_is_the_defaults() -> None:
         ("[adpater]\nmtu = 1500", "$.adpater: unknown key: did you mean adapter?"),
         (
             '"x` - at `$.adapter.mtu" = 1',
-            "$.x` - at `$.adapter.mtu: unknown key: known are adapter, pool, loop, filter, protocol, log, verifier",
+            "$.x` - at `$.adapter.mtu: unknown key: known are adapter, pool, loop, filter, protocol, log, verifier, control",
         ),
         ('[adapter]\n"m\\nu\\u001b" = 1', "$.adapter.m\\nu\\x1b: unknown key: known are name, mtu, mac, address"),
         ("[adapter]\nmtu = 67", "$.adapter.mtu: 67 is not allowed: give an integer from 68 to 65520"),

@@ -24,6 +24,8 @@ import pytest
 from miniport import cli, config
 from miniport.drivers import BUNDLED, FILTERS
 from miniport.errors import Exit
+from miniport.inspector.command_line import usage
+from miniport.inspector.commands import COMMANDS
 from protocol.sink import Sink
 from vnic import ProtocolDriver, Status
 from vnic.condis import CoProtocolDriver
@@ -39,6 +41,8 @@ DOCS = TREE / "docs"
 PAGES = sorted([TREE / "README.md", TREE / "CONTRIBUTING.md", *DOCS.rglob("*.md")])
 DRIVERS, OPERATING, MAN, TOUR, PORTING = (DOCS / name for name in ("drivers.md", "operating.md", "vnic.1.md", "tour.md", "porting.md"))
 BASH, ZSH = TREE / "packaging/completions/vnic.bash", TREE / "packaging/completions/_vnic"
+NAMES = "|".join(["run", "check", *dict.fromkeys(row.name.split()[0] for row in COMMANDS)])
+"""The commands, as an alternative of a pattern."""
 US = bytes.fromhex("020000000002")
 FRAMES = [to + bytes.fromhex("020000000001") + kind for to in (US, b"\xff" * 6) for kind in (b"\x88\xb5" + bytes(46), b"\x08\x00")]
 
@@ -77,7 +81,7 @@ def table(page: Path, heading: str) -> list[list[str]]:
 
 def options() -> dict[str, dict[str, Any]]:
     """The long options of each command, with what stands for their value."""
-    parsers = {"run": subparser("run"), "check": subparser("check"), "": cli.build_parser()}
+    parsers = {"": cli.build_parser(), **{name: subparser(name) for name in ("run", "check", "verify", *(row.name for row in COMMANDS))}}
     return {
         command: {text: action.metavar for action in parser._actions for text in action.option_strings if text.startswith("--")}
         for command, parser in parsers.items()
@@ -85,9 +89,12 @@ def options() -> dict[str, dict[str, Any]]:
 
 
 def subparser(name: str) -> cli.Parser:
-    commands: Any = next(action for action in cli.build_parser()._actions if action.nargs == "A...")
-    parser: cli.Parser = commands.choices[name]
-    return parser
+    """The parser of a command, or of one below another."""
+    parser: Any = cli.build_parser()
+    for word in name.split():
+        parser = next(action for action in parser._actions if action.nargs == "A...").choices[word]
+    found: cli.Parser = parser
+    return found
 
 
 # links
@@ -207,7 +214,7 @@ def test_every_block_of_toml_is_a_configuration(text: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_command_of_vnic_is_understood(page: Path) -> None:
-    for line in re.findall(r"^(?: *|ExecStart=)(?:sudo )?(?:/usr/bin/)?(vnic (?:run|check) .*)$", page.read_text(), re.MULTILINE):
+    for line in re.findall(rf"^(?: *|ExecStart=)(?:sudo )?(?:/usr/bin/)?(vnic (?:{NAMES}) .*)$", page.read_text(), re.MULTILINE):
         for command in line.partition("   #")[0].split(" && "):
             if "[" not in command:  # a synopsis
                 assert callable(cli.build_parser().parse_args(shlex.split(command)[1:]).command)
@@ -265,6 +272,12 @@ def test_the_table_of_options_is_that_of_the_drivers_and_filters_that_ship() -> 
     assert sorted(row[:3] for row in table(OPERATING, "of")) == sorted(wanted)
 
 
+def test_the_table_of_questions_is_that_of_the_commands() -> None:
+    wanted = [[f"`{usage(row).removeprefix('vnic ').partition(' [--')[0]}`", row.help.replace("|", "")] for row in COMMANDS]
+    found = [row[:2] for row in table(OPERATING, "question")]
+    assert found == wanted, "the table should be:\n" + "\n".join(f"| {' | '.join(row)} |" for row in wanted)
+
+
 def test_every_event_has_an_example_and_every_example_is_an_event() -> None:
     source = "".join(path.read_text() for path in (TREE / "miniport").glob("*.py"))
     events = set(re.findall(r"\.event[(,]\s*\"(\w+)\"", source)) | {"violation", "driver_error"}
@@ -293,7 +306,7 @@ def test_the_exit_statuses_are_those_of_the_code(page: Path) -> None:
 
 def test_the_manual_page_has_every_option_and_no_other() -> None:
     text = MAN.read_text()
-    given = [options()["run"], options()["check"], options()[""]]
+    given = options().values()
     wanted = {f"**{option}** *{metavar}*" if metavar else f"**{option}**" for command in given for option, metavar in command.items()}
     found = set(re.findall(r"^(\*\*--[\w-]+\*\*(?: \*.*?\*)?)$", text, re.MULTILINE))
     assert found == wanted
@@ -320,7 +333,11 @@ def test_bash_accepts_the_completion() -> None:
 @pytest.mark.parametrize(
     ("words", "found"),
     [
-        (["vnic", ""], "check run"),
+        (["vnic", "p"], "packet pending pools"),
+        (["vnic", "verify", "s"], "set show"),
+        (["vnic", "verify", "set", "--d"], "--driver"),
+        (["vnic", "pending", "--o"], "--older-than"),
+        (["vnic", "r"], "report run"),
         (["vnic", "run", "--m"], "--mac --mtu"),
         (["vnic", "run", "--log-format", ""], "auto json text"),
         (["vnic", "run", "vnic0", "--driver", "a"], "arp"),
@@ -332,9 +349,9 @@ def test_bash_completes(words: list[str], found: str) -> None:
     assert complete(*words) == found.split()
 
 
-@pytest.mark.parametrize(("command", "words"), [("", ["vnic"]), ("run", ["vnic", "run"]), ("check", ["vnic", "check"])])
-def test_bash_completes_every_option_of_a_command(command: str, words: list[str]) -> None:
-    assert set(complete(*words, "--")) == set(options()[command])
+@pytest.mark.parametrize("command", ["", "run", "check", "verify", *(row.name for row in COMMANDS)])
+def test_bash_completes_every_option_of_a_command(command: str) -> None:
+    assert set(complete("vnic", *command.split(), "--")) == set(options()[command])
 
 
 def complete(*words: str) -> list[str]:

@@ -42,7 +42,7 @@ def watch_blocking_calls() -> None:
         sys.addaudithook(_heard)
 
 
-def _heard(event: str, arguments: tuple[Any, ...]) -> None:
+def _heard(event: str, _arguments: tuple[Any, ...]) -> None:
     what = BLOCKING.get(event)
     if what is None:
         return

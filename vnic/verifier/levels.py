@@ -98,6 +98,7 @@ def set_level(level: int, *, driver: str | None = None, pool: str | None = None)
     Raises:
         ValueError: there is no such level.
     """
+    # both refuse, and what refuses asks for levels
     from vnic import locks
     from vnic.verifier.blocking import watch_blocking_calls
 

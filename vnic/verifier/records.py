@@ -181,7 +181,7 @@ def told_of_packet(packet: Packet, show_bytes: bool) -> Record:
 
 def told_of_step(step: Step) -> Record:
     """One step of a packet."""
-    told: Record = {"op": step.what, "by": escape(step.by)[:LONGEST_TEXT], "site": escape(step.where)[-LONGEST_TEXT:], "t": step.ns}
+    told: Record = {"op": step.what, "by": escape(str(step.by))[:LONGEST_TEXT], "site": escape(step.where)[-LONGEST_TEXT:], "t": step.ns}
     if step.count:
         told["count"] = step.count
     if step.stack:

@@ -1,0 +1,178 @@
+"""
+What is wrong, in words, each with the next command to type.
+
+Next: `miniport/inspector/report.py`, everything on one page.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from miniport.inspector.places import held, sending, withheld
+from miniport.inspector.subject import attribute
+from miniport.log import shown
+from vnic.counters import broken_sums
+from vnic.verifier.faults import FAULTS
+from vnic.verifier.records import RECORDS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from miniport.inspector.subject import Subject
+    from vnic import Binding
+
+LONG_S = 5.0
+"""From here on a packet that is held counts as forgotten, and a send as stuck."""
+MUCH = 0.8
+"""The part of its quota that a driver should not hold."""
+ANSWERING = ("icmp_echo", "udp")
+
+Alert = dict[str, Any]
+
+
+def doctor(subject: Subject) -> dict[str, Any]:
+    """Every alert, the worst first; what is only worth knowing does not count as wrong."""
+    found = alerts(subject)
+    return {"name": subject.name, "wrong": sum(alert["level"] != "note" for alert in found), "alerts": found}
+
+
+def alerts(subject: Subject) -> list[Alert]:
+    """Look everywhere; the worst first."""
+    found = [*_hanging(subject), *_rules(subject), *_links(subject), *_holders(subject), *_frames(subject), *_set_up(subject)]
+    return sorted(found, key=lambda alert: ("error", "warning", "note").index(alert["level"]))
+
+
+def alert(level: str, about: str, what: str, then: str) -> Alert:
+    """Make one: how bad, what it is about in one word, what it is in words, and what to type next."""
+    return {"level": level, "about": about, "what": what, "next": then}
+
+
+def _hanging(subject: Subject) -> Iterator[Alert]:
+    if not subject.answers and subject.data_thread is not None:
+        place = _place(subject, subject.data_thread)
+        at = f" in a driver, at {place}" if place else " busy"
+        yield alert("error", "hang", f"the data thread does not answer: it is{at}; no frame passes", f"vnic threads {subject.name}")
+    for ident, ns in subject.hanging.items():
+        if ident != subject.data_thread or subject.answers:
+            what = f"a handler has not returned for {ns / 1e9:.1f} s, at {_place(subject, ident) or 'an unknown line'}"
+            yield alert("error", "hang", what, f"vnic threads {subject.name}")
+
+
+def _place(subject: Subject, ident: int) -> str:
+    """The line of a driver at which a thread is."""
+    from miniport.inspector.running import line_of_driver
+
+    return line_of_driver(subject, sys._current_frames().get(ident))
+
+
+def _rules(subject: Subject) -> Iterator[Alert]:
+    name = subject.name
+    for adapter, values in subject.counters.items():
+        for line in broken_sums(values):
+            yield alert("error", "sums", f"the counters of {adapter} do not add up: {line}", f"vnic verify audit {name}")
+    for binding in subject.stack.bindings:
+        if binding.violations:
+            count = _count(binding.violations, "time", "times")
+            yield alert(
+                "error", "violations", f"binding {binding.name} broke a rule {count}{_last_rule(binding.name)}", f"vnic violations {name}"
+            )
+        # an operation that is refused raises, too
+        if (errors := binding.errors - binding.violations) > 0:
+            count = _count(errors, "exception", "exceptions")
+            yield alert(
+                "error", "errors", f"binding {binding.name} raised {count}; the log has the lines", f"vnic bindings {name} {binding.name}"
+            )
+        if binding.closing and binding.held:
+            what = f"binding {binding.name} is being unbound and still holds {_count(binding.held, 'packet', 'packets')}"
+            yield alert("warning", "closing", what, f"vnic leaks {name}")
+
+
+def _last_rule(driver: str) -> str:
+    """The last rule that a driver broke, and the line, if they were written down."""
+    for record in reversed(RECORDS.all()):
+        if record.get("driver") == driver:
+            return f", last {record.get('id')} {record.get('rule')} at {record.get('where')}"
+    return ""
+
+
+def _links(subject: Subject) -> Iterator[Alert]:
+    adapter = subject.stack.adapter
+    if adapter.halted:
+        yield alert("warning", "halted", f"{adapter.name} is halted: the daemon is stopping", f"vnic pending {adapter.name}")
+    elif not adapter.link_up:
+        yield alert(
+            "warning", "link", f"{adapter.name} is down: nothing is read, and sends answer NO_CABLE", f"ip link set {adapter.name} up"
+        )
+
+
+def _holders(subject: Subject) -> Iterator[Alert]:
+    name = subject.name
+    by: dict[str, list[Any]] = {}
+    for out in held(subject):
+        by.setdefault(out.driver, []).append(out)
+    for outs in by.values():
+        oldest, binding = outs[0], outs[0].binding
+        capacity = oldest.packet.pool.capacity
+        patience = max(LONG_S, float(attribute(binding.driver, "hold_limit", 0.0)))
+        if len(outs) >= MUCH * min(binding.quota or capacity, capacity) or oldest.age_s >= patience:
+            what = f"binding {binding.name} holds {len(outs)} of {capacity} packets, oldest {oldest.age_s:.1f} s, kept at {oldest.kept_at}"
+            if binding.over_quota:
+                what += f"; {_count(binding.over_quota, 'frame was', 'frames were')} shown to it to be copied, its quota is {binding.quota}"
+            yield alert("warning", "held", what, f"vnic pending {name} --driver {binding.name}")
+    if stuck := [out for out in sending(subject) if (out.age_s or 0) >= LONG_S]:
+        what = f"{_count(len(stuck), 'send is', 'sends are')} pending for more than {LONG_S:.0f} s, oldest {stuck[0].age_s:.1f} s"
+        yield alert("warning", "sends", what, f"vnic pending {name} --older-than {LONG_S:.0f}s")
+    if views := withheld(subject):
+        what = f"{_count(len(views), 'packet is', 'packets are')} withheld because views of the frame live"
+        yield alert("warning", "views", what, f"vnic leaks {name}")
+
+
+def _frames(subject: Subject) -> Iterator[Alert]:
+    name = subject.name
+    for adapter in subject.stack.adapters:
+        values: Mapping[str, int] = subject.counters[adapter.name]
+        if values.get("if_tx_dropped", 0):
+            count = values["if_tx_dropped"]
+            what = f"the queue of {adapter.name} dropped {count} frames before they were read: drivers are slow, or bursts long"
+            yield alert("warning", "queue", what, f"ip link set {adapter.name} txqueuelen 10000")
+        if values["rx_dropped_no_packet"]:
+            what = f"{adapter.name} dropped {values['rx_dropped_no_packet']} frames because no packet was free"
+            yield alert("warning", "no packet", what, f"vnic pending {name} --top 5")
+        if values["rx_dropped_truncated"]:
+            what = f"{adapter.name} dropped {values['rx_dropped_truncated']} frames longer than MTU {adapter.mtu}"
+            yield alert("warning", "truncated", what, f"ip link set {adapter.name} mtu {adapter.mtu}")
+        if values["tx_dropped_queue_full"]:
+            what = f"{values['tx_dropped_queue_full']} sends were refused because the send queue of {adapter.name} was full"
+            yield alert("warning", "send queue", what, f"vnic stats {name}")
+        if values["rx_resources"] and not values["rx_dropped_no_packet"]:
+            what = f"packets were low: {values['rx_resources']} frames were shown by {adapter.name} to be copied"
+            yield alert("note", "low", what, f"vnic pools {name}")
+
+
+def _set_up(subject: Subject) -> Iterator[Alert]:
+    name, adapter = subject.name, subject.stack.adapter
+    bound = {binding.driver.__class__.__module__.rpartition(".")[2] for binding in subject.stack.bindings}
+    answering = sorted(bound.intersection(ANSWERING))
+    if not subject.stack.bindings:
+        yield alert("warning", "no driver", "no driver is bound: every frame is dropped", f"vnic run {name} --driver sink")
+    if answering and "arp" not in bound:
+        what = f"{answering[0]} is bound, and nothing answers ARP: nobody will find it"
+        yield alert("warning", "no arp", what, f"vnic run {name} --driver arp --driver {answering[0]}")
+    if ("arp" in bound or answering) and not adapter.network_addresses and not any(map(_has_own_address, subject.stack.bindings)):
+        yield alert("warning", "no address", f"{adapter.name} has no address to answer for", f"vnic run {name} --address 10.0.0.2/24")
+    if faults := FAULTS.show():
+        yield alert("warning", "faults", f"faults are provoked: {shown(faults, 100)}", f"vnic verify show {name}")
+    if adapter.verifier_level == 0:
+        what = "the verifier is at level 0: broken rules are refused and counted, and nobody is told which line it was"
+        yield alert("note", "level", what, f"vnic verify set {name} 1")
+
+
+def _has_own_address(binding: Binding) -> bool:
+    """Whether a driver was given an address as its option, as those that ship can be."""
+    return any(attribute(binding.driver, name, None) for name in ("addresses", "interfaces"))
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

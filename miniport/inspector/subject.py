@@ -1,0 +1,180 @@
+"""
+What the views look at: one daemon at one moment. Nothing of it is changed by looking.
+
+The counters are taken by the data thread, between two batches, where they agree with the interface's own. Nobody waits long for it:
+after `PATIENCE` seconds they are read behind its back, and the answer says so.
+
+Next: `miniport/inspector/overview.py`, the first views.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from vnic import COMPILED, Adapter, Binding, PacketPool, __version__
+from vnic.context import contexts
+from vnic.verifier.levels import LEVELS
+
+if TYPE_CHECKING:
+    from miniport.data_thread import DataThread
+    from miniport.stack import Stack
+
+PATIENCE = 0.05
+"""Seconds that a question waits for the data thread, which may be stuck in a driver."""
+
+Counters = dict[str, dict[str, int]]
+Rates = dict[str, dict[str, float]]
+
+
+def attribute(driver: object, name: str, default: Any) -> Any:
+    """An attribute of a driver, which can raise anything when it is asked for."""
+    try:
+        return getattr(driver, name, default)
+    except BaseException:
+        return default
+
+
+class Subject(NamedTuple):
+    """
+    One daemon at one moment.
+
+    Attributes:
+        stack: its adapters and bindings.
+        counters: of each adapter, by name.
+        rates: frames per second of each adapter.
+        about: the process: pid, version, when it was started.
+        answers: whether the data thread took the counters itself.
+        seen: of each thread, the handler calls when it was last looked at, and since when they have not grown.
+        hanging: of each thread whose handler has not returned for longer than it may, for how many nanoseconds.
+        data_thread: the number of the data thread.
+        bytes_allowed: whether who asks may see the bytes of frames.
+        memo: what was found out already, by looking at every packet.
+    """
+
+    stack: Stack
+    counters: Mapping[str, Mapping[str, int]]
+    rates: Mapping[str, Mapping[str, float]]
+    about: Mapping[str, Any]
+    answers: bool
+    seen: Mapping[int, tuple[int, float]]
+    hanging: Mapping[int, int]
+    data_thread: int | None
+    bytes_allowed: bool
+    memo: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The interface's."""
+        return self.stack.adapter.name
+
+    def pools(self) -> Iterator[tuple[PacketPool, str, Adapter | None]]:
+        """Every pool that lives: those of adapters, those that are attributes of drivers, and others; with whose it is."""
+        found: set[int] = set()
+        for adapter in self.stack.adapters:
+            if id(adapter.pool) not in found:
+                found.add(id(adapter.pool))
+                yield adapter.pool, f"adapter {adapter.name}", adapter
+        for binding in self.stack.bindings:
+            for value in list(attribute(binding.driver, "__dict__", {}).values()):
+                if type(value) is PacketPool and id(value) not in found:
+                    found.add(id(value))
+                    yield value, f"driver {binding.name}", None
+        yield from ((pool, "others", None) for pool in LEVELS.all_pools() if id(pool) not in found and pool.packets())
+
+    def bindings(self) -> dict[str, Binding]:
+        """Every binding by its name, from the bottom to the top."""
+        return {binding.name: binding for binding in self.stack.bindings}
+
+
+class Inspector:
+    """
+    Knows one daemon over time: how fast frames come, since when each thread is where it is.
+
+    Args:
+        stack: what is bound.
+        thread: the data thread; None while there is none.
+        take: takes the counters; of all adapters by default.
+        hanging: says which threads hang; the watch does.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        thread: DataThread | None = None,
+        take: Callable[[], Counters] | None = None,
+        hanging: Callable[[], dict[int, int]] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.stack = stack
+        self._thread = thread
+        self._take = take or self._counters
+        self._hanging = hanging or dict
+        self._clock = clock
+        self._begun = clock()
+        self._started = time.time()
+        self._last: tuple[float, Counters] = (self._begun, {})
+        self._rates: Rates = {}
+        self._seen: dict[int, tuple[int, float]] = {}
+        self._probe: Future[None] | None = None
+
+    def tick(self) -> Subject:
+        """Look without waiting; called once a second, so that rates are of the last second."""
+        counters, now = self._take(), self._clock()
+        before, old = self._last
+        if now > before:
+            self._rates = {
+                name: {key: round((values[key] - old.get(name, values)[key]) / (now - before), 1) for key in ("rx_frames", "tx_frames")}
+                for name, values in counters.items()
+            }
+        self._last = (now, counters)
+        self._notice_threads(now)
+        return self._subject(counters, self._answered())
+
+    async def look(self) -> Subject:
+        """Take the counters on the data thread, if it answers in time."""
+        self._notice_threads(self._clock())
+        if self._thread is None:
+            return self._subject(self._take(), True)
+        future = self._thread.call(self._take)
+        try:
+            counters = await asyncio.wait_for(asyncio.wrap_future(future), PATIENCE)
+        except (TimeoutError, asyncio.CancelledError):
+            return self._subject(self._take(), self._thread.ended)
+        return self._subject(counters, True)
+
+    def _answered(self) -> bool:
+        """Whether the data thread has done what it was given at the last tick; give it something for the next."""
+        answers = self._probe is None or self._probe.done()
+        if answers and self._thread is not None:
+            self._probe = self._thread.call(lambda: None)
+        return answers
+
+    def _counters(self) -> Counters:
+        return {adapter.name: adapter.counters() for adapter in self.stack.adapters}
+
+    def _notice_threads(self, now: float) -> None:
+        """Remember since when a thread is in one and the same call of a handler."""
+        busy = {context.ident: context.calls for context in contexts() if context.handler is not None}
+        known = self._seen
+        self._seen = {ident: known[ident] if ident in known and known[ident][0] == calls else (calls, now) for ident, calls in busy.items()}
+
+    def _subject(self, counters: Counters, answers: bool) -> Subject:
+        if any(adapter.name not in counters for adapter in self.stack.adapters):
+            # it was renamed meanwhile
+            counters = self._take()
+        about = {
+            "pid": os.getpid(),
+            "version": __version__,
+            "core": "compiled" if COMPILED else "uncompiled",
+            "started": round(self._started, 3),
+            "uptime_s": round(self._clock() - self._begun, 3),
+            "as_of": round(time.time(), 3),
+        }
+        ident = self._thread.ident if self._thread is not None else None
+        return Subject(self.stack, counters, self._rates, about, answers, self._seen, self._hanging(), ident, True, {})
