@@ -363,13 +363,13 @@ class Later:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._waiting: list[tuple[float, int, SendPath, Packet]] = []
+        self._waiting: list[tuple[float, int, SendPath, Any]] = []
         self._number = 0
         self._thread: threading.Thread | None = None
         self._completing: SendPath | None = None
         self._hurried = 0
 
-    def add(self, seconds: float, sends: SendPath, packet: Packet) -> None:
+    def add(self, seconds: float, sends: SendPath, packet: Any) -> None:
         """Complete a send after a time."""
         with self._changed:
             self._number += 1
