@@ -374,7 +374,7 @@ class Later:
         with self._changed:
             self._number += 1
             heappush(self._waiting, (time.monotonic() + seconds, self._number, sends, packet))
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._work, name="vnic-pended-sends", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
