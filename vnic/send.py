@@ -274,7 +274,7 @@ class SendPath:
         with cython.critical_section(self):
             for packet in list(self._pended):
                 if binding is None or packet._sender is binding:
-                    ended.append(packet)
+                    ended.append(packet)  # noqa: PERF401 - a comprehension has no types
         for packet in ended:
             self.complete_pended(packet)
         FAULTS.wait_for(self)

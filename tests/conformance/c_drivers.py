@@ -104,6 +104,7 @@ class OpenContext:
         self.AdapterName = AdapterName
         self.NdisBindingHandle: Any = None
         self.PacketPool: Any
+        self.BufferPool: Any
         _, self.PacketPool = NdisAllocatePacketPool(FRAMES, 16)
         _, self.BufferPool = NdisAllocateBufferPool(FRAMES)
         self.Held: list[NDIS_PACKET] = []

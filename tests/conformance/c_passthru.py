@@ -104,6 +104,7 @@ class Adapt:
         self.SendPool: Any
         _, self.RecvPool = NdisAllocatePacketPool(PACKETS, 16)
         _, self.SendPool = NdisAllocatePacketPool(PACKETS, 16)
+        self.BufferPool: Any
         _, self.BufferPool = NdisAllocateBufferPool(PACKETS)
         self.Saved: dict[NDIS_PACKET, NDIS_PACKET] = {}
         self.IndicateRcvComplete = False

@@ -38,6 +38,7 @@ def buffers_of(count: int) -> BufferPool:
     """A pool of buffers."""
     status, pool = NdisAllocateBufferPool(count)
     assert status is Status.SUCCESS
+    assert pool is not None
     return pool
 
 

@@ -91,6 +91,7 @@ class Programs(Udp):
         self.open(PORT, self.keeper)
         self.open(PORT + 1, Leaker() if leak else Bad())
 
-    def unbind_adapter(self) -> None:
-        super().unbind_adapter()
+    def unbind_adapter(self) -> Status:
+        status = super().unbind_adapter()
         self.report.write_text(json.dumps(self.counters() | {"most_kept": self.keeper.most}))
+        return status

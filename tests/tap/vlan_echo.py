@@ -73,9 +73,10 @@ class VlanEcho(VlanEdge):
         self.echo = Echo()
         self.adapters[0].open(self.echo, "echo")
 
-    def unbind_adapter(self) -> None:
+    def unbind_adapter(self) -> Status:
         counters = {str(vc.context): vc.adapter.counters() for vc in self.echo.vcs}
         said = {"counters": counters, "unknown": self.unknown, "untagged": self.untagged, "answered": self.echo.answered}
-        super().unbind_adapter()
+        status = super().unbind_adapter()
         said["left"] = len(self.echo.vcs)
         Path(self.file).write_text(json.dumps(said))
+        return status

@@ -101,13 +101,11 @@ def test_a_shipped_driver_ends_clean_whichever_of_its_allocations_fails(kind: st
     gc.collect()
 
 
-
-
-@pytest.mark.parametrize("filter", [Passthru, lambda: Mux(vlans="7", untagged=True, packets=8)])
-def test_a_transfer_through_a_filter_leaves_nothing_behind_whichever_of_its_allocations_fails(filter: Callable[[], IntermediateDriver]) -> None:
+@pytest.mark.parametrize("make", [Passthru, lambda: Mux(vlans="7", untagged=True, packets=8)])
+def test_a_transfer_through_a_filter_leaves_nothing_behind_whichever_allocation_fails(make: Callable[[], IntermediateDriver]) -> None:
     data, ended = frame(1, size=200), set[Status]()
     for nth in range(1, 20):
-        with Layers(filter(), miniport=Card(later=False)) as bench:
+        with Layers(make(), miniport=Card(later=False)) as bench:
             packet = bench.own.allocate()
             assert packet is not None
             reader = Reader(packet)
@@ -121,7 +119,7 @@ def test_a_transfer_through_a_filter_leaves_nothing_behind_whichever_of_its_allo
             ended.add(status)
             assert (status, moved) == ((Status.RESOURCES, 0) if struck else (Status.SUCCESS, 136))
             bench.own.free(packet)
-            assert [(virtual.sent.usage, virtual.rests.usage) for virtual in bench.drivers[0].virtuals] == [(0, 0)] * len(bench.drivers[0].virtuals)
+            assert all((virtual.sent.usage, virtual.rests.usage) == (0, 0) for virtual in bench.drivers[0].virtuals)
             above.adapter.close(above)
         if not struck:
             break

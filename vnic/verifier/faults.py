@@ -13,13 +13,13 @@ Next: `vnic/verifier/records.py`; a record that is written meanwhile has the see
 
 from __future__ import annotations
 
-import os
 import secrets
 import sys
 import threading
 import time
 from collections import deque
 from heapq import heappop, heappush
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -39,8 +39,8 @@ MOST_DELAYS = 256
 SETTLE_SECONDS = 1.0
 """How long is waited for a completion that is under way on the thread of the pended sends."""
 CORE = ("context", "steps", "buffer", "chain", "packet", "facts", "guard", "pool", "ledger", "binding", "send", "lifecycle", "adapter")
-FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-OWN_FILES = frozenset([os.path.abspath(__file__), *[f"{FOLDER}{os.sep}{name}.py" for name in CORE]])
+HERE = Path(__file__).absolute()
+OWN_FILES = frozenset([str(HERE), *[str(HERE.parents[1] / f"{name}.py") for name in CORE]])
 """The files whose lines are no call sites; compiled, most of them have no lines at all."""
 
 
@@ -363,18 +363,18 @@ class Later:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._waiting: list[tuple[float, int, SendPath, Packet]] = []
+        self._waiting: list[tuple[float, int, SendPath, Any]] = []
         self._number = 0
         self._thread: threading.Thread | None = None
         self._completing: SendPath | None = None
         self._hurried = 0
 
-    def add(self, seconds: float, sends: SendPath, packet: Packet) -> None:
+    def add(self, seconds: float, sends: SendPath, packet: Any) -> None:
         """Complete a send after a time."""
         with self._changed:
             self._number += 1
             heappush(self._waiting, (time.monotonic() + seconds, self._number, sends, packet))
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._work, name="vnic-pended-sends", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
