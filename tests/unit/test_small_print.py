@@ -5,9 +5,9 @@ What no other test looks at: each of these was written because a fault in one li
 from __future__ import annotations
 
 import pytest
-from unit.wire import Bench, frame, violation
+from unit.wire import Bench, Driver, frame, violation
 
-from vnic import PacketPool, Status, copy_packet, slot_size_for
+from vnic import Packet, PacketPool, Status, copy_packet, slot_size_for
 
 
 def test_the_status_of_the_last_use_is_gone_when_a_packet_is_allocated_again() -> None:
@@ -75,3 +75,20 @@ def test_the_largest_frame_of_any_mtu_leaves_a_byte_of_its_slot_free(mtu: int) -
     size = slot_size_for(mtu)
     assert mtu + 14 + 8 < size <= mtu + 14 + 8 + 128
     assert size % 128 == 64
+
+
+def test_a_handler_that_has_indicated_another_packet_is_still_inside_of_its_own_indication() -> None:
+    broken: list[str] = []
+    with Bench(packets=2) as bench:
+        inner = bench.owned(frame(2))
+
+        def answer(packet: Packet) -> int:
+            if packet is not inner:
+                bench.adapter.indicate([inner])
+                broken.append(violation(binding.return_packets, [packet]))
+            return 0
+
+        binding = bench.bind(Driver(answer))
+        bench.adapter.indicate([bench.owned()])
+        assert broken == ["02"]
+        bench.expect(("02", "a"))
