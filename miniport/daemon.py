@@ -29,19 +29,22 @@ from miniport.reload import Reload
 from miniport.reports import Reports
 from miniport.runtime_dir import socket_path
 from miniport.show import show_bindings, show_counters, show_holders
-from miniport.stack import Stack, load_drivers, load_filters
+from miniport.stack import Stack, forget_unbound, load_drivers, load_filters
 from miniport.stop import accounted_for, name_the_hanging, unbind_all
 from miniport.strays import catch_strays, left_behind
 from miniport.supervisor import StopSignals, forget_signals, notify_manager, tell_ready, watch_signals
 from miniport.tap import adopt_tap, open_tap
 from miniport.verifier import set_verifier
-from vnic import COMPILED, __version__
+from vnic import COMPILED, PacketState, __version__
 from vnic.verifier.watch import Watch
 
 if TYPE_CHECKING:
     from miniport.config import Config
     from miniport.link import LinkState
     from vnic import Binding
+
+FORGET_TRIES, FORGET_SECONDS = 10, 0.2
+"""How often, and after how long each time, is looked whether nothing refers to an unbound driver any more."""
 
 
 def run(load_config: Callable[[], Config], *, tap_fd: int | None = None, ready_fd: int | None = None) -> int:
@@ -89,10 +92,11 @@ class Daemon:
             self.miniport = TapMiniport(tap, config, self.reports)
             self.stack = Stack(self.miniport.adapter, config.pool.quota)
             undo.callback(self.stack.close)
-            for name, driver in filters:
-                self.stack.open_filter(name, driver)
-            for loaded in drivers:
-                self.stack.open(loaded)
+            # what is unbound later must not be referred to from here
+            while filters:
+                self.stack.open_filter(*filters.pop(0))
+            while drivers:
+                self.stack.open(drivers.pop(0))
             link = set_up_link(self.miniport, config)
             core = "compiled" if COMPILED else "uncompiled"
             self.log.event("starting", version=__version__, core=core, adapter=adapter.name, mtu=adapter.mtu, pid=os.getpid())
@@ -134,6 +138,7 @@ class Daemon:
             log=self.log,
             stopping=self.stopping,
             post=self._post,
+            forget=self._forget_unbound,
             on_done=self._on_done,
         )
         self.stop_signals = StopSignals(self.stopping.set)
@@ -248,8 +253,15 @@ class Daemon:
         def drop() -> None:
             if self.stack.drop(binding):
                 self.log.event("unbound", "warning", driver=binding.name, reason="a rule was broken whose action is unbind")
+                self._post(self._forget_unbound)
 
         self._do(drop)
+
+    def _forget_unbound(self, again: int = FORGET_TRIES) -> None:
+        """Have what an unbound driver kept come home, when nothing refers to the driver any more: now, or a little later."""
+        forget_unbound()
+        if again and any(pool.audit()[PacketState.QUARANTINED] for adapter in self.stack.adapters for pool in adapter.pools):
+            self.loop.call_later(FORGET_SECONDS, self._forget_unbound, again - 1)
 
     def _on_gone(self, error: BaseException) -> None:
         """On the data thread: the interface was deleted under us, or, which should not be, the library failed."""

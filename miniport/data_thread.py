@@ -178,3 +178,5 @@ class DataThread:
                 future.set_result(job())
             except BaseException as error:
                 future.set_exception(error)
+            # what a job refers to must not stay until the next one
+            del job, future

@@ -41,6 +41,7 @@ class Reload:
         log: where to say how it went.
         stopping: once it is set, nothing is reloaded any more.
         post: runs a function soon on the main thread.
+        forget: called, on the main thread, when drivers have been unbound.
         on_done: called, on the data thread, with the exchange that is over.
 
     Attributes:
@@ -57,6 +58,7 @@ class Reload:
         log: EventLog,
         stopping: asyncio.Event,
         post: Callable[[Callable[[], None]], None],
+        forget: Callable[[], None],
         on_done: Callable[[Future[None]], None],
     ) -> None:
         self.config = config
@@ -66,6 +68,7 @@ class Reload:
         self._log = log
         self._stopping = stopping
         self._post = post
+        self._forget = forget
         self._on_done = on_done
         self._running = self._again = False
 
@@ -109,6 +112,7 @@ class Reload:
     def _exchanged(self, needs_restart: list[str]) -> None:
         """The drivers have been exchanged: say which are bound now; a signal that came meanwhile is obeyed now."""
         self._running = False
+        self._forget()
         self._log.event("reload", drivers=[bound.binding.name for bound in self._stack.drivers], needs_restart=needs_restart)
         if self._again:
             self._again = False

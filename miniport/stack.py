@@ -8,6 +8,7 @@ Next: `vnic/adapter.py` for what opening and closing a binding means, `vnic/inte
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -174,6 +175,17 @@ class Stack:
 
     def _free_name(self, name: str) -> str:
         return binding_names([*(binding.name for binding in self.bindings), name])[-1]
+
+
+def forget_unbound() -> None:
+    """
+    Have the collector of garbage look at everything once: a driver and its binding refer to each other.
+
+    What was alive at the start is not looked at otherwise. When the driver is gone, what it had kept can be used again.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def load_filters(tables: Iterable[FilterConfig]) -> list[tuple[str, IntermediateDriver]]:

@@ -321,7 +321,8 @@ class Adapter(Lifecycle):
                 packet.time_received = now
                 if step is not None:
                     packet.made = packet.shown = step
-                    if level >= 3:
+                    # another thread may have changed the level since the batch began
+                    if packet._history is not None:
                         packet._history.append(step)
                 low = low or pool._top + (count - position) <= self.low_water
                 packet._status = low

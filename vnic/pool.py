@@ -326,6 +326,7 @@ class PacketPool:
             packet.shown = None
             if self._level >= 3:
                 self._look_for_poison(packet)
+            if packet._history is not None:
                 packet._history.append(packet.made)
         return packet
 
