@@ -61,8 +61,9 @@ def keep(sender: Sender, count: int, ethertype: int = KEEP) -> None:
     sender.send([frame(ethertype=ethertype)] * count)
 
 
+@pytest.mark.parametrize("json_wanted", [False, True], ids=["text", "json"])
 @namespaced
-def test_every_command_answers_in_text_and_in_json_with_the_same_keys(tmp_path: Path) -> None:
+def test_every_command_answers(tmp_path: Path, json_wanted: bool) -> None:
     with Daemon(tmp_path, *DRIVERS) as daemon, Sender() as sender:
         keep(sender, 5)
         keep(sender, 1, BREAK)
@@ -73,16 +74,31 @@ def test_every_command_answers_in_text_and_in_json_with_the_same_keys(tmp_path: 
             options = ("--older-than", "0s") if command.name == "leaks" else ()
             status = Exit.FOUND if command.name in FOUND else Exit.OK
             words = (*command.name.split(), "NAME", *WORDS.get(command.name, ()), *options)
-            text = daemon.ask(*words, status=status)
-            assert text.isascii()
-            assert text.replace("\n", "").isprintable()
-            assert isinstance(daemon.answer(*words, status=status), dict)
+            if json_wanted:
+                assert isinstance(daemon.answer(*words, status=status), dict)
+            else:
+                text = daemon.ask(*words, status=status)
+                assert text.isascii()
+                assert text.replace("\n", "").isprintable()
             assert daemon.complaint == ""
+        daemon.stop(Exit.VIOLATION)
+
+
+@namespaced
+def test_the_answers_name_the_driver_its_packets_and_its_line(tmp_path: Path) -> None:
+    with Daemon(tmp_path, *DRIVERS) as daemon, Sender() as sender:
+        keep(sender, 5)
+        keep(sender, 1, BREAK)
+        until(lambda: daemon.dump()[0]["held"] == 5)
         assert "Curious" in daemon.ask("show", "NAME")
         assert re.search(r"^Curious +5 +5 ", daemon.ask("pending", "NAME"), re.MULTILINE)
         assert re.search(r"5/5 packets at \S+/curious.py:\d+ ", daemon.ask("leaks", "NAME", "--older-than", "0s", status=1))
         assert "02    ReturnInsideReceiveHandler" in daemon.ask("violations", "NAME")
+        daemon.ask("verify", "set", "NAME", "2")
         assert daemon.answer("verify", "show", "NAME")["levels"]["process"] == 2
+        daemon.ask("verify", "inject", "NAME", "reorder", "seed=3")
+        assert daemon.answer("verify", "show", "NAME")["faults"]["reorder"]["seed"] == 3
+        daemon.ask("verify", "inject", "NAME", "reorder", "--off")
         daemon.stop(Exit.VIOLATION)
 
 
