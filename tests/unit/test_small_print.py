@@ -92,3 +92,11 @@ def test_a_handler_that_has_indicated_another_packet_is_still_inside_of_its_own_
         bench.adapter.indicate([bench.owned()])
         assert broken == ["02"]
         bench.expect(("02", "a"))
+
+
+def test_a_broken_rule_that_is_only_told_of_does_not_count_as_refused() -> None:
+    with Bench() as bench:
+        bench.adapter.send_resources_available()
+        bench.expect(("96", "miniport"))
+        counters = bench.adapter.counters()
+    assert (counters["violations"], counters["violations_refused"]) == (1, 0)
