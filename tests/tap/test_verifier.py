@@ -1,5 +1,5 @@
 """
-The verifier in a real daemon: levels that change under load, a hanging driver named at once, a broken rule that unbinds, a flood of records.
+The verifier in a real daemon: levels that change under load, a hanging driver named at once, rules that unbind, a flood of records.
 """
 
 from __future__ import annotations

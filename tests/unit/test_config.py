@@ -101,9 +101,15 @@ def test_an_empty_file_is_the_defaults() -> None:
         ("[log]\nstats_interval = 0", "$.log.stats_interval: 0 is not allowed: give a number from 0.01 to 86400"),
         ("[log]\nformat = 'xml'", "$.log.format: 'xml' is not allowed: give auto or text or json"),
         ("[verifier]\nlevel = 5", "$.verifier.level: 5 is not allowed: give an integer from 0 to 4"),
-        ("[verifier.drivers]\nmine = 5", "$.verifier.drivers[...]: {'mine': 5} is not allowed: give a table, each value an integer from 0 to 4"),
+        (
+            "[verifier.drivers]\nmine = 5",
+            "$.verifier.drivers[...]: {'mine': 5} is not allowed: give a table, each value an integer from 0 to 4",
+        ),
         ('[verifier.actions]\n999 = "count"', "$.verifier.actions.999: there is no such rule: give the id of a rule, such as 09"),
-        ('[verifier.actions]\n09 = "hope"', "$.verifier.actions.09: 'hope' is no action: give raise, record, count, quarantine, unbind, stop"),
+        (
+            '[verifier.actions]\n09 = "hope"',
+            "$.verifier.actions.09: 'hope' is no action: give raise, record, count, quarantine, unbind, stop",
+        ),
         ('[verifier.actions]\n09 = "raise"', "$.verifier.actions.09: too late to refuse: give record, count, quarantine, unbind, stop"),
         ("[verifier]\nbytes = 1", "$.verifier.bytes: 1 is not allowed: give true or false"),
         ("adapter = 3", "$.adapter: 3 is not allowed: give a table"),

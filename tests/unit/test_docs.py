@@ -250,7 +250,8 @@ def config_rows() -> Iterator[list[str]]:
                 continue  # every other key of the table; they are the driver's
             default = field.default
             empty = default in (None, ()) or field.default_factory is dict
-            shown = "none" if empty else "required" if default is msgspec.NODEFAULT else f"`{str(default).lower() if default is False else default}`"
+            written = str(default).lower() if isinstance(default, bool) else default
+            shown = "none" if empty else "required" if default is msgspec.NODEFAULT else f"`{written}`"
             option = f"`{spelled[section, field.name]}`" if (section, field.name) in spelled else ""
             yield [f"`{section}.{field.name}`", config._allowed(hints[field.name]), shown, option]
 
