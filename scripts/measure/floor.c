@@ -39,3 +39,23 @@ int fill(int socket, int ifindex, const unsigned char *frame, int length, int co
         sent++;
     return sent;
 }
+
+/* Read frames, exchange their two addresses, write them back, until `want` are done or none is left. As above. */
+long long echo(int fd, int want, int *got)
+{
+    static unsigned char slot[131072];
+    unsigned char address[6];
+    long long start = now_ns();
+    int count = 0;
+    ssize_t length;
+    while (count < want && (length = read(fd, slot, sizeof slot)) > 0) {
+        memcpy(address, slot, 6);
+        memcpy(slot, slot + 6, 6);
+        memcpy(slot + 6, address, 6);
+        if (write(fd, slot, length) != length)
+            break;
+        count++;
+    }
+    *got = count;
+    return now_ns() - start;
+}
