@@ -20,6 +20,7 @@ from vnic.core import (
     BufferPool,
     Packet,
     PacketPool,
+    Replies,
     copy_packet,
     slot_size_for,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "PacketPool",
     "PacketState",
     "ProtocolDriver",
+    "Replies",
     "Status",
     "VnicError",
     "__version__",

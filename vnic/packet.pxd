@@ -12,6 +12,10 @@ cdef bint COUNTS_VIEWS
 cdef unsigned char NEXT_STATE[128]
 
 
+cdef class Taker:
+    cdef object _over(self, Packet packet, object status, bint at_once)
+
+
 @cython.final
 cdef class Packet:
     cdef readonly object pool
@@ -55,6 +59,9 @@ cdef class Packet:
     cdef tuple _kept_beside
     cdef bint _stale
     cdef Chain _chain
+    # its frame is in several pieces, and only the first of them is at `_shared`
+    cdef bint _scattered
+    cdef Taker _taker
     cdef Buffer _slot_buffer
     cdef object _frame_in
     cdef list _retired
@@ -80,5 +87,8 @@ cdef class Packet:
     cdef Chain _open_chain(self)
     cdef Buffer _first_buffer(self)
     cdef object _seal(self)
+    cdef object _seal_pieces(self)
+    cdef object _gather(self)
+    cdef object _drop_view(self)
     cdef object _retire(self)
     cdef object _unlink(self)

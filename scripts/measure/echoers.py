@@ -4,7 +4,7 @@ Drivers that answer every frame, in several ways, for `echo.py` to time.
 
 from __future__ import annotations
 
-from vnic import Buffer, BufferPool, Packet, PacketFilter, PacketPool, ProtocolDriver, Status, slot_size_for
+from vnic import BufferPool, Packet, PacketFilter, PacketPool, ProtocolDriver, Replies, Status, slot_size_for
 
 MOST = 128
 HEADER = 14
@@ -91,7 +91,7 @@ class Chained(Echoer):
     def prepare(self) -> None:
         self.buffers = BufferPool(MOST, f"{self.binding.name} rests")
         self.kept: list[Packet] = []
-        self.behind: dict[Packet, tuple[Packet, Buffer]] = {}
+        self.behind: dict[Packet, Packet] = {}
 
     def receive_packet(self, packet: Packet) -> int:
         self.kept.append(packet)
@@ -106,17 +106,37 @@ class Chained(Echoer):
             assert rest is not None
             answer.write(bytes(packet.data[6:12]) + self.us + bytes(packet.data[12:14]))
             answer.chain_back(rest)
-            self.behind[answer] = packet, rest
+            self.behind[answer] = packet
             answers.append(answer)
+            del rest
         self.binding.send_packets(answers)
 
     def send_complete(self, packet: Packet, status: Status) -> None:
-        received, rest = self.behind.pop(packet)
-        packet.unchain_back()
-        self.buffers.free(rest)
-        packet.unchain_front()
+        # no name for it: a descriptor that is alive still is a view of the packet that is returned
+        self.buffers.free(packet.unchain_back())  # type: ignore[arg-type]
         self.pool.free(packet)
-        self.binding.return_packets((received,))
+        self.binding.return_packets((self.behind.pop(packet),))
 
 
-WAYS: dict[str, type[ProtocolDriver]] = {"copy": Copy, "reuse": Reuse, "batch": Batch, "chained": Chained}
+class Behind(ProtocolDriver):
+    """The same with descriptors that are made once, by `vnic.Replies`."""
+
+    packet_filter = PacketFilter.DIRECTED
+
+    def bind_adapter(self) -> None:
+        self.replies = Replies(self.binding, MOST)
+        self.kept: list[Packet] = []
+
+    def receive_packet(self, packet: Packet) -> int:
+        self.kept.append(packet)
+        return 1
+
+    def receive_complete(self) -> None:
+        self.replies.send(self.kept)
+        self.kept.clear()
+
+    def unbind_adapter(self) -> Status:
+        return self.replies.close()
+
+
+WAYS: dict[str, type[ProtocolDriver]] = {"copy": Copy, "reuse": Reuse, "batch": Batch, "chained": Chained, "replies": Behind}
