@@ -13,7 +13,7 @@ cdef unsigned char NEXT_STATE[128]
 
 
 cdef class Taker:
-    cdef object _over(self, Packet packet, object status, bint at_once)
+    cdef void _over(self, Packet packet, object status, bint at_once) noexcept
 
 
 @cython.final
@@ -61,6 +61,8 @@ cdef class Packet:
     cdef Chain _chain
     # its frame is in several pieces, and only the first of them is at `_shared`
     cdef bint _scattered
+    # whoever sends it has said where its frame is, for this once
+    cdef bint _sealed
     cdef Taker _taker
     cdef Buffer _slot_buffer
     cdef object _frame_in

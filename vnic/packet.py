@@ -91,7 +91,6 @@ class Taker:
 
     def _over(self, packet: Packet, status: object, at_once: cython.bint) -> None:
         """A send is over, inside of the call that sent it or later. The packet is the taker's own again."""
-        raise NotImplementedError
 
 
 class Packet:
@@ -143,7 +142,7 @@ class Packet:
         self._serial = self._sent = self._withheld = self._poisoned = self._kept = self._shadowed = False
         self._kept_chain = self._kept_beside = None
         self._chain = None
-        self._scattered = False
+        self._scattered = self._sealed = False
         self._taker = None
         self._slot_buffer = None
         self._frame_in = None
@@ -576,9 +575,10 @@ class Packet:
 
     def _retire(self) -> None:
         """Let go of what the last frame was in; not yet, if a view of it is alive."""
-        if self.views:
-            self._retired.append(self._frame_in)
-        self._frame_in = None
+        if self._frame_in is not None:
+            if self.views:
+                self._retired.append(self._frame_in)
+            self._frame_in = None
 
     def _unlink(self) -> None:
         """Forget the chain; the frame is in the slot again, and empty."""
@@ -586,7 +586,7 @@ class Packet:
         if self._slot_buffer is not None:
             self._slot_buffer.packet = None
         self._chain = None
-        self._scattered = False
+        self._scattered = self._sealed = False
         self._length = 0
         self._shared = self._slot_shared
 
@@ -667,7 +667,8 @@ class Packet:
         self.views -= 1
         # the collector of garbage may have taken the pool away from a packet that dies with it
         if self.views == 0 and self.pool is not None and self._retired is not None:
-            self._retired.clear()
+            if self._retired:
+                self._retired.clear()
             if self._state == QUARANTINED:
                 self.pool._release(self)
 

@@ -9,6 +9,7 @@ from vnic.send cimport SendPath
 from vnic.steps cimport Step, _step
 
 cdef int HEADER, INDICATED
+cdef object SUCCESS
 
 
 @cython.final

@@ -215,7 +215,8 @@ class Replies(Taker):
 
     def _show_behind(self, reply: Packet, received: Packet, offset: cython.int) -> None:
         """Let the second buffer of a reply describe the rest of a frame. That counts as a view of the packet, until it is let go."""
-        rest: Buffer = reply._slot_buffer.following
+        slot: Buffer = reply._slot_buffer
+        rest: Buffer = slot.following
         with cython.critical_section(received):
             received.views += 1
         rest._source = received
@@ -225,7 +226,12 @@ class Replies(Taker):
             rest._bytes = rest._shared = received._shared + offset
         else:
             rest._memory = rest._bytes = rest._shared = received._shared[offset : received._length]
-        reply._chain.valid = False
+        # where the frame is: so nobody has to look
+        reply._chain.valid = reply._sealed = True
+        reply._length = slot.length + rest.length
+        reply._shared = slot._shared
+        reply._scattered = rest.length > 0
+        reply._retire()
 
     def _let_go(self, reply: Packet) -> Packet | None:
         """The other way round: the reply shows nothing any more. Answers the packet that it was to."""
@@ -262,8 +268,12 @@ class Replies(Taker):
             self._idle.append(packet)
             last = self._closing and len(self._idle) == self._made
         if last:
-            self._end()
-            binding.complete_unbind()
+            try:
+                self._end()
+                binding.complete_unbind()
+            except BaseException as error:
+                ledger: Ledger = binding._ledger
+                ledger._failed(binding, "send_complete", error)
 
     def _end(self) -> None:
         for packet in self._idle:

@@ -5,7 +5,7 @@ from vnic.binding cimport Binding
 from vnic.context cimport Context, _here
 from vnic.guard cimport changed, keep
 from vnic.ledger cimport Ledger
-from vnic.packet cimport Packet, Taker
+from vnic.packet cimport Packet
 from vnic.steps cimport Step, _now, _step
 from vnic.wire cimport FRAMES, Batch, put
 
@@ -13,6 +13,7 @@ cdef int SHORTEST, SENDING, DO_SEND, DO_COMPLETE
 cdef int TX_SUBMITTED, TX_FRAMES, TX_BYTES, TX_QUEUED, TX_LOOPED, TX_LOOPED_ONLY, TX_NOT_LOOPED, TX_DROPPED_ERROR
 cdef int MAX_NESTED, AT_DISPATCH, THE_MINIPORT, IN_SEND, IN_SEND_PACKETS, IN_SEND_COMPLETE
 cdef unsigned int UNSET, PENDS
+cdef object SUCCESS, PENDING, RESOURCES
 cdef int DIRECTED, ALL_MULTICAST, BROADCAST
 cdef unsigned int NOT_LOOPED, ONLY_LOOPED
 cdef unsigned long long BROADCAST_ADDRESS, GROUP_BIT

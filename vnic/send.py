@@ -17,7 +17,7 @@ from vnic.counters import COLUMN
 from vnic.filters import PacketFilter
 from vnic.ledger import Ledger
 from vnic.oob import Info
-from vnic.packet import DONT_LOOPBACK, HEADER_SIZE, LOOPBACK, LOOPBACK_ONLY, Packet, Taker
+from vnic.packet import DONT_LOOPBACK, HEADER_SIZE, LOOPBACK, LOOPBACK_ONLY, Packet
 from vnic.states import BROKEN, Event, PacketState
 from vnic.status import Status
 from vnic.steps import Step
@@ -445,7 +445,9 @@ class SendPath:
             return Status.CLOSING
         if self.resetting:
             return Status.RESET_IN_PROGRESS
-        if packet._chain is not None:
+        if packet._sealed:
+            packet._sealed = False
+        elif packet._chain is not None:
             packet._seal_pieces()
         if packet._length < SHORTEST or packet._length > self._longest:
             detail = f"{packet!r} is sent; {SHORTEST} to {self._longest} bytes go"
@@ -688,16 +690,17 @@ class SendPath:
     def _hand_back(self, packet: Packet, status: object, at_once: cython.bint) -> None:
         """The same, inside of the call that sent it or later."""
         sender: Binding = packet._sender
-        taker: Taker = packet._taker
         here: Context
         before: cython.longlong
+        if packet._taker is not None and at_once:
+            # the call that sent it keeps the binding
+            self._finish(packet, status)
+            packet._taker._over(packet, status, True)
+            return
         sender._enter()
         self._finish(packet, status)
-        if taker is not None:
-            try:
-                taker._over(packet, status, at_once)
-            except BaseException as error:
-                self._ledger._failed(sender, "send_complete", error)
+        if packet._taker is not None:
+            packet._taker._over(packet, status, False)
             sender._leave()
             return
         here = _here()
@@ -720,6 +723,11 @@ class SendPath:
         looped: cython.bint = False
         if packet._flags & NOT_LOOPED:
             return
+        if len(bindings) == 1 and self._nested < MAX_NESTED:
+            binding = bindings[0]
+            if binding.no_loopback and binding is packet._sender:
+                # nobody else is there, and it does not want to see what it sends
+                return
         destination: cython.ulonglong = packet._destination()
         kind: cython.int = self._kind(destination)
         here: Context = _here()

@@ -104,13 +104,13 @@ def instructions(size: int, way: str) -> int:
     """Run a way under valgrind, with few frames and with more; answer the instructions of a frame."""
     found = []
     for runs in (1, 4):
-        program = [sys.executable, "-P", *sys.argv[:1], "--size", str(size), "--frames", "1000", "--only", way, "--runs", str(runs)]
+        program = [sys.executable, "-P", *sys.argv[:1], "--size", str(size), "--frames", "3000", "--only", way, "--runs", str(runs)]
         tool = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
         told = subprocess.run([*tool, *program], check=True, capture_output=True, text=True).stderr
         collected = re.search(r"Collected : (\d+)", told)
         assert collected is not None, told
         found.append(int(collected[1]))
-    return (found[1] - found[0]) // 3000
+    return (found[1] - found[0]) // 9000
 
 
 def main() -> int:
