@@ -79,7 +79,11 @@ class Replies(Taker):
         self.sent = self.dropped = 0
         self._idle = []
         self.buffers = BufferPool(count, name)
-        self.pool = PacketPool(count, max(SLOT_SIZE, header_size), name=name)
+        try:
+            self.pool = PacketPool(count, max(SLOT_SIZE, header_size), name=name)
+        except OSError:
+            self.buffers.close()
+            raise
         for _ in range(count):
             packet = self.pool.allocate()
             rest = self.buffers.allocate(NOTHING)

@@ -242,15 +242,19 @@ class SendPath:
             over = self.halted or binding.closing
             behind = over or len(self._queue) > 0
             if not behind:
-                batch.write(self.fd)
+                if self.fd >= 0:
+                    batch.write(self.fd)
                 over = self.halted or binding.closing
             first: cython.bint = not self._queue
             for position in range(len(lent)):
                 if statuses[position] is not None:
                     continue
                 packet = lent[position]
-                failure = errors.EAGAIN if behind else batch.failure(nth)
-                nth += 1
+                if behind:
+                    failure = errors.EAGAIN
+                else:
+                    failure = batch.failure(nth)
+                    nth += 1
                 if failure == 0:
                     statuses[position] = SUCCESS
                 elif failure != errors.EAGAIN:

@@ -92,6 +92,7 @@ cdef int FRAMES, MOST_PIECES, ROOM
 cdef class Batch:
     cdef vnic_batch _batch
     cdef object _kept
+    cdef bint _written
 
     cdef object add(self, Packet packet)
     cdef object write(self, int fd)

@@ -73,6 +73,7 @@ class Batch:
 
     def __init__(self) -> None:
         self._kept = None
+        self._written = False
         if cython.compiled:
             self._batch.frames = self._batch.used = 0
         else:
@@ -99,6 +100,7 @@ class Batch:
 
     def write(self, fd: cython.int) -> None:
         """Write until there is no room below. Other threads run meanwhile."""
+        self._written = True
         if cython.compiled:
             with cython.nogil:
                 vnic_write_batch(fd, cython.address(self._batch))
@@ -109,7 +111,9 @@ class Batch:
                 self._failures.append(failure)
 
     def failure(self, position: cython.int) -> cython.int:
-        """The errno of a frame that was to be written, or 0. That of the first without room, EAGAIN, is that of all behind it."""
+        """The errno of a frame, or 0. That of the first without room, EAGAIN, is that of all behind it; EIO: there was no descriptor."""
+        if not self._written:
+            return errors.EIO
         if cython.compiled:
             return self._batch.failures[position]
         else:
