@@ -5,9 +5,9 @@ What no other test looks at: each of these was written because a fault in one li
 from __future__ import annotations
 
 import pytest
-from unit.wire import Batched, Bench, Driver, frame, violation
+from unit.wire import Batched, Bench, Driver, Sender, frame, violation
 
-from vnic import Packet, PacketFilter, PacketPool, Status, copy_packet, slot_size_for
+from vnic import Packet, PacketFilter, PacketPool, PacketState, Status, copy_packet, slot_size_for
 
 
 def test_the_status_of_the_last_use_is_gone_when_a_packet_is_allocated_again() -> None:
@@ -133,3 +133,16 @@ def test_packets_that_a_batch_did_not_need_go_back_in_their_old_order() -> None:
         bench.give(frame())
         bench.give(frame(), frame())
     assert driver.seen == [0, 0, 1]
+
+
+def test_a_send_that_waits_for_room_is_not_completed_by_the_miniport_which_has_not_got_it() -> None:
+    with Bench() as bench:
+        driver = Sender()
+        bench.fill_cable(bench.bind(driver))
+        waiting = next(packet for packet in bench.own.packets() if packet.state is PacketState.SENDING)
+        assert violation(bench.adapter.send_complete, waiting, Status.SUCCESS) == "50"
+        bench.expect(("50", "miniport"))
+        assert driver.completed == []
+        bench.taken()
+        assert bench.adapter.flush() == 0
+        assert [status for _, status in driver.completed] == [Status.SUCCESS]
