@@ -68,6 +68,9 @@ def _heard(event: str, _arguments: tuple[Any, ...]) -> None:
     binding = context.binding
     if binding is None or binding.verifier_level < 2:
         return
+    if sys._getframe(1).f_code.co_filename.startswith("<frozen importlib"):
+        # a module that is needed for the first time, perhaps by the library
+        return
     # telling of it may open files itself
     _telling.now = True
     try:
