@@ -110,8 +110,8 @@ class Replier(Driver):
 
     def receive_complete(self) -> None:
         """A batch is over."""
-        kept, self.kept = self.kept, []
-        self.replies.send(kept, self.headers[: len(kept)] or None, self.offset)
+        self.replies.send(self.kept, self.headers[: len(self.kept)] or None, self.offset)
+        self.kept.clear()
 
     def unbind_adapter(self) -> Status:
         """Give everything back."""
@@ -135,5 +135,3 @@ def test_a_reply_is_its_header_and_the_rest_of_the_frame(payloads: list[bytes], 
             begin = headers[0] if headers else PEER + US + b"\x88\xb5"
             assert bench.taken() == ([begin + given_frame[offset:]] if len(given_frame) >= offset else [])
         assert bench.pool.usage == 0
-
-

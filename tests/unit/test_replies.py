@@ -44,8 +44,10 @@ class Replier(Driver):
 
     def send(self, **how: Any) -> int:
         """Reply to all that is kept."""
-        kept, self.kept = self.kept, []
-        return self.replies.send(kept, **how)
+        try:
+            return self.replies.send(self.kept, **how)
+        finally:
+            self.kept.clear()
 
     def receive_complete(self) -> None:
         """A batch is over."""
@@ -401,7 +403,7 @@ def test_replies_are_made_once(bench: Bench) -> None:
     driver = Replier()
     bench.bind(driver)
     with pytest.raises(TypeError):
-        driver.replies.__init__(driver.binding, 4)  # type: ignore[misc]
+        driver.replies.__init__(driver.binding, 4)
     assert repr(driver.replies) == "<Replies of a: 8 of 8 idle>"
 
 
