@@ -33,7 +33,7 @@ def bindings(setting: Setting) -> list[Found]:
         tap.drain,
         {name: reader.drain for name, reader in readers.items()},
         rounds=setting.rounds,
-        frames=max(setting.warm, setting.frames // 4),
+        frames=max(setting.warm, setting.frames),
         burst=setting.warm,
         tolerance=setting.tolerance,
     )
@@ -44,7 +44,7 @@ def bindings(setting: Setting) -> list[Found]:
     answer = Found("bindings 1 to 64", rounds=first.rounds, discarded=first.discarded, noise=first.noise, why=first.why)
     cost = {int(name): figure.us for name, figure in found.items() if figure.us is not None}
     if len(cost) < len(BINDINGS):
-        answer.why = answer.why or "the reference moved"
+        answer.why = next(figure.why for figure in found.values() if not figure.judged)
         return [answer]
     few, many = (cost[8] - cost[1]) / 7, (cost[64] - cost[8]) / 56
     answer.judged, answer.ratio, answer.us, answer.reference_us = True, round(few / many, 3), round(many, 3), first.reference_us

@@ -102,14 +102,14 @@ def part_of(library: str) -> str:
 @cache
 def python_lines(c_file: str) -> tuple[list[int], list[str]]:
     """For each line of a C file that Cython wrote, the line of Python that it is for; and the Python."""
-    if not Path(c_file).exists():
+    source = HERE.parents[1] / "vnic" / f"{Path(c_file).stem}.py"
+    if Path(c_file).suffix != ".c" or not Path(c_file).exists() or not source.exists():
         return [], []
     found, current = [0], 0
     for text in Path(c_file).read_text().splitlines():
         if marked := re.match(r' */\* "vnic/\w+\.py":(\d+)$', text):
             current = int(marked.group(1))
         found.append(current)
-    source = HERE.parents[1] / "vnic" / f"{Path(c_file).stem}.py"
     return found, source.read_text().splitlines()
 
 

@@ -60,7 +60,7 @@ class Tap:
     Args:
         size: bytes of a frame.
         frames: how many are queued at most.
-        name: the interface; it is made, unless `fd` is somebody's who has made it.
+        name: the interface; it is made, unless `fd` is that of somebody who has made it, or -1 if only he can read it.
         floor: where the C floor was built already.
         clock: what the C loop goes by: the time that passes, or `time.CLOCK_THREAD_CPUTIME_ID`.
     """
@@ -79,7 +79,8 @@ class Tap:
         self.floor = floor or build_floor()
         self.fd = open_tap(name) if fd is None else fd
         self.own = fd is None
-        os.set_blocking(self.fd, False)
+        if self.fd >= 0:
+            os.set_blocking(self.fd, False)
         Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6").write_text("1")
         subprocess.run(["ip", "link", "set", name, "up", "txqueuelen", str(frames + 100)], check=True)
         self.index = socket.if_nametoindex(name)
