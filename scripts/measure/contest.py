@@ -19,6 +19,8 @@ from taps import NOISE, Tap
 
 Drain = Callable[[int], int]
 """Takes so many frames that are queued already; answers the nanoseconds it took."""
+IN_A_ROW = 10
+"""Bursts between two changes of the reader: few, so that all meet the same machine; several, so that each has its code in the cache."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def contest(
         others: who is compared.
         rounds: how many turns of each are to be judged.
         frames: frames of one turn.
-        burst: frames in flight at a time. A turn of many bursts is interleaved with the others burst by burst.
+        burst: frames in flight at a time. A turn of many bursts is interleaved with the others, some bursts at a time.
         tolerance: how far the reference may move.
         patience: how many times as many rounds are tried, when some cannot be judged.
 
@@ -140,11 +142,12 @@ def contest(
         played = 0
         while played < frames:
             for position, (_, drain) in enumerate(line):
-                sent = tap.fill(burst)
-                if sent != burst:
-                    raise SystemExit(f"bench: the queue of {tap.name} took {sent} of {burst} frames")
-                taken[position] += drain(sent)
-            played += burst
+                for _ in range(IN_A_ROW if burst < frames else 1):
+                    sent = tap.fill(burst)
+                    if sent != burst:
+                        raise SystemExit(f"bench: the queue of {tap.name} took {sent} of {burst} frames")
+                    taken[position] += drain(sent)
+            played += burst * (IN_A_ROW if burst < frames else 1)
         return [each / played for each in taken]
 
     def quiet(name: str) -> int:

@@ -16,18 +16,17 @@ import sys
 import time
 from typing import Any
 
-from taps import HERE, NOISE, Tap, enter_namespace
+from taps import HERE, IFF_NO_PI, IFF_TAP, NOISE, TUNSETIFF, Tap, enter_namespace
 
-__all__ = ["HERE", "NOISE", "Bench", "enter_namespace"]
+__all__ = ["HERE", "IFF_NO_PI", "IFF_TAP", "NOISE", "TUNSETIFF", "Bench", "enter_namespace"]
 
 
-class Bench:
+class Bench(Tap):
     """A TAP and the two readers."""
 
     def __init__(self, size: int, frames: int) -> None:
+        super().__init__(size, frames)
         self.frames = frames
-        self.tap = Tap(size, frames)
-        self.fd = self.tap.fd
         self.adapter = self.make_adapter()
 
     def make_adapter(self) -> Any:
@@ -60,12 +59,12 @@ class Bench:
         return adapter
 
     def refill(self) -> int:
-        return self.tap.fill(self.frames)
+        return self.fill(self.frames)
 
     def run_c(self) -> float:
         """Fill, drain with the bare loop; nanoseconds per frame."""
         sent = self.refill()
-        return self.tap.drain(sent) / sent
+        return self.drain(sent) / sent
 
     def run_vnic(self) -> float:
         """Fill, drain with the adapter; nanoseconds per frame."""

@@ -22,6 +22,10 @@ def kinds() -> dict[str, Callable[[], list[ProtocolDriver]]]:
         "two Python drivers, nothing kept": lambda: [Counter(), Counter()],
         "two Python drivers, one keeps and returns": lambda: [Counter(), Keeper()],
     }
+    if hasattr(ProtocolDriver, "receive_packets"):
+        from batches import Classifier, Totals
+
+        found["two batch drivers"] = lambda: [Totals(), Classifier()]
     compiled = compiled_counter()
     if compiled is not None:
         found["compiled counter"] = lambda: [compiled()]

@@ -29,18 +29,17 @@ OUTPUT = HERE.parents[1] / "docs/bench"
 
 MEASURES = {
     "drain": "drains:measure",
-    "batch": "batches:measure",
-    "echo": "echo:measure",
+    "echo": "plugged:echo",
     "superframes": "superframes:measure",
     "queues": "queues:measure",
-    "latency": "latency:measure",
+    "latency": "plugged:latency",
     "verifier": "verifier:measure",
     "bindings": "growth:bindings",
     "pools": "growth:pools",
     "memory": "growth:memory",
     "live": "live:measure",
 }
-"""What is measured by which function. One whose file is not there is named in the end."""
+"""What is measured by which function. One whose file is not there is not; what is asked of it is named in the end."""
 
 AGAINST = {"peers": "peers:measure", "dpdk": "testpmd:measure"}
 """Further ones, with `--against`."""
@@ -135,17 +134,19 @@ def facts() -> dict[str, Any]:
 def run(names: Sequence[str], setting: Setting, tell: Callable[[str], None]) -> Report:
     """Measure what is named, one after the other."""
     figures: list[Found] = []
-    absent: list[str] = []
     known = MEASURES | AGAINST
     for name in names:
         module, _, function = known[name].partition(":")
         if importlib.util.find_spec(module) is None:
-            absent.append(name)
             continue
         start = time.monotonic()
         measure: Callable[[Setting], list[Found]] = getattr(importlib.import_module(module), function)
         figures += measure(setting)
         tell(f"{name}: {time.monotonic() - start:.0f} s")
+    there = {figure.name for figure in figures}
+    absent = [name for name in ASKED if name not in there] if set(names) >= set(MEASURES) else []
+    if not set(names) >= set(AGAINST):
+        absent = [name for name in absent if not name.startswith("against ")]
     return Report(figures, absent, facts())
 
 
@@ -171,7 +172,7 @@ def table(report: Report) -> str:
             lines.append(f"    {json.dumps(figure.more)}")
     lines += ["", "found: how many times as fast as what stands beside it, both in us per frame; rounds: judged / tried"]
     if report.absent:
-        lines.append(f"not there yet, and not measured: {', '.join(report.absent)}")
+        lines += ["asked, and not measured, because it is not there:", *(f"    {name}" for name in report.absent)]
     if report.unjudged():
         lines.append(f"not judged: {len(report.unjudged())} of {len(report.figures)}")
     return "\n".join(lines)
