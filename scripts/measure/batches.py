@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy
+import numpy as np
 
 from vnic import ProtocolDriver
 
@@ -25,9 +25,9 @@ class Classifier(ProtocolDriver):
     """Count by EtherType, as numpy does it: no loop over packets."""
 
     def __init__(self) -> None:
-        self.by_type = numpy.zeros(65536, numpy.int64)
+        self.by_type = np.zeros(65536, np.int64)
 
     def receive_packets(self, batch: Any) -> int:
-        kinds = numpy.asarray(batch.headers)[:, 12:14].copy().view(">u2")[:, 0]
-        numpy.add.at(self.by_type, kinds, 1)
+        kinds = np.asarray(batch.headers)[:, 12:14].copy().view(">u2")[:, 0]
+        np.add.at(self.by_type, kinds, 1)
         return 0

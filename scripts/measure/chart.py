@@ -28,7 +28,9 @@ MEANING = {
     "": "nothing asked",
     "not judged": "not judged",
 }
-ORDER = ("no driver", "compiled counter", "two batch drivers", "two Python drivers, nothing kept", "two Python drivers, one keeps and returns")
+PYTHON = ("two Python drivers, nothing kept", "two Python drivers, one keeps and returns")
+ORDER = ("no driver", "compiled counter", "two batch drivers", *PYTHON)
+BLANK = {"facecolor": "white", "edgecolor": "none", "pad": 1.2}
 Row = dict[str, Any]
 
 
@@ -104,11 +106,11 @@ def draw_peers(axes: Axes, rows: list[Row]) -> None:
     for place, row in enumerate(peers):
         label = row["name"].removeprefix("against ").replace("TunTapInterface, ", "")
         verdict, ratio = row.get("verdict", ""), row.get("ratio")
-        axes.text(0, place - 0.36, label, va="bottom", fontsize=8.5, color=INK, zorder=5, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.2})
+        axes.text(0, place - 0.36, label, va="bottom", fontsize=8.5, color=INK, zorder=5, bbox=BLANK)
         if ratio is None:
             why = "not installed" if row.get("why", "").startswith("not installed") else "not judged: too noisy"
             axes.barh(place, 0.2, height=0.5, color="white", edgecolor=FAINT, linewidth=0.8, hatch="////")
-            axes.text(0.26, place, why, va="center", fontsize=8, color=FAINT)
+            axes.text(0.26, place, why, va="center", fontsize=8, color=FAINT, zorder=5, bbox=BLANK)
         else:
             axes.barh(place, ratio, height=0.5, color=COLOURS[verdict])
             axes.text(0.05, place, f"{ratio:.2f}", va="center", fontsize=8.5, color="white", fontweight="bold")
@@ -150,7 +152,8 @@ def draw(report: dict[str, Any], folder: Path) -> list[Path]:
     top, bottom = 1 - 1.15 / height, 0.75 / height
     draw_ratios(figure.add_axes((0.235, bottom, 0.355 if beside else 0.68, top - bottom)), rows)
     if peers:
-        draw_peers(figure.add_axes((0.69, bottom + 0.47 * (top - bottom) if cost else bottom, 0.28, (0.53 if cost else 1) * (top - bottom))), rows)
+        low, high = (0.47, 0.53) if cost else (0.0, 1.0)
+        draw_peers(figure.add_axes((0.69, bottom + low * (top - bottom), 0.28, high * (top - bottom))), rows)
     if cost:
         draw_growth(figure.add_axes((0.69, bottom, 0.28, (0.36 if peers else 1) * (top - bottom))), cost)
     figure.text(0.025, 1 - 0.38 / height, "vnic: what a frame costs", fontsize=16, fontweight="bold", color=INK, va="center")
@@ -161,7 +164,8 @@ def draw(report: dict[str, Any], folder: Path) -> list[Path]:
     keys += [Line2D([], [], color=INK, linewidth=1.6, marker="|", linestyle="none", markersize=10, markeredgewidth=1.6)]
     keys += [Line2D([], [], color="white", marker="D", markeredgecolor=INK, linestyle="none", markersize=4.2)]
     labels = [*(MEANING[verdict] for verdict in used), "asked", "aim"]
-    figure.legend(keys, labels, loc="lower left", bbox_to_anchor=(0.018, 0.0), ncols=len(labels), frameon=False, fontsize=8.5, labelcolor=INK)
+    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0.018, 0.0), "ncols": len(labels)}
+    figure.legend(keys, labels, frameon=False, fontsize=8.5, labelcolor=INK, **place)
     written = [folder / "figures.png", folder / "figures.svg"]
     figure.savefig(written[0], dpi=144)
     figure.savefig(written[1], metadata={"Date": None})

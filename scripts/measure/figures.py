@@ -193,7 +193,7 @@ def write(report: Report, folder: Path) -> list[Path]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=(__doc__ or "").strip().splitlines()[0])
-    parser.add_argument("--only", action="append", choices=[*MEASURES, *AGAINST], help="measure this only; may be repeated; writes no files")
+    parser.add_argument("--only", action="append", choices=[*MEASURES, *AGAINST], help="measure this only, and write no files; repeatable")
     parser.add_argument("--against", action="store_true", help="other TAP libraries too, those that are installed")
     parser.add_argument("--rounds", type=int, default=9, help="rounds to judge (9)")
     parser.add_argument("--frames", type=int, default=20_000, help="frames of one round, at least (20000)")

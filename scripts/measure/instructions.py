@@ -1,8 +1,8 @@
 """
 Instructions per frame outside the kernel, by valgrind's callgrind: the same on a busy machine and on an idle one.
 
-Frames come through a socket pair, so neither a TAP nor root is needed, and only what happens inside `receive_batch` is counted. The figures
-are compared with those in docs/bench/instructions.json. The exit status is 0 if none has grown, 1 if one has, 69 without valgrind.
+Frames come through a socket pair, so neither a TAP nor root is needed, and only what happens inside `receive_batch` is counted. The
+figures are compared with those in docs/bench/instructions.json. The exit status is 0 if none has grown, 1 if one has, 69 without valgrind.
 
     scripts/bench instructions                  compare
     scripts/bench instructions --lines KIND     which lines of vnic they are, and how many each
@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -59,8 +59,8 @@ def parse(text: str) -> Iterator[Cost]:
     """
     Read what callgrind writes.
 
-    A file, a function and a library are named once and numbered from then on; the line after `calls=` is the cost of what is called. What is
-    inlined from a header counts for the line before it.
+    A file, a function and a library are named once and numbered from then on; the line after `calls=` is the cost of what is called.
+    What is inlined from a header counts for the line before it.
     """
     names: dict[tuple[str, str], str] = {}
     now = {"ob": "", "fl": "", "fn": ""}
@@ -118,10 +118,15 @@ def work(kind: str) -> None:
     from readers import Counter as Counting
     from readers import Keeper, Reader, compiled_counter
 
-    drivers = {"none": list, "compiled": lambda: [compiled_counter()()], "two": lambda: [Counting(), Counting()]}
+    drivers: dict[str, Callable[[], list[Any]]] = {
+        "none": list,
+        "compiled": lambda: [compiled_counter()()],
+        "two": lambda: [Counting(), Counting()],
+        "keep": lambda: [Counting(), Keeper()],
+    }
     far, near = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     near.setblocking(False)
-    reader = Reader(near.fileno(), drivers.get(kind, lambda: [Counting(), Keeper()])())
+    reader = Reader(near.fileno(), drivers[kind]())
     frame = b"\xff" * 6 + b"\x02\0\0\0\0\x64" + b"\x88\xb5" + bytes(50)
 
     def batches(count: int) -> None:
@@ -141,7 +146,7 @@ def count(kind: str) -> list[Cost]:
         out = Path(folder, "callgrind.out")
         command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", "--zero-before=getppid"]
         command += ["--toggle-collect=*Adapter*receive_batch*", sys.executable, __file__, "--work", kind]
-        done = subprocess.run(command, env=os.environ | {"PYTHONHASHSEED": "0"}, capture_output=True, text=True)
+        done = subprocess.run(command, env=os.environ | {"PYTHONHASHSEED": "0"}, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"bench: {kind} failed below valgrind: {done.stderr.strip().splitlines()[-1]}")
         return list(parse(out.read_text()))
@@ -158,7 +163,7 @@ def per_frame(costs: list[Cost]) -> dict[str, float]:
 
 def toolchain() -> dict[str, str]:
     """What the figures depend on."""
-    compiler = subprocess.run(["cc", "-dumpfullversion"], capture_output=True, text=True).stdout.strip()
+    compiler = subprocess.run(["cc", "-dumpfullversion"], capture_output=True, text=True, check=True).stdout.strip()
     return {"python": platform.python_version(), "compiler": compiler, "machine": platform.machine()}
 
 

@@ -34,7 +34,7 @@ def os_read() -> Iterator[Peer]:
 
 @contextmanager
 def pytun() -> Iterator[Peer]:
-    import pytun  # type: ignore[import-not-found,unused-ignore]
+    import pytun
 
     device = pytun.TunTapDevice(name=NAME, flags=IFF_TAP | IFF_NO_PI)
     read = device.read

@@ -19,7 +19,7 @@ def answer_of(program: str, *options: str) -> Any:
     """What a program beside this one answers; None if it is not there."""
     if not (HERE / program).exists():
         return None
-    done = subprocess.run([sys.executable, str(HERE / program), *options, "--json"], stdout=subprocess.PIPE, text=True)
+    done = subprocess.run([sys.executable, str(HERE / program), *options, "--json"], stdout=subprocess.PIPE, text=True, check=False)
     return json.loads(done.stdout) if done.returncode == 0 else {}
 
 

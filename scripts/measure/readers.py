@@ -81,7 +81,13 @@ class Reader:
     """
 
     def __init__(
-        self, fd: int, drivers: Sequence[ProtocolDriver], *, packets: int = 1024, low_water: int | None = None, clock: int = time.CLOCK_MONOTONIC
+        self,
+        fd: int,
+        drivers: Sequence[ProtocolDriver],
+        *,
+        packets: int = 1024,
+        low_water: int | None = None,
+        clock: int = time.CLOCK_MONOTONIC,
     ) -> None:
         pool = PacketPool(packets, slot_size_for(1500))
         self.adapter = Adapter(pool, MiniportDriver(), name="bench0", low_water=low_water)
