@@ -167,7 +167,7 @@ def draw(report: dict[str, Any], folder: Path) -> list[Path]:
     place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0.018, 0.0), "ncols": len(labels)}
     figure.legend(keys, labels, frameon=False, fontsize=8.5, labelcolor=INK, **place)
     written = [folder / "figures.png", folder / "figures.svg"]
-    figure.savefig(written[0], dpi=144)
+    figure.savefig(written[0], dpi=120)
     figure.savefig(written[1], metadata={"Date": None})
     return written
 

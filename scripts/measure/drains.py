@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from contest import Found, Setting, contest
-from readers import Counter, Keeper, Reader, compiled_counter
+from readers import Counter, Keeper, Reader, batch_drivers, compiled_counter, has_batches
 from taps import Tap
 
 from vnic import ProtocolDriver
@@ -17,18 +17,14 @@ from vnic import ProtocolDriver
 
 def kinds() -> dict[str, Callable[[], list[ProtocolDriver]]]:
     """Who is bound."""
-    found: dict[str, Callable[[], list[ProtocolDriver]]] = {
-        "no driver": list,
-        "two Python drivers, nothing kept": lambda: [Counter(), Counter()],
-        "two Python drivers, one keeps and returns": lambda: [Counter(), Keeper()],
-    }
-    if hasattr(ProtocolDriver, "receive_packets"):
-        from batches import Classifier, Totals
-
-        found["two batch drivers"] = lambda: [Totals(), Classifier()]
+    found: dict[str, Callable[[], list[ProtocolDriver]]] = {"no driver": list}
     compiled = compiled_counter()
     if compiled is not None:
         found["compiled counter"] = lambda: [compiled()]
+    if has_batches():
+        found["two batch drivers"] = batch_drivers
+    found["two Python drivers, nothing kept"] = lambda: [Counter(), Counter()]
+    found["two Python drivers, one keeps and returns"] = lambda: [Counter(), Keeper()]
     return found
 
 

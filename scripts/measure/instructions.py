@@ -4,9 +4,9 @@ Instructions per frame outside the kernel, by valgrind's callgrind: the same on 
 Frames come through a socket pair, so neither a TAP nor root is needed, and only what happens inside `receive_batch` is counted. The
 figures are compared with those in docs/bench/instructions.json. The exit status is 0 if none has grown, 1 if one has, 69 without valgrind.
 
-    scripts/bench instructions                  compare
-    scripts/bench instructions --lines KIND     which lines of vnic they are, and how many each
-    scripts/bench instructions --store          keep these as the ones to compare with
+    scripts/bench instructions              compare
+    scripts/bench instructions --lines      which lines of vnic they are, and how many each
+    scripts/bench instructions --store      keep these as the ones to compare with, and their lines in docs/bench/lines.txt
 
 Next: `docs/speed.md`, why each is there.
 """
@@ -14,6 +14,7 @@ Next: `docs/speed.md`, why each is there.
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import os
 import platform
@@ -30,6 +31,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from speed_page import renew
+
 HERE = Path(__file__).resolve().parent
 STORED = HERE.parents[1] / "docs/bench/instructions.json"
 BATCH, WARM_UP, BATCHES = 64, 10, 50
@@ -38,6 +41,7 @@ KINDS = {
     "compiled": "compiled counter",
     "two": "two Python drivers, nothing kept",
     "keep": "two Python drivers, one keeps and returns",
+    "batch": "two batch drivers",
 }
 PARTS = ("vnic", "driver", "python", "libc")
 SAME, OTHER = 0.01, 0.10
@@ -99,30 +103,61 @@ def part_of(library: str) -> str:
     return "python" if "python" in name else "libc"
 
 
+@dataclass(frozen=True)
+class Source:
+    """A module of the core: its lines, which of them each line of C is for, and which function each is in."""
+
+    lines: list[str]
+    of_c: list[int]
+    functions: dict[int, tuple[str, int]]
+
+
 @cache
-def python_lines(c_file: str) -> tuple[list[int], list[str]]:
-    """For each line of a C file that Cython wrote, the line of Python that it is for; and the Python."""
-    source = HERE.parents[1] / "vnic" / f"{Path(c_file).stem}.py"
-    if Path(c_file).suffix != ".c" or not Path(c_file).exists() or not source.exists():
-        return [], []
-    found, current = [0], 0
+def source_of(c_file: str) -> Source | None:
+    """The source of a C file that Cython wrote."""
+    path = HERE.parents[1] / "vnic" / f"{Path(c_file).stem}.py"
+    if Path(c_file).suffix != ".c" or not Path(c_file).exists() or not path.exists():
+        return None
+    of_c, current = [0], 0
     for text in Path(c_file).read_text().splitlines():
         if marked := re.match(r' */\* "vnic/\w+\.py":(\d+)$', text):
             current = int(marked.group(1))
-        found.append(current)
-    return found, source.read_text().splitlines()
+        of_c.append(current)
+    source, functions = path.read_text(), {}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef):
+            functions.update(dict.fromkeys(range(node.lineno, (node.end_lineno or node.lineno) + 1), (node.name, node.lineno)))
+    return Source(source.splitlines(), of_c, functions)
+
+
+def place_of(cost: Cost) -> tuple[str, str, int] | None:
+    """
+    Module, function and line of Python of an instruction; None if it is in what Cython adds for all functions.
+
+    The beginning of a function in C may stand behind the end of another: then it is the function's first line.
+    """
+    source = source_of(cost.file)
+    if source is None or not cost.function.startswith("__pyx_") or cost.line >= len(source.of_c):
+        return None
+    line = source.of_c[cost.line]
+    name, first = source.functions.get(line, ("", 0))
+    if line == first and not cost.function.endswith(name):
+        own = [(len(known), known, start) for known, start in source.functions.values() if cost.function.endswith(known)]
+        _, name, line = max(own, default=(0, "", 0))
+    return (Path(cost.file).stem, name, line) if name else None
 
 
 def work(kind: str) -> None:
     """What runs below valgrind: a warm-up, a call that sets the counts to zero, and then so many batches."""
     from readers import Counter as Counting
-    from readers import Keeper, Reader, compiled_counter
+    from readers import Keeper, Reader, batch_drivers, compiled_counter
 
     drivers: dict[str, Callable[[], list[Any]]] = {
         "none": list,
         "compiled": lambda: [compiled_counter()()],
         "two": lambda: [Counting(), Counting()],
         "keep": lambda: [Counting(), Keeper()],
+        "batch": batch_drivers,
     }
     far, near = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     near.setblocking(False)
@@ -168,28 +203,36 @@ def toolchain() -> dict[str, str]:
 
 
 def lines_of(costs: list[Cost], least: float) -> str:
-    """Lines of vnic's source with their instructions per frame; what is less than `least` is summed up."""
-    frames, by_line, helpers = BATCH * BATCHES, Counter[tuple[str, int]](), Counter[str]()
+    """Functions and lines of vnic's source with their instructions per frame; lines with less than `least` are summed up."""
+    frames, by_line, added = BATCH * BATCHES, Counter[tuple[str, str, int]](), Counter[str]()
+    sources: dict[str, Source] = {}
     for cost in costs:
         if part_of(cost.library) != "vnic":
             continue
-        places, _ = python_lines(cost.file)
-        own = cost.function.startswith("__pyx_f_") or cost.function.startswith("__pyx_p")
-        if own and cost.line < len(places) and places[cost.line]:
-            by_line[cost.file, places[cost.line]] += cost.count
+        place, source = place_of(cost), source_of(cost.file)
+        if place is None or source is None:
+            added[f"{Path(cost.library).name.partition('.')[0]}: {cost.function}"] += cost.count
         else:
-            helpers[f"{Path(cost.file).stem}: {cost.function}"] += cost.count
-    lines, small = [], 0.0
-    for (file, line), instructions in sorted(by_line.items()):
-        if instructions / frames < least:
-            small += instructions / frames
-            continue
-        _, source = python_lines(file)
-        lines.append(f"{instructions / frames:7.1f}  {Path(file).stem}.py:{line:<4} {source[line - 1].strip()}")
-    lines.append(f"{small:7.1f}  lines with less than {least:g} each")
-    lines.append("what Cython adds around them:")
-    lines += [f"{instructions / frames:7.1f}  {name}" for name, instructions in helpers.most_common() if instructions / frames >= least]
-    return "\n".join(lines)
+            by_line[place] += cost.count
+            sources[place[0]] = source
+    functions = Counter[tuple[str, str]]()
+    for (module, name, _), count in by_line.items():
+        functions[module, name] += count
+    text = []
+    for (module, name), whole in functions.most_common():
+        if whole / frames < least:
+            break
+        text.append(f"{whole / frames:7.1f}  {module}.py: {name}")
+        lines = {line: count / frames for (m, n, line), count in sorted(by_line.items()) if (m, n) == (module, name)}
+        source_lines = sources[module].lines
+        text += [f"{'':9}{count:7.1f}  {line:4}  {source_lines[line - 1].strip()}" for line, count in lines.items() if count >= least]
+        rest = sum(count for count in lines.values() if count < least)
+        if rest:
+            text.append(f"{'':9}{rest:7.1f}        lines of less than {least:g} each")
+    rest = sum(count for count in functions.values() if count / frames < least) / frames
+    text += [f"{rest:7.1f}  functions of less than {least:g} each", f"{sum(added.values()) / frames:7.1f}  what Cython adds"]
+    text += [f"{'':9}{count / frames:7.1f}  {name}" for name, count in added.most_common() if count / frames >= least]
+    return "\n".join(text)
 
 
 def compare(found: dict[str, dict[str, float]], stored: dict[str, Any]) -> list[str]:
@@ -222,7 +265,10 @@ def main() -> int:
         return 69
     if not COMPILED:
         raise SystemExit("bench: the uncompiled core is for reading; instructions are counted of the compiled one")
-    costs = {kind: count(kind) for kind in options.only or KINDS}
+    from readers import has_batches
+
+    kinds = options.only or [kind for kind in KINDS if kind != "batch" or has_batches()]
+    costs = {kind: count(kind) for kind in kinds}
     found = {kind: per_frame(each) for kind, each in costs.items()}
     stored = json.loads(STORED.read_text()) if STORED.exists() else {"toolchain": {}, "per_frame": {}}
     grown = compare(found, stored)
@@ -244,6 +290,9 @@ def main() -> int:
         STORED.parent.mkdir(parents=True, exist_ok=True)
         kept_figures = {"toolchain": toolchain(), "per_frame": stored["per_frame"] | found}
         STORED.write_text(json.dumps(kept_figures, indent=1) + "\n")
+        if "keep" in costs:
+            STORED.with_name("lines.txt").write_text(f"{KINDS['keep']}: instructions per frame\n\n{lines_of(costs['keep'], 2.0)}\n")
+        renew()
         return 0
     return 1 if grown else 0
 

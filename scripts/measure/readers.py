@@ -68,6 +68,18 @@ def compiled_counter() -> Any:
         return module.Counter
 
 
+def has_batches() -> bool:
+    """Whether drivers can be shown whole indications, and numpy is there to classify them."""
+    return hasattr(ProtocolDriver, "receive_packets") and importlib.util.find_spec("numpy") is not None
+
+
+def batch_drivers() -> list[ProtocolDriver]:
+    """One that counts, and one that classifies with numpy."""
+    from batches import Classifier, Totals
+
+    return [Totals(), Classifier()]
+
+
 class Reader:
     """
     An adapter that reads a descriptor, and its drivers.

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "measure"))
 
 import figures
 import instructions
+import speed_page
 from contest import Found, judge
 
 # one of its programs has the name of a folder of tests
@@ -122,3 +123,8 @@ def test_another_compiler_may_need_a_tenth_more() -> None:
     stored = {"toolchain": {"python": "2.7"}, "per_frame": {"two": {"all": 1000.0, "vnic": 100.0}}}
     assert instructions.compare({"two": {"all": 1099.0, "vnic": 100.0}}, stored) == []
     assert len(instructions.compare({"two": {"all": 1109.0, "vnic": 100.0}}, stored)) == 1
+
+
+def test_the_tables_of_the_page_on_speed_are_those_of_what_is_stored() -> None:
+    page = speed_page.PAGE.read_text()
+    assert page.splitlines() == speed_page.renewed(page).splitlines()
