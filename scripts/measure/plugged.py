@@ -14,6 +14,9 @@ from typing import Any
 from contest import Found, Setting
 from taps import HERE
 
+STEADY = 0.10
+"""How far the ratios of half of all rounds of pings may be from their median; a wake-up is never as steady as a loop."""
+
 
 def answer_of(program: str, *options: str) -> Any:
     """What a program beside this one answers; None if it is not there."""
@@ -50,15 +53,15 @@ def latency(setting: Setting) -> list[Found]:
     if len(rows) < 2:
         return [Found(name, why="latency.py failed") for name in ("ping p50", "ping p99")]
     floor, ours = rows[0], rows[1]
-    return [
-        Found(
-            f"ping {percent}",
-            judged=True,
-            ratio=round(1 / ours[f"{percent}_ratio"], 3),
-            us=ours[f"{percent}_us"],
-            reference_us=floor[f"{percent}_us"],
-            rounds=ours["rounds"],
-            more={"times_as_long": ours[f"{percent}_ratio"]},
-        )
-        for percent in ("p50", "p99")
-    ]
+    low, high = ours["quartiles"]
+    noise = round((high - low) / 2 / ours["ratio"], 4)
+    answers = []
+    for percent in ("p50", "p99"):
+        found = Found(f"ping {percent}", rounds=ours["rounds"], noise=noise, more={"times_as_long": ours[f"{percent}_ratio"]})
+        found.us, found.reference_us = ours[f"{percent}_us"], floor[f"{percent}_us"]
+        if noise <= STEADY:
+            found.judged, found.ratio = True, round(1 / ours[f"{percent}_ratio"], 3)
+        else:
+            found.why = f"half of the rounds are further apart than {2 * STEADY:.0%}"
+        answers.append(found)
+    return answers
