@@ -31,6 +31,10 @@ cdef class Packet:
     cdef int _length
     cdef int _slot_size
     cdef int _asked
+    # while it is indicated together with others: what becomes of its frame, the filter bit for it, its views before a handler
+    cdef int _outcome
+    cdef int _kind
+    cdef int _seen_views
     cdef bint _promises
     cdef bint _completing
     cdef bint _submitted
