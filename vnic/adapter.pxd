@@ -14,7 +14,7 @@ from vnic.steps cimport Step, _cpu, _step
 
 cdef int SHORTEST, OWNED, LENT, ALL_LOCAL, TRANSFERRING, DO_INDICATE, DO_LEND, DO_RECLAIM, DO_TRANSFER, DO_TRANSFERRED
 cdef unsigned int KEPT
-cdef int RX_FRAMES, RX_BYTES, RX_DELIVERED, RX_FILTERED, RX_RESOURCES, RX_BATCHES, INDICATED
+cdef int RX_FRAMES, RX_BYTES, RX_DELIVERED, RX_FILTERED, RX_RESOURCES, RX_BATCHES, INDICATED, RETURNED
 cdef int RX_DROPPED_RUNT, RX_DROPPED_TRUNCATED, RX_DROPPED_NO_PACKET, RX_DROPPED_NO_DRIVER, RX_DROPPED_NO_RECEIVE, RX_DROPPED_FAULT
 
 
@@ -39,7 +39,7 @@ cdef class Adapter(Lifecycle):
     cdef bint _receive(self, Packet packet, Context here) except? -1
     cdef int _begin_frame(self, Packet packet) except? -1
     cdef bint _end_frame(self, Packet packet, int outcome, bint lent) except? -1
-    cdef object _begin_together(self, Packet packet, list together)
+    cdef bint _begin_together(self, Packet packet) except? -1
     cdef object _receive_together(self, list packets, Context here, set copied, bint read)
     cdef object _show_to_each(self, Packet packet, Context here)
     cdef object _end_copied(self, Packet packet)

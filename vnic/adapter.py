@@ -79,6 +79,7 @@ RX_DROPPED_FAULT = COLUMN["rx_dropped_fault"]
 RX_RESOURCES = COLUMN["rx_resources"]
 RX_BATCHES = COLUMN["rx_batches"]
 INDICATED = COLUMN["indicated"]
+RETURNED = COLUMN["returned"]
 
 
 class Adapter(Lifecycle):
@@ -314,7 +315,7 @@ class Adapter(Lifecycle):
             here.batch_cpu_ns = _cpu()
         step: Step = _step("receive", self.name, level, 0) if level else None
         self._ledger._counts[RX_BATCHES] += 1
-        together: list = [] if self._batched else None
+        together: list = [None] * count if self._batched else None
         done: cython.int = 0
         try:
             for position in range(count):
@@ -334,7 +335,9 @@ class Adapter(Lifecycle):
                 if level >= 4 and not low and FAULTS.lends(pool.name):
                     packet._status = 1
                 if together is not None:
-                    self._begin_together(packet, together)
+                    # it was fresh, and so it is lent now
+                    self._begin_together(packet)
+                    together[position] = packet
                 elif self._receive(packet, here):
                     with cython.critical_section(pool):
                         pool._put_back(packet)
@@ -343,6 +346,7 @@ class Adapter(Lifecycle):
             if done < count:
                 self._give_up(packet, done, count)
             if together is not None:
+                del together[done:]
                 self._receive_together(together, here, None, True)
         self._end_batch()
         if pool._top < pool.low_water:
@@ -445,16 +449,25 @@ class Adapter(Lifecycle):
             return True
         if last and self._serial is not None:
             return ledger._reclaimed(packet, None)
-        if last:
+        if not last:
+            return False
+        if ledger._reclaim is not None or ledger._level >= 4 or packet.views or packet._kept:
             ledger._home(packet, None)
+            return False
+        # nobody looks at it, and nobody is to be told: the short way home
+        pool: PacketPool = packet.pool
+        with cython.critical_section(pool):
+            packet._change(DO_RECLAIM)
+            ledger._counts[RETURNED] += 1
+            pool._put_back(packet)
         return False
 
-    def _begin_together(self, packet: Packet, together: list) -> None:
-        """Lend a packet upward that is shown later, with others."""
+    def _begin_together(self, packet: Packet) -> cython.bint:
+        """Lend a packet upward that is shown later, with others; answers whether that is legal."""
         packet._outcome = self._begin_frame(packet)
-        if packet._outcome >= 0:
-            packet._kind = self._sends._kind(packet._destination()) if packet._outcome == RX_FILTERED else 0
-            together.append(packet)
+        if packet._outcome == RX_FILTERED:
+            packet._kind = self._sends._kind(packet._destination())
+        return packet._outcome >= 0
 
     def _receive_together(self, packets: list, here: Context, copied: set | None, read: cython.bint) -> None:
         """
@@ -620,10 +633,10 @@ class Adapter(Lifecycle):
                     copied.add(packet)
                     packet._status = 1
                 packet.time_received = time_ns()
-                if together is not None:
-                    self._begin_together(packet, together)
-                else:
+                if together is None:
                     self._receive(packet, here)
+                elif self._begin_together(packet):
+                    together.append(packet)
             if together is not None:
                 self._receive_together(together, here, copied, False)
             self._end_batch()

@@ -13,7 +13,9 @@ cdef object RESOURCES
 
 @cython.final
 cdef class Batch:
-    cdef readonly tuple packets
+    # may be the list of all that are indicated: it never changes
+    cdef list _packets
+    cdef tuple _tuple
     cdef readonly object status
     cdef object _lengths
     cdef object _headers
@@ -26,6 +28,7 @@ cdef class Batch:
 
 
 cdef object show_batches(Lifecycle adapter, Binding binding, list packets, Context here)
+cdef bint accepts_all(Binding binding, list packets) except -1
 cpdef object show_one(Binding binding, Packet packet, Context here)
 cdef object show_part(Binding binding, list part, bint over, bint lent, Context here)
 cdef object ask(Binding binding, list part, object status, Context here)

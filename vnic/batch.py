@@ -61,19 +61,26 @@ class Batch:
 
     Attributes:
         status: SUCCESS: packets may be kept; RESOURCES: all of them must be copied.
-        packets: the packets.
     """
 
     def __init__(self, packets: list[Packet], status: Status) -> None:
-        if getattr(self, "packets", None) is not None or type(packets) is not list:
+        if getattr(self, "status", None) is not None or type(packets) is not list:
             raise TypeError("batches are made by adapters")
-        self.packets = tuple(packets)
+        self._packets = packets
+        self._tuple = None
         self.status = status
         self._lengths = self._headers = None
         self._shown = False
 
+    @property
+    def packets(self) -> tuple[Packet, ...]:
+        """The packets."""
+        if self._tuple is None:
+            self._tuple = tuple(self._packets)
+        return self._tuple
+
     def __len__(self) -> int:
-        return len(self.packets)
+        return len(self._packets)
 
     def __getitem__(self, position: int) -> Packet:
         return self.packets[position]
@@ -102,7 +109,7 @@ class Batch:
             OwnershipError: the handler has answered (rule 07).
         """
         if self._headers is None:
-            self._headers = memoryview(self._gather_headers()).cast("B", (len(self.packets), HEADER))
+            self._headers = memoryview(self._gather_headers()).cast("B", (len(self._packets), HEADER))
         return self._headers
 
     def _gather_lengths(self) -> bytes:
@@ -110,23 +117,23 @@ class Batch:
         self._require_shown("lengths")
         if cython.compiled:
             position: cython.Py_ssize_t = 0
-            block: bytes = PyBytes_FromStringAndSize(cython.NULL, len(self.packets) * cython.sizeof(cython.int))
+            block: bytes = PyBytes_FromStringAndSize(cython.NULL, len(self._packets) * cython.sizeof(cython.int))
             numbers: cython.p_int = cython.cast(cython.p_int, PyBytes_AS_STRING(block))
-            for packet in self.packets:
+            for packet in self._packets:
                 numbers[position] = packet._length
                 position += 1
             return block
         else:
-            return b"".join([packet._length.to_bytes(4, sys.byteorder) for packet in self.packets])
+            return b"".join([packet._length.to_bytes(4, sys.byteorder) for packet in self._packets])
 
     def _gather_headers(self) -> bytes:
         packet: Packet
         self._require_shown("headers")
         if cython.compiled:
             length: cython.Py_ssize_t
-            block: bytes = PyBytes_FromStringAndSize(cython.NULL, len(self.packets) * ROW)
+            block: bytes = PyBytes_FromStringAndSize(cython.NULL, len(self._packets) * ROW)
             row: cython.p_char = PyBytes_AS_STRING(block)
-            for packet in self.packets:
+            for packet in self._packets:
                 length = packet._length
                 if length >= ROW:
                     memcpy(row, packet._shared, ROW)
@@ -137,7 +144,7 @@ class Batch:
                 row += ROW
             return block
         else:
-            return b"".join([bytes(packet._shared[: min(ROW, packet._length)]).ljust(ROW, b"\0") for packet in self.packets])
+            return b"".join([bytes(packet._shared[: min(ROW, packet._length)]).ljust(ROW, b"\0") for packet in self._packets])
 
     def _require_shown(self, what: str) -> object:
         if not self._shown:
@@ -145,7 +152,7 @@ class Batch:
         return None
 
     def __repr__(self) -> str:
-        return f"<Batch of {len(self.packets)} packets, {self.status.name}>"
+        return f"<Batch of {len(self._packets)} packets, {self.status.name}>"
 
 
 def show_batches(adapter: Lifecycle, binding: Binding, packets: list, here: Context) -> None:
@@ -168,6 +175,9 @@ def show_batches(adapter: Lifecycle, binding: Binding, packets: list, here: Cont
     room: cython.longlong
     position: cython.Py_ssize_t = 0
     count: cython.Py_ssize_t = len(packets)
+    if accepts_all(binding, packets) and binding in adapter._bindings:
+        show_part(binding, packets, False, False, here)
+        return
     while position < count and binding in adapter._bindings:
         part = []
         room = count
@@ -186,11 +196,23 @@ def show_batches(adapter: Lifecycle, binding: Binding, packets: list, here: Cont
                 lent = packet._status != 0
             elif lent != (packet._status != 0) or (not (lent or over) and len(part) >= room):
                 break
-            packet._outcome = RX_DELIVERED
             part.append(packet)
             position += 1
         if part:
             show_part(binding, part, over and not lent, lent or over, here)
+
+
+def accepts_all(binding: Binding, packets: list) -> cython.bint:
+    """Whether a binding is shown all packets, in one batch, and may keep them."""
+    packet: Packet
+    if binding.quota and binding.quota - (binding.promised - binding.returned) < len(packets):
+        return False
+    for packet in packets:
+        if packet._status != 0 or not binding._filter & (packet._kind | EVERYTHING):
+            return False
+        if packet._outcome != RX_FILTERED and packet._outcome != RX_DELIVERED:
+            return False
+    return True
 
 
 def show_one(binding: Binding, packet: Packet, here: Context) -> None:
@@ -203,17 +225,17 @@ def show_one(binding: Binding, packet: Packet, here: Context) -> None:
 def show_part(binding: Binding, part: list, over: cython.bint, lent: cython.bint, here: Context) -> None:
     """Show packets of which all may be kept, or none: because packets are low, or (over) this driver holds as many as it may."""
     packet: Packet
-    if not lent:
-        ask(binding, part, SUCCESS, here)
-        return
     if over:
         for packet in part:
             packet._status = 1
         binding.over_quota += len(part)
-    if binding._receive is None:
+    if not lent:
+        ask(binding, part, SUCCESS, here)
+    elif binding._receive is None:
         ask(binding, part, RESOURCES, here)
     else:
         for packet in part:
+            packet._outcome = RX_DELIVERED
             binding._show_and_copy(packet, here)
     if over:
         # to the others they are as they were
@@ -232,6 +254,7 @@ def ask(binding: Binding, part: list, status: Status, here: Context) -> None:
     batch._shown = True
     started: cython.longlong = _now() if binding.verifier_level >= 2 else 0
     for packet in part:
+        packet._outcome = RX_DELIVERED
         packet._seen_views = packet.views
         packet._asked = binding.slot
     binding.delivered += size

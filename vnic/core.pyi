@@ -155,9 +155,10 @@ class PacketPool:
 
 @final
 class Batch:
-    packets: tuple[Packet, ...]
     status: Status
     def __init__(self, packets: list[Packet], status: Status) -> None: ...
+    @property
+    def packets(self) -> tuple[Packet, ...]: ...
     @property
     def lengths(self) -> memoryview: ...
     @property
