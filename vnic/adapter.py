@@ -489,17 +489,23 @@ class Adapter(Lifecycle):
         early: list = []
         late: list = []
         lent: cython.bint
+        kinds: cython.int = 0
         for binding in self._bindings:
             if binding._receive_packets is not None:
                 (early if binding._filter & ALL_LOCAL else late).append(binding)
+        for packet in packets:
+            if packet._outcome != RX_FILTERED or packet._status:
+                kinds = -1
+                break
+            kinds |= packet._kind
         try:
             for binding in early:
-                show_batches(self, binding, packets, here)
+                show_batches(self, binding, packets, kinds, here)
             if len(self._bindings) > len(early) + len(late):
                 for packet in packets:
                     self._show_to_each(packet, here)
             for binding in late:
-                show_batches(self, binding, packets, here)
+                show_batches(self, binding, packets, kinds, here)
         finally:
             for packet in packets:
                 lent = packet._state == LENT

@@ -27,8 +27,7 @@ cdef class Batch:
     cdef object _require_shown(self, str what)
 
 
-cdef object show_batches(Lifecycle adapter, Binding binding, list packets, Context here)
-cdef bint accepts_all(Binding binding, list packets) except -1
+cdef object show_batches(Lifecycle adapter, Binding binding, list packets, int kinds, Context here)
 cpdef object show_one(Binding binding, Packet packet, Context here)
 cdef object show_part(Binding binding, list part, bint over, bint lent, Context here)
 cdef object ask(Binding binding, list part, object status, Context here)

@@ -155,7 +155,7 @@ class Batch:
         return f"<Batch of {len(self._packets)} packets, {self.status.name}>"
 
 
-def show_batches(adapter: Lifecycle, binding: Binding, packets: list, here: Context) -> None:
+def show_batches(adapter: Lifecycle, binding: Binding, packets: list, kinds: cython.int, here: Context) -> None:
     """
     Show a binding those packets of an indication that it accepts, in order.
 
@@ -166,6 +166,7 @@ def show_batches(adapter: Lifecycle, binding: Binding, packets: list, here: Cont
         adapter: the one that indicates.
         binding: it has `receive_packets`.
         packets: begun; `_outcome` says which of them can be shown, and learns of it.
+        kinds: the filter bits of all frames, if each of them can be shown and kept; else -1.
         here: this thread.
     """
     packet: Packet
@@ -175,9 +176,13 @@ def show_batches(adapter: Lifecycle, binding: Binding, packets: list, here: Cont
     room: cython.longlong
     position: cython.Py_ssize_t = 0
     count: cython.Py_ssize_t = len(packets)
-    if accepts_all(binding, packets) and binding in adapter._bindings:
-        show_part(binding, packets, False, False, here)
+    if binding not in adapter._bindings:
         return
+    if kinds >= 0 and (binding._filter & EVERYTHING or not kinds & ~binding._filter):
+        if not binding.quota or binding.promised - binding.returned + count <= binding.quota:
+            # nearly always: all of them
+            show_part(binding, packets, False, False, here)
+            return
     while position < count and binding in adapter._bindings:
         part = []
         room = count
@@ -200,19 +205,6 @@ def show_batches(adapter: Lifecycle, binding: Binding, packets: list, here: Cont
             position += 1
         if part:
             show_part(binding, part, over and not lent, lent or over, here)
-
-
-def accepts_all(binding: Binding, packets: list) -> cython.bint:
-    """Whether a binding is shown all packets, in one batch, and may keep them."""
-    packet: Packet
-    if binding.quota and binding.quota - (binding.promised - binding.returned) < len(packets):
-        return False
-    for packet in packets:
-        if packet._status != 0 or not binding._filter & (packet._kind | EVERYTHING):
-            return False
-        if packet._outcome != RX_FILTERED and packet._outcome != RX_DELIVERED:
-            return False
-    return True
 
 
 def show_one(binding: Binding, packet: Packet, here: Context) -> None:
@@ -281,7 +273,7 @@ def ask(binding: Binding, part: list, status: Status, here: Context) -> None:
         binding._ledger._violation(rules.ILLEGAL_ANSWER, binding, None, detail)
         one = 0
     for packet in part:
-        if packet._kept:
+        if packet._history is not None and packet._kept:
             binding._ledger._look_for_change(packet, binding)
         if answers is not None:
             answer = answers[position]
