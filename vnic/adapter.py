@@ -59,6 +59,7 @@ SHORTEST = HEADER_SIZE
 OWNED = int(PacketState.OWNED)
 LENT = int(PacketState.LENT)
 ALL_LOCAL = int(PacketFilter.ALL_LOCAL)
+PROMISCUOUS = int(PacketFilter.PROMISCUOUS)
 DO_INDICATE = int(Event.INDICATE)
 DO_LEND = int(Event.LEND)
 DO_RECLAIM = int(Event.RECLAIM)
@@ -497,7 +498,8 @@ class Adapter(Lifecycle):
             if packet._outcome != RX_FILTERED or packet._status:
                 kinds = -1
                 break
-            kinds |= packet._kind
+            # one for another station needs this bit
+            kinds |= packet._kind if packet._kind else PROMISCUOUS
         try:
             for binding in early:
                 show_batches(self, binding, packets, kinds, here)

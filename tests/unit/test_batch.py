@@ -120,6 +120,18 @@ def test_a_batch_has_only_what_the_filter_of_the_binding_accepts() -> None:
         assert all_.batches == [given]
 
 
+@pytest.mark.parametrize("to", [OTHER, BROADCAST, bytes.fromhex("01005e000001")], ids=["another", "all", "a group"])
+def test_one_frame_that_is_not_accepted_is_not_in_the_batch(to: bytes) -> None:
+    with Bench(packets=8) as bench:
+        driver = Whole()
+        driver.packet_filter = PacketFilter.DIRECTED
+        bench.bind(driver)
+        bench.give(frame(1), frame(2, to=to))
+        bench.give(frame(3, to=to))
+        assert driver.batches == [[frame(1)]]
+        assert bench.adapter.counters()["rx_filtered"] == 2
+
+
 def test_frames_that_nobody_is_shown_are_in_no_batch_and_accounted_for() -> None:
     with Bench(packets=8) as bench:
         driver = Whole()
