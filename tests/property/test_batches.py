@@ -135,6 +135,18 @@ class Twin:
         back, driver.kept = driver.kept[:count], driver.kept[count:]
         self.bindings[number].return_packets(back)
 
+    def indicate(self, frames: list[bytes], lent: list[bool]) -> None:
+        """Be the miniport, and have some packets copied; those behind such a one are copied too."""
+        packets = []
+        for text, low in zip(frames, lent, strict=True):
+            packet = self.bench.owned(text)
+            packet.status = Status.RESOURCES if low else Status.SUCCESS
+            packets.append(packet)
+        self.bench.adapter.indicate(packets)
+        for packet, low in zip(packets, lent, strict=True):
+            if low:
+                self.bench.pool.free(packet)
+
     def end(self) -> None:
         """Give everything back, and close."""
         for number, driver in enumerate(self.drivers):
@@ -157,7 +169,12 @@ def compare(seed: int, kinds: list[type[Answering]], rounds: int, level: int, qu
         count = rng.randint(0, min(6, *[twin.bench.pool.available for twin in twins]))
         frames = [frame(rng.randrange(256), to=rng.choice(TARGETS), size=rng.choice([20, 60, 64, 200])) for _ in range(count)]
         frames = [b"runt" if rng.randrange(20) == 0 else one for one in frames]
-        if frames:
+        if frames and rng.randrange(3) == 0:
+            lent = [rng.randrange(4) == 0 for _ in frames]
+            for twin in twins:
+                twin.indicate(frames, lent)
+            given += count
+        elif frames:
             assert [twin.bench.give(*frames) for twin in twins] == [count] * 2
             given += count
         else:
