@@ -45,7 +45,12 @@ class Daemon:
         self.control = Control(self.path, self.inspector, EventLog(2, "json"))
         self.state = StateFile(folder / "bench0.state", self.inspector)
         self.loop = asyncio.new_event_loop()
-        threading.Thread(target=self.run, name="control", daemon=True).start()
+        self.thread = threading.Thread(target=self.run, name="control", daemon=True)
+        self.thread.start()
+
+    def processor_time(self) -> float:
+        """Seconds of processor time that the thread has used which answers."""
+        return time.clock_gettime(time.pthread_getcpuclockid(self.thread.ident or 0))
 
     def run(self) -> None:
         """Serve, and write the state down once a second."""
@@ -99,17 +104,20 @@ def ask(path: str, method: str, per_second: float) -> None:
         print(count, flush=True)
 
 
-def measure(bench: Bench, asker: Asker, rounds: int) -> dict[str, object]:
+def measure(bench: Bench, daemon: Daemon, asker: Asker, rounds: int) -> dict[str, object]:
     """Interleave; answer the medians over the rounds in which the machine stood still."""
     bench.run_vnic()
     ratios: list[float] = []
     alone: list[float] = []
+    shares: list[float] = []
     tried, answers = 0, 0
     before = bench.run_vnic()
     while len(ratios) < rounds and tried < 6 * rounds:
         tried += 1
         begun = asker.say("on")
+        used, clock = daemon.processor_time(), time.perf_counter()
         asked = bench.run_vnic()
+        shares.append((daemon.processor_time() - used) / (time.perf_counter() - clock))
         answers += asker.say("off") - begun
         after = bench.run_vnic()
         if abs(after - before) <= NOISE * min(after, before):
@@ -117,13 +125,15 @@ def measure(bench: Bench, asker: Asker, rounds: int) -> dict[str, object]:
             ratios.append((before + after) / 2 / asked)
         before = after
     if len(ratios) < max(3, rounds // 3):
-        return {"judged": False, "why": f"the frame rate moved by more than 3 % in {tried - len(ratios)} of {tried} rounds"}
+        why = f"the frame rate moved by more than 3 % in {tried - len(ratios)} of {tried} rounds"
+        return {"judged": False, "why": why, "share_of_the_answering_thread": round(statistics.median(shares), 4)}
     return {
         "judged": True,
         "rounds": len(ratios),
         "discarded": tried - len(ratios),
         "answers": answers,
         "us_per_frame": round(statistics.median(alone) / 1000, 3),
+        "share_of_the_answering_thread": round(statistics.median(shares), 4),
         "rate_when_asked": round(statistics.median(ratios), 4),
         "quartiles": [round(value, 4) for value in statistics.quantiles(ratios, n=4)],
     }
@@ -168,7 +178,7 @@ def main() -> None:
         asker = Asker(daemon.path, arguments.method, arguments.per_second)
         result: dict[str, Any] = {"core": "compiled" if COMPILED else "uncompiled", "cpus": os.cpu_count()}
         result |= {"asked": f"{arguments.method}, {arguments.per_second:g} a second"}
-        result |= measure(bench, asker, arguments.rounds)
+        result |= measure(bench, daemon, asker, arguments.rounds)
         result["ms_per_answer"] = cost_of_views(daemon)
         asker.process.kill()
         asker.process.wait()

@@ -368,11 +368,11 @@ def test_the_state_file_is_as_new_as_the_last_second(tmp_path: Path) -> None:
         daemon.stop()
 
 
-@needs("socat", "socat")
+@needs("nc", "netcat-openbsd")
 @namespaced
-def test_socat_is_enough(tmp_path: Path) -> None:
+def test_nc_is_enough_to_ask(tmp_path: Path) -> None:
     with Daemon(tmp_path, *DRIVERS) as daemon:
-        command = ["socat", "-", f"UNIX-CONNECT:{tmp_path}/vnic0.sock"]
+        command = ["nc", "-N", "-U", f"{tmp_path}/vnic0.sock"]
         done = subprocess.run(command, input='{"id":1,"method":"show"}\n', capture_output=True, text=True, timeout=30, check=True)
         assert json.loads(done.stdout)["result"]["name"] == "vnic0"
         daemon.stop()

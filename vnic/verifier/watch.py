@@ -138,7 +138,7 @@ class Watch:
     # packets, sends, time
 
     def _scan(self, adapter: Adapter, now: int) -> None:
-        held = oldest_held(adapter) if any(binding.held for binding in adapter.bindings) else {}
+        held: dict[Binding, Any] = oldest_held(adapter) if any(binding.held for binding in adapter.bindings) else {}
         for binding in adapter.bindings:
             if binding.verifier_level >= 1 and binding in held:
                 self._look_at_held(binding, held[binding], now)
@@ -170,7 +170,7 @@ class Watch:
 
     def _look_at_sends(self, adapter: Adapter, now: int) -> None:
         """Rules 51 and 52."""
-        oldest = oldest_sends(adapter)
+        oldest: dict[Binding, Any] = oldest_sends(adapter)
         for binding, packet in oldest.items():
             sent = packet.last
             if sent is None or binding.verifier_level < 2 or now - sent.ns <= SEND_NS:
