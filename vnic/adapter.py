@@ -499,7 +499,7 @@ class Adapter(Lifecycle):
                 kinds = -1
                 break
             # one for another station needs this bit
-            kinds |= packet._kind if packet._kind else PROMISCUOUS
+            kinds |= packet._kind or PROMISCUOUS
         try:
             for binding in early:
                 show_batches(self, binding, packets, kinds, here)

@@ -41,7 +41,6 @@ if cython.compiled:
 
 HEADER = 64
 """Bytes of each frame that `Batch.headers` has: Ethernet, two VLAN tags, and IPv4 or IPv6 with nearly all of what is behind."""
-ROW = HEADER
 EVERYTHING = int(PacketFilter.PROMISCUOUS | PacketFilter.ALL_LOCAL)
 AT_DISPATCH = DISPATCH
 IN_RECEIVE_PACKETS = WHAT["receive_packets"]
@@ -116,12 +115,11 @@ class Batch:
         packet: Packet
         self._require_shown("lengths")
         if cython.compiled:
-            position: cython.Py_ssize_t = 0
             block: bytes = PyBytes_FromStringAndSize(cython.NULL, len(self._packets) * cython.sizeof(cython.int))
-            numbers: cython.p_int = cython.cast(cython.p_int, PyBytes_AS_STRING(block))
+            number: cython.p_int = cython.cast(cython.p_int, PyBytes_AS_STRING(block))
             for packet in self._packets:
-                numbers[position] = packet._length
-                position += 1
+                number[0] = packet._length
+                number += 1
             return block
         else:
             return b"".join([packet._length.to_bytes(4, sys.byteorder) for packet in self._packets])
@@ -131,20 +129,21 @@ class Batch:
         self._require_shown("headers")
         if cython.compiled:
             length: cython.Py_ssize_t
-            block: bytes = PyBytes_FromStringAndSize(cython.NULL, len(self._packets) * ROW)
+            block: bytes = PyBytes_FromStringAndSize(cython.NULL, len(self._packets) * 64)
             row: cython.p_char = PyBytes_AS_STRING(block)
             for packet in self._packets:
                 length = packet._length
-                if length >= ROW:
-                    memcpy(row, packet._shared, ROW)
+                if length >= 64:
+                    # by a constant the compiler copies it itself
+                    memcpy(row, packet._shared, 64)
                 else:
                     # the slot has bytes of an older frame there
                     memcpy(row, packet._shared, length)
-                    memset(row + length, 0, ROW - length)
-                row += ROW
+                    memset(row + length, 0, 64 - length)
+                row += 64
             return block
         else:
-            return b"".join([bytes(packet._shared[: min(ROW, packet._length)]).ljust(ROW, b"\0") for packet in self._packets])
+            return b"".join([bytes(packet._shared[: min(HEADER, packet._length)]).ljust(HEADER, b"\0") for packet in self._packets])
 
     def _require_shown(self, what: str) -> object:
         if not self._shown:
@@ -178,11 +177,11 @@ def show_batches(adapter: Lifecycle, binding: Binding, packets: list, kinds: cyt
     count: cython.Py_ssize_t = len(packets)
     if binding not in adapter._bindings:
         return
-    if kinds >= 0 and (binding._filter & EVERYTHING or not kinds & ~binding._filter):
-        if not binding.quota or binding.promised - binding.returned + count <= binding.quota:
-            # nearly always: all of them
-            show_part(binding, packets, False, False, here)
-            return
+    room = binding.quota - (binding.promised - binding.returned) if binding.quota else count
+    if kinds >= 0 and room >= count and (binding._filter & EVERYTHING or not kinds & ~binding._filter):
+        # nearly always: all of them
+        show_part(binding, packets, False, False, here)
+        return
     while position < count and binding in adapter._bindings:
         part = []
         room = count
@@ -301,7 +300,7 @@ def end_copy(binding: Binding, packet: Packet, count: cython.int, answer: object
 
 
 def listed(answer: object, count: int) -> list | None:
-    """The counts of an answer for each packet: a list or a tuple, or a buffer of numbers in one dimension. None if it is none of so many."""
+    """The counts of an answer for each packet: a list or a tuple, or a buffer of numbers in one dimension. None: it is none of so many."""
     if type(answer) is list or type(answer) is tuple:
         found = list(answer)
     else:

@@ -409,7 +409,7 @@ class Lifecycle:
             if not (binding.closing or binding.opening or self._low_power or self._sends.halted):
                 (watchers if binding._filter & ALL_LOCAL else others).append(binding)
         self._bindings = self._sends.bindings = watchers + others
-        self._batched = any([binding._receive_packets is not None for binding in self._bindings])
+        self._batched = bool([binding for binding in self._bindings if binding._receive_packets is not None])
         self._sync()
 
     def _sync(self) -> None:

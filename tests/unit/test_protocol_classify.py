@@ -8,6 +8,7 @@ import json
 import random
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,11 +39,12 @@ def frames() -> list[bytes]:
     """Frames of many kinds, made by scapy."""
     insides = [V4 / TCP(), V4 / UDP(), V4 / ICMP(), V6 / TCP(), V6 / UDP(), V6 / ICMPv6EchoRequest(), ARP(), IP(proto=89), IPv6(nh=58)]
     tags = [None, Dot1Q(vlan=7), Dot1Q(vlan=4094, prio=5), Dot1AD(vlan=9) / Dot1Q(vlan=7)]
-    made = []
-    for number, inside in enumerate(insides):
-        for tag in tags:
-            for size in (0, 10, 46, 300 + 90 * number, 1400):
-                made.append(bytes((HEAD if tag is None else HEAD / tag) / inside / Raw(bytes(size))))
+    made = [
+        bytes((HEAD if tag is None else HEAD / tag) / inside / Raw(bytes(size)))
+        for number, inside in enumerate(insides)
+        for tag in tags
+        for size in (0, 10, 46, 300 + 90 * number, 1400)
+    ]
     return [*made, *[bytes(HEAD / Raw(b"x" * 60))[:12] + length.to_bytes(2) + bytes(50) for length in (3, 0x05DC, 0x0600, 0x88B5)]]
 
 
@@ -210,16 +212,7 @@ def test_counts_are_written_as_json(wire: Wire, tmp_path: Path, how: str) -> Non
 
 
 def test_without_numpy_frames_are_counted_one_by_one(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    import builtins
-
-    real = builtins.__import__
-
-    def without(name: str, *rest: Any) -> Any:
-        if name == "numpy":
-            raise ImportError(name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "numpy", None)
     assert classify.load_numpy() is None
     assert Classify(numpy=True).numpy is None
 
