@@ -13,6 +13,7 @@ The data path by name, in the order in which it is read.
     binding.py   one driver on one adapter: what it is shown, what it promised, what it sends
     send.py      the way down: the wire, or a queue, and exactly one completion
     lifecycle.py who is bound, and when an adapter starts, is reset, and stops
+    batch.py     packets of one indication, for drivers that look at them together
     adapter.py   the way up: read a batch, indicate it, have it back
 
 Those are compiled; this file only names them, and `core.pyi` beside it gives their types.
@@ -21,6 +22,7 @@ Next: `vnic/packet.py`.
 """
 
 from vnic.adapter import MAX_BUDGET, Adapter
+from vnic.batch import HEADER, Batch
 from vnic.binding import Binding, return_packets
 from vnic.buffer import Buffer, BufferPool
 from vnic.packet import COMPILED, DONT_LOOPBACK, LOOPBACK, LOOPBACK_ONLY, MAX_BINDINGS, Packet, copy_packet
@@ -29,6 +31,7 @@ from vnic.pool import MAX_PACKETS, PROTOCOL_RESERVED_SIZE_IN_PACKET, PacketPool,
 __all__ = [
     "COMPILED",
     "DONT_LOOPBACK",
+    "HEADER",
     "LOOPBACK",
     "LOOPBACK_ONLY",
     "MAX_BINDINGS",
@@ -36,6 +39,7 @@ __all__ = [
     "MAX_PACKETS",
     "PROTOCOL_RESERVED_SIZE_IN_PACKET",
     "Adapter",
+    "Batch",
     "Binding",
     "Buffer",
     "BufferPool",

@@ -1,6 +1,6 @@
 """Types of the compiled data path; checked against it by stubtest, in both modes."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, final
 
 from typing_extensions import Buffer as _Buffer
@@ -30,6 +30,7 @@ COMPILED: Final[bool]
 DONT_LOOPBACK: Final[int]
 LOOPBACK: Final[int]
 LOOPBACK_ONLY: Final[int]
+HEADER: Final[int]
 
 def slot_size_for(mtu: int) -> int: ...
 
@@ -151,6 +152,20 @@ class PacketPool:
     def withhold(self, packet: Packet) -> None: ...
     def release_withheld(self) -> int: ...
     def close(self) -> None: ...
+
+@final
+class Batch:
+    status: Status
+    def __init__(self, packets: list[Packet], status: Status) -> None: ...
+    @property
+    def packets(self) -> tuple[Packet, ...]: ...
+    @property
+    def lengths(self) -> memoryview: ...
+    @property
+    def headers(self) -> memoryview: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, position: int) -> Packet: ...
+    def __iter__(self) -> Iterator[Packet]: ...
 
 @final
 class Binding:
