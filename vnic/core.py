@@ -11,7 +11,9 @@ The data path by name, in the order in which it is read.
     pool.py      the packets, their memory (one memfd, mapped twice: drivers see it read-only), the last-in first-out free stack
     ledger.py    the counter block, broken rules, who holds what
     binding.py   one driver on one adapter: what it is shown, what it promised, what it sends
+    wire.py      frames on a descriptor, many in one loop
     send.py      the way down: the wire, or a queue, and exactly one completion
+    replies.py   replies over the bytes of a received packet
     lifecycle.py who is bound, and when an adapter starts, is reset, and stops
     batch.py     packets of one indication, for drivers that look at them together
     adapter.py   the way up: read a batch, indicate it, have it back
@@ -27,6 +29,7 @@ from vnic.binding import Binding, return_packets
 from vnic.buffer import Buffer, BufferPool
 from vnic.packet import COMPILED, DONT_LOOPBACK, LOOPBACK, LOOPBACK_ONLY, MAX_BINDINGS, Packet, copy_packet
 from vnic.pool import MAX_PACKETS, PROTOCOL_RESERVED_SIZE_IN_PACKET, PacketPool, slot_size_for
+from vnic.replies import Replies
 
 __all__ = [
     "COMPILED",
@@ -45,6 +48,7 @@ __all__ = [
     "BufferPool",
     "Packet",
     "PacketPool",
+    "Replies",
     "copy_packet",
     "return_packets",
     "slot_size_for",

@@ -220,6 +220,17 @@ class Binding:
     def complete_pnp_event(self, event: PnpEvent, status: Status) -> None: ...
 
 @final
+class Replies:
+    binding: Binding
+    pool: PacketPool
+    buffers: BufferPool
+    sent: int
+    dropped: int
+    def __init__(self, binding: Binding, count: int, *, header_size: int = ..., name: str = ...) -> None: ...
+    def send(self, packets: Iterable[Packet], headers: Sequence[_Buffer] | None = ..., offset: int = ...) -> int: ...
+    def close(self) -> Status: ...
+
+@final
 class Adapter:
     name: str
     pool: PacketPool
