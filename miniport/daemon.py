@@ -100,7 +100,7 @@ class Daemon:
             link = set_up_link(self.miniport, config)
             core = "compiled" if COMPILED else "uncompiled"
             self.log.event("starting", version=__version__, core=core, adapter=adapter.name, mtu=adapter.mtu, pid=os.getpid())
-            self.thread = DataThread(self.miniport.adapter, config.loop.budget, self._on_gone)
+            self.thread = DataThread(self.miniport.adapter, config.loop.budget, self._on_gone, config.loop.busy_poll_us)
             seen = Inspector(self.stack, self.thread, self._by_adapter, self.watch.hanging)
             self.inspection = Inspection(adapter.name, config.control.path, seen, self.log)
             undo.callback(self.inspection.close)
