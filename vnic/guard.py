@@ -116,7 +116,8 @@ def changed(packet: Packet) -> object:
         packet._kept_beside = now
     if packet._kept_chain is not None:
         return changed_chain(packet)
-    if packet._chain is not None or not size:
+    # a chain that somebody has opened since only shows the slot in another way
+    if not size:
         return None
     if cython.compiled:
         if memcmp(packet._shadow, packet._bytes, size) == 0:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno as errors
 import mmap
 import os
+from collections import Counter
 from sys import getrefcount
 from typing import TYPE_CHECKING
 
@@ -16,10 +17,11 @@ from vnic.context import Context
 from vnic.guard import overrun
 from vnic.packet import HEADER_SIZE, Packet
 from vnic.states import BROKEN, Event, PacketState
+from vnic.text import escape
 from vnic.verifier import rules
 from vnic.verifier.faults import FAULTS
 from vnic.verifier.levels import LEVELS
-from vnic.verifier.refusal import refused, told_later
+from vnic.verifier.refusal import refused, told_later, told_with
 
 if TYPE_CHECKING:
     import cython
@@ -454,7 +456,8 @@ class PacketPool:
             self._require_no_locks("closed")
         self._release_all_withheld()
         if self._top != self.capacity or self._extra:
-            raise refused(rules.POOL_OUTSTANDING, self.name, f"{self.usage} of {self.capacity} packets are out")
+            detail = f"{self.usage} of {self.capacity} packets are out"
+            raise told_with(rules.POOL_OUTSTANDING, self.name, detail, {"outstanding": self._outstanding()})
         self._open = False
         # an adapter that still reads finds no packet, and not the memory that is gone
         self._top = 0
@@ -466,6 +469,15 @@ class PacketPool:
         self._writable = self._readable = None
         if not cython.compiled:
             self._bytes = self._shared = None
+
+    def _outstanding(self) -> list[dict[str, object]]:
+        """The packets that are out, by the line that allocated them: the lines with the most first, sixteen at most."""
+        packet: Packet
+        sites = Counter()
+        for packet in self.packets():
+            if packet._state != FREE:
+                sites["unknown" if packet.made is None else packet.made.where] += 1
+        return [{"site": escape(site), "count": count} for site, count in sites.most_common(16)]
 
     def __repr__(self) -> str:
         return f"<PacketPool {self.name}: {self._top} of {self.capacity} free>"

@@ -82,7 +82,7 @@ def one_line(value: Any, now: int = 0) -> str:
         fields = []
         for key, item in value.items():
             if key in ("t", "since_ns") and isinstance(item, int) and now:
-                fields.append(f"{ago((now - item) / 1e9 if key == 't' else item / 1e9)} {'before' if key == 't' else 'long'}")
+                fields.append(f"{'' if key == 't' else 'for '}{ago((now - item) / 1e9)}{' before' if key == 't' else ''}")
             elif key != "stack" and item not in (None, "", []):
                 fields.append(f"{clean(key)} {one_line(item, now)}")
         return ", ".join(fields)

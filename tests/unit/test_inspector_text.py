@@ -30,6 +30,7 @@ from miniport.inspector.report import report
 from miniport.inspector.subject import Inspector
 from miniport.inspector.text import Paint, ago, bar, clean, table
 from miniport.inspector.verifying import violation
+from miniport.inspector.verifying_text import one_line
 from vnic.verifier.records import RECORDS
 
 if TYPE_CHECKING:
@@ -332,3 +333,8 @@ def on_terminal(program: str, environment: dict[str, str]) -> str:
     finally:
         os.close(master)
         os.close(slave)
+
+
+def test_the_times_of_a_record_are_told_from_the_moment_of_the_record() -> None:
+    told = {"binding": "mine", "owed": 1, "since_ns": 1_000_000_000, "t": 2_000_000_000}
+    assert one_line(told, 3_500_000_000) == "binding mine, owed 1, for 2.5 s, 1.5 s before"

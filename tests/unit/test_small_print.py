@@ -5,9 +5,9 @@ What no other test looks at: each of these was written because a fault in one li
 from __future__ import annotations
 
 import pytest
-from unit.wire import Bench, Driver, frame, violation
+from unit.wire import Batched, Bench, Driver, Sender, frame, violation
 
-from vnic import Packet, PacketPool, Status, copy_packet, slot_size_for
+from vnic import Packet, PacketFilter, PacketPool, PacketState, Status, copy_packet, slot_size_for
 
 
 def test_the_status_of_the_last_use_is_gone_when_a_packet_is_allocated_again() -> None:
@@ -100,3 +100,49 @@ def test_a_broken_rule_that_is_only_told_of_does_not_count_as_refused() -> None:
         bench.expect(("96", "miniport"))
         counters = bench.adapter.counters()
     assert (counters["violations"], counters["violations_refused"]) == (1, 0)
+
+
+def test_of_several_returns_that_are_refused_the_first_is_named() -> None:
+    with Bench(packets=2) as bench:
+        driver = Driver(1)
+        holder, other = bench.bind(driver, "a"), bench.bind(Driver(), "b")
+        bench.adapter.indicate([bench.owned()])
+        free = bench.pool.allocate()
+        assert free is not None
+        bench.pool.free(free)
+        assert violation(other.return_packets, [driver.kept[0], free]) == "04"
+        assert violation(other.return_packets, [free, driver.kept[0]]) == "05"
+        bench.expect(("04", "b"), ("05", "b"), ("05", "b"), ("04", "b"))
+        holder.return_packets(driver.kept)
+
+
+def test_a_driver_that_saw_no_frame_of_a_batch_is_not_told_of_its_end() -> None:
+    with Bench() as bench:
+        driver = Batched()
+        binding = bench.bind(driver)
+        bench.give(frame())
+        binding.packet_filter = PacketFilter.BROADCAST
+        bench.give(frame())
+    assert driver.batches == 1
+
+
+def test_packets_that_a_batch_did_not_need_go_back_in_their_old_order() -> None:
+    with Bench(packets=4) as bench:
+        driver = Driver(look=lambda packet: packet.index)
+        bench.bind(driver)
+        bench.give(frame())
+        bench.give(frame(), frame())
+    assert driver.seen == [0, 0, 1]
+
+
+def test_a_send_that_waits_for_room_is_not_completed_by_the_miniport_which_has_not_got_it() -> None:
+    with Bench() as bench:
+        driver = Sender()
+        bench.fill_cable(bench.bind(driver))
+        waiting = next(packet for packet in bench.own.packets() if packet.state is PacketState.SENDING)
+        assert violation(bench.adapter.send_complete, waiting, Status.SUCCESS) == "50"
+        bench.expect(("50", "miniport"))
+        assert driver.completed == []
+        bench.taken()
+        assert bench.adapter.flush() == 0
+        assert [status for _, status in driver.completed] == [Status.SUCCESS]

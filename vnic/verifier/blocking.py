@@ -8,8 +8,10 @@ Next: `vnic/verifier/rules.py`.
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
+import time
 from typing import Any
 
 from vnic.context import DISPATCH, here
@@ -35,11 +37,25 @@ _watching = False
 
 
 def watch_blocking_calls() -> None:
-    """Begin to listen, once and for all."""
+    """
+    Begin to listen, once and for all.
+
+    Before Python 3.13 `time.sleep` tells nobody: then it is replaced by one that does. A module that took it by name before sleeps unseen.
+    """
     global _watching  # noqa: PLW0603 - a process has its hook or has it not
-    if not _watching:
-        _watching = True
-        sys.addaudithook(_heard)
+    if _watching:
+        return
+    _watching = True
+    sys.addaudithook(_heard)
+    if sys.version_info < (3, 13):
+        quiet = time.sleep
+
+        @functools.wraps(quiet)
+        def sleep(seconds: float, /) -> None:
+            sys.audit("time.sleep", seconds)
+            quiet(seconds)
+
+        time.sleep = sleep
 
 
 def _heard(event: str, _arguments: tuple[Any, ...]) -> None:
@@ -51,6 +67,9 @@ def _heard(event: str, _arguments: tuple[Any, ...]) -> None:
         return
     binding = context.binding
     if binding is None or binding.verifier_level < 2:
+        return
+    if sys._getframe(1).f_code.co_filename.startswith("<frozen importlib"):
+        # a module that is needed for the first time, perhaps by the library
         return
     # telling of it may open files itself
     _telling.now = True

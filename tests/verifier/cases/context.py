@@ -5,6 +5,7 @@ Rules of levels, locks and time: where a driver may wait, and what it may hold t
 from __future__ import annotations
 
 import threading
+import time
 
 from verifier.bench import (
     Case,
@@ -231,14 +232,15 @@ class Listens(ProtocolDriver):
     """Is there to be shown frames."""
 
 
-class OpensAFileInAHandler(ProtocolDriver):
+class SleepsInAHandler(ProtocolDriver):
     def receive_packet(self, packet):
-        open("/dev/null").close()  # here
+        time.sleep(0.001)  # here
         return 0
 
 
-class OpensAFileWhereItMay(ProtocolDriver):
+class SleepsWhereItMay(ProtocolDriver):
     def pnp_event(self, event):
+        time.sleep(0.001)
         open("/dev/null").close()
 
 
@@ -319,7 +321,7 @@ CASES = (
     Case(rules.LOCK_FORMS_CROSSED, CrossesForms, PairsForms, reconfigure),
     Case(rules.LOCK_HELD_AT_EXIT, EndsWithALock, EndsWithoutALock, frame, level=2),
     Case(rules.LOCK_LIFE, UsesAFreedLock, FreesALastUsedLock, reconfigure),
-    Case(rules.BLOCKING_CALL, OpensAFileInAHandler, OpensAFileWhereItMay, frame_and_reconfigure, level=2),
+    Case(rules.BLOCKING_CALL, SleepsInAHandler, SleepsWhereItMay, frame_and_reconfigure, level=2),
     Case(rules.LOCK_UNBALANCED, IsUnboundWithALock, ReleasesBeforeItIsUnbound, work_then_unbound, level=2),
     Case(rules.LOCK_HELD_TOO_LONG, HoldsALockLong, HoldsALockShortly, reconfigure, level=2),
     Case(rules.HANDLER_SLOW, TakesItsTime, TakesLittleTime, frame, level=2),
