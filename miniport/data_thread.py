@@ -16,10 +16,13 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vnic import Adapter
 from vnic.waiting import POLLIN, POLLOUT, WOKEN, Waiter
+
+if TYPE_CHECKING:
+    from vnic.uring import Uring
 
 T = TypeVar("T")
 
@@ -52,10 +55,10 @@ class DataThread:
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="vnic-data", daemon=True)
 
-    def start(self, fd: int) -> None:
-        """Attach the adapter to its descriptor and begin to read."""
+    def start(self, fd: int, ring: Uring | None = None) -> None:
+        """Attach the adapter to its descriptor, and the ring to read it through if there is one, and begin to read."""
         self._fd = fd
-        self.adapter.attach(fd, self._nudge)
+        self.adapter.attach(fd, self._nudge, ring)
         self._reading = True
         self._thread.start()
 
