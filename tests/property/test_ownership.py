@@ -282,6 +282,7 @@ MANY = settings(
 )
 
 
+@pytest.mark.timeout(600)
 def test_any_sequence_of_actions_leaves_the_library_where_the_model_is() -> None:
     before = Ownership.operations
     run_state_machine_as_test(Ownership, settings=MANY)
