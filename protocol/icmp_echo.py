@@ -70,6 +70,8 @@ class IcmpEcho(ProtocolDriver):
     def unbind_adapter(self) -> Status:
         """Close the pool; below a filter sends may be pending still, then it is closed with the last of them."""
         with self.lock:
+            # whoever gives a packet back from here on looks at the pool himself, when the lock is his
+            self.unbinding = True
             self.unbinding = waits = self.pool.usage > 0
         if waits:
             return Status.PENDING
@@ -100,7 +102,7 @@ class IcmpEcho(ProtocolDriver):
         if target not in self.ours or source in self.never_answered or source[0] in (0, 127) or source[0] >= 224:
             return b""
         message = frame[at:end]
-        if message[:2] != ECHO_REQUEST or checksum(frame[14:at]) or checksum(message):
+        if message[:2] != ECHO_REQUEST or int.from_bytes(frame[14:at]) % 0xFFFF or int.from_bytes(message) % 0xFFFF:
             return b""
         # the type goes from 8 to 0; a message of nothing but zeros has checksum 0xFFFF, and 0 would be wrong (RFC 1624)
         adjusted = (int.from_bytes(message[2:4]) + 0x0800) % 0xFFFF or 0xFFFF
@@ -172,8 +174,10 @@ class IcmpEcho(ProtocolDriver):
 
     def give_back(self, packet: Packet) -> None:
         """Free a packet; if closing the pool waits for it, end that. Sends may come back on any thread."""
+        self.pool.free(packet)
+        if not self.unbinding:
+            return
         with self.lock:
-            self.pool.free(packet)
             last = self.unbinding and self.pool.usage == 0
             self.unbinding = self.unbinding and not last
         if last:
