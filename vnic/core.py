@@ -17,6 +17,8 @@ The data path by name, in the order in which it is read.
     lifecycle.py who is bound, and when an adapter starts, is reset, and stops
     batch.py     packets of one indication, for drivers that look at them together
     adapter.py   the way up: read a batch, indicate it, have it back
+    uring.py     many frames read in one system call, where that is quicker
+    waiting.py   between two batches: sleep until there is something to read
 
 Those are compiled; this file only names them, and `core.pyi` beside it gives their types.
 
