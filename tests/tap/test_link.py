@@ -5,9 +5,9 @@ The link of a TAP, read, set and watched over netlink, with `ip` as the judge.
 from __future__ import annotations
 
 import asyncio
-import gc
 import errno
 import fcntl
+import gc
 import json
 import os
 import socket
