@@ -81,7 +81,7 @@ class Batch:
     def __len__(self) -> int:
         return len(self._packets)
 
-    def __getitem__(self, position: int) -> Packet:
+    def __getitem__(self, position: int, /) -> Packet:
         return self.packets[position]
 
     def __iter__(self) -> Iterator[Packet]:
@@ -271,6 +271,15 @@ def ask(binding: Binding, part: list, status: Status, here: Context) -> None:
         detail = f"receive_packets answered {shown(answer)} to {size} packets"
         binding._ledger._violation(rules.ILLEGAL_ANSWER, binding, None, detail)
         one = 0
+    if one == 0 and answers is None and status is SUCCESS and not binding.early_returns:
+        # nearly always
+        for packet in part:
+            packet._asked = -1
+            if packet._history is not None and packet._kept:
+                binding._ledger._look_for_change(packet, binding)
+            if packet.views > packet._seen_views:
+                binding._tell_of_views(packet, packet._seen_views)
+        return
     for packet in part:
         if packet._history is not None and packet._kept:
             binding._ledger._look_for_change(packet, binding)
