@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vnic import driver as contract
-from vnic.context import DISPATCH, WHAT, Context
+from vnic.context import DISPATCH, OPEN, WHAT, Context
 from vnic.filters import PacketFilter
 from vnic.ledger import Ledger, where
 from vnic.packet import HEADER_SIZE, MAX_BINDINGS, Packet
@@ -60,8 +60,7 @@ IN_RECEIVE_COMPLETE = WHAT["receive_complete"]
 SLOW_NS, TOO_SLOW_NS = 10_000_000, 500_000_000
 """From when on a handler is slow, and from when on it is too slow."""
 
-OPEN: list[Binding | None] = [None] * MAX_BINDINGS
-"""The open bindings of the process, each at its slot."""
+OPEN[:] = [None] * MAX_BINDINGS
 
 
 class Look:

@@ -7,7 +7,7 @@ from vnic.guard cimport changed, keep
 from vnic.ledger cimport Ledger
 from vnic.packet cimport Packet
 from vnic.steps cimport Step, _now, _step
-from vnic.wire cimport FRAMES, Batch, put
+from vnic.wire cimport FRAMES, Burst, put
 
 cdef int SHORTEST, SENDING, DO_SEND, DO_COMPLETE
 cdef int TX_SUBMITTED, TX_FRAMES, TX_BYTES, TX_QUEUED, TX_LOOPED, TX_LOOPED_ONLY, TX_NOT_LOOPED, TX_DROPPED_ERROR
@@ -50,8 +50,8 @@ cdef class SendPath:
     cdef object _keep_pending(self, list packets)
     cdef object _look_for_change(self, Packet packet, Binding sender)
     cdef object _send_each(self, Binding binding, list packets)
-    cdef object _send_batch(self, Binding binding, list packets, Step step)
-    cdef object _write_batch(self, Binding binding, Batch batch, list lent, list statuses)
+    cdef object _send_burst(self, Binding binding, list packets, Step step)
+    cdef object _write_burst(self, Binding binding, Burst burst, list lent, list statuses)
     cdef object _wait(self, Packet packet)
     cdef object _tell_of_waiting(self)
     cdef object _lend_down(self, Binding binding, Packet packet, Step step)

@@ -23,7 +23,7 @@ from vnic.status import Status
 from vnic.steps import Step
 from vnic.verifier import rules
 from vnic.verifier.faults import FAULTS
-from vnic.wire import Batch
+from vnic.wire import Burst
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,7 +166,7 @@ class SendPath:
         step: Step = self._step_of("send", binding)
         if self._below is None and self._below_many is None:
             for start in range(0, len(packets), FRAMES):
-                broken = self._send_batch(binding, packets[start : start + FRAMES], step)
+                broken = self._send_burst(binding, packets[start : start + FRAMES], step)
                 first = first or broken
             return first
         for packet in packets:
@@ -192,13 +192,13 @@ class SendPath:
             self._put_many(together)
         return first
 
-    def _send_batch(self, binding: Binding, packets: list, step: Step | None) -> object:
+    def _send_burst(self, binding: Binding, packets: list, step: Step | None) -> object:
         """Send up to 64 to the descriptor: all are written in one loop, then each is looped back and completed, in order."""
         first: object = None
         packet: Packet
         status: object
         position: cython.Py_ssize_t
-        batch: Batch = Batch()
+        burst: Burst = Burst()
         lent: list = []
         statuses: list = []
         for packet in packets:
@@ -212,10 +212,10 @@ class SendPath:
             lent.append(packet)
             statuses.append(status)
             if status is None:
-                batch.add(packet)
+                burst.add(packet)
         # what is refused is over, and not pended on purpose
         refused = [status is not None for status in statuses] if binding.verifier_level >= 4 else None
-        self._write_batch(binding, batch, lent, statuses)
+        self._write_burst(binding, burst, lent, statuses)
         self.completed_ns = _now()
         for position in range(len(lent)):
             packet, status = lent[position], statuses[position]
@@ -228,7 +228,7 @@ class SendPath:
             self._hand_back(packet, status, True)
         return first
 
-    def _write_batch(self, binding: Binding, batch: Batch, lent: list, statuses: list) -> None:
+    def _write_burst(self, binding: Binding, burst: Burst, lent: list, statuses: list) -> None:
         """Write what has no status yet, and let what finds no room wait; afterwards every packet has a status."""
         packet: Packet
         position: cython.Py_ssize_t
@@ -243,7 +243,7 @@ class SendPath:
             behind = over or len(self._queue) > 0
             if not behind:
                 if self.fd >= 0:
-                    batch.write(self.fd)
+                    burst.write(self.fd)
                 over = self.halted or binding.closing
             first: cython.bint = not self._queue
             for position in range(len(lent)):
@@ -253,7 +253,7 @@ class SendPath:
                 if behind:
                     failure = errors.EAGAIN
                 else:
-                    failure = batch.failure(nth)
+                    failure = burst.failure(nth)
                     nth += 1
                 if failure == 0:
                     statuses[position] = SUCCESS

@@ -19,7 +19,7 @@ cdef extern from *:
         int counts[VNIC_FRAMES];
         int failures[VNIC_FRAMES];
         struct iovec pieces[VNIC_ROOM];
-    } vnic_batch;
+    } vnic_burst;
 
     static CYTHON_UNUSED void vnic_piece(struct iovec *piece, void *at, size_t size)
     {
@@ -58,22 +58,22 @@ cdef extern from *:
     }
 
     /* Write frames in order until there is no room below; those that were not tried have failed in the same way. */
-    static CYTHON_UNUSED void vnic_write_batch(int fd, vnic_batch *batch)
+    static CYTHON_UNUSED void vnic_write_burst(int fd, vnic_burst *burst)
     {
-        const struct iovec *pieces = batch->pieces;
+        const struct iovec *pieces = burst->pieces;
         int i, failure = 0;
-        for (i = 0; i < batch->frames; i++) {
-            int count = batch->counts[i];
+        for (i = 0; i < burst->frames; i++) {
+            int count = burst->counts[i];
             if (failure != EAGAIN)
                 failure = count == 1 ? vnic_write(fd, pieces->iov_base, pieces->iov_len) : vnic_write_pieces(fd, pieces, count);
-            batch->failures[i] = failure;
+            burst->failures[i] = failure;
             pieces += count;
         }
     }
     """
     struct iovec:
         pass
-    ctypedef struct vnic_batch:
+    ctypedef struct vnic_burst:
         int frames
         int used
         int *counts
@@ -82,15 +82,15 @@ cdef extern from *:
     void vnic_piece(iovec *piece, void *at, size_t size) nogil
     int vnic_write(int fd, const void *frame, size_t size) nogil
     int vnic_write_pieces(int fd, const iovec *pieces, int count) nogil
-    void vnic_write_batch(int fd, vnic_batch *batch) nogil
+    void vnic_write_burst(int fd, vnic_burst *burst) nogil
 
 cdef int FRAMES, MOST_PIECES, ROOM
 
 
 @cython.final
 @cython.freelist(8)
-cdef class Batch:
-    cdef vnic_batch _batch
+cdef class Burst:
+    cdef vnic_burst _burst
     cdef object _kept
     cdef bint _written
 

@@ -22,7 +22,7 @@ else:
     from vnic import _cython as cython
 
 FRAMES = 64
-"""Frames in a batch."""
+"""Frames in a burst."""
 MOST_PIECES = 16
 """Pieces of one frame; one with more is gathered."""
 ROOM = 256
@@ -68,14 +68,14 @@ def spread(packet: Packet, pieces: cython.pointer[iovec]) -> cython.int:
     return 1
 
 
-class Batch:
+class Burst:
     """Frames to be written in order. Their packets are lent to whoever has it, and it must not outlive that."""
 
     def __init__(self) -> None:
         self._kept = None
         self._written = False
         if cython.compiled:
-            self._batch.frames = self._batch.used = 0
+            self._burst.frames = self._burst.used = 0
         else:
             self._frames = []
             self._failures = []
@@ -86,13 +86,13 @@ class Batch:
             # buffers that are another packet's, whose owner may take them apart, against the rules, while they are written
             self._kept = (self._kept, packet._chain.used())
         if cython.compiled:
-            position: cython.int = self._batch.frames
-            if packet._scattered and self._batch.used + MOST_PIECES > ROOM - FRAMES + position:
+            position: cython.int = self._burst.frames
+            if packet._scattered and self._burst.used + MOST_PIECES > ROOM - FRAMES + position:
                 packet._gather()
-            count: cython.int = spread(packet, cython.address(self._batch.pieces[self._batch.used]))
-            self._batch.counts[position] = count
-            self._batch.used += count
-            self._batch.frames = position + 1
+            count: cython.int = spread(packet, cython.address(self._burst.pieces[self._burst.used]))
+            self._burst.counts[position] = count
+            self._burst.used += count
+            self._burst.frames = position + 1
         else:
             pieces = []
             spread(packet, pieces)
@@ -103,7 +103,7 @@ class Batch:
         self._written = True
         if cython.compiled:
             with cython.nogil:
-                vnic_write_batch(fd, cython.address(self._batch))
+                vnic_write_burst(fd, cython.address(self._burst))
         else:
             failure = 0
             for pieces in self._frames:
@@ -115,7 +115,7 @@ class Batch:
         if not self._written:
             return errors.EIO
         if cython.compiled:
-            return self._batch.failures[position]
+            return self._burst.failures[position]
         else:
             return self._failures[position]
 

@@ -298,6 +298,25 @@ def test_what_finds_no_room_in_mid_array_waits_in_order_and_whoever_polls_is_tol
         assert bench.taken() == [frame(mark) for mark in range(3, 8)]
 
 
+def test_a_short_frame_does_not_overtake_a_long_one_that_found_no_room(chains: Chains) -> None:
+    frames = [HEADER + bytes([mark]) * (3000 if mark < 17 else 50) for mark in range(20)]
+    with long_bench() as bench:
+        # a pipe has 16 pages: the last long frame finds none, a short one fits behind the one before
+        read, write = os.pipe2(os.O_NONBLOCK)
+        bench.adapter.attach(write)
+        driver = Chainer(chains)
+        binding = bench.bind(driver)
+        binding.send_packets([chains.make([data[:14], data[14:]]) for data in frames])
+        assert binding.sends_pending == 4
+        received = os.read(read, 100_000)
+        assert bench.adapter.flush() == 0
+        assert received + os.read(read, 100_000) == b"".join(frames)
+        assert driver.completed == [(data, Status.SUCCESS) for data in frames]
+        bench.adapter.attach(-1)
+        os.close(read)
+        os.close(write)
+
+
 def test_behind_a_full_queue_the_rest_of_an_array_ends_with_resources() -> None:
     with Bench(send_queue=4) as bench:
         driver = Sender()
