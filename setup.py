@@ -17,7 +17,7 @@ from setuptools.command.build_ext import build_ext
 
 CORE = (
     *("context", "steps", "buffer", "chain", "packet", "facts", "guard", "pool"),
-    *("ledger", "binding", "send", "lifecycle", "batch", "adapter"),
+    *("ledger", "binding", "wire", "send", "replies", "lifecycle", "batch", "adapter", "uring", "waiting"),
 )
 COMPILED = [f"vnic/{name}.py" for name in CORE]
 DIRECTIVES = {"binding": True, "boundscheck": False, "wraparound": False, "cdivision": True, "initializedcheck": False}

@@ -21,6 +21,7 @@ from vnic.core import (
     BufferPool,
     Packet,
     PacketPool,
+    Replies,
     copy_packet,
     slot_size_for,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "PacketPool",
     "PacketState",
     "ProtocolDriver",
+    "Replies",
     "Status",
     "VnicError",
     "__version__",

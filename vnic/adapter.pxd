@@ -11,6 +11,7 @@ from vnic.packet cimport Packet
 from vnic.pool cimport PacketPool
 from vnic.send cimport SendPath
 from vnic.steps cimport Step, _cpu, _step
+from vnic.uring cimport Uring, vnic_fill, vnic_ring
 
 cdef int SHORTEST, OWNED, LENT, ALL_LOCAL, PROMISCUOUS, TRANSFERRING, DO_INDICATE, DO_LEND, DO_RECLAIM, DO_TRANSFER, DO_TRANSFERRED
 cdef unsigned int KEPT
@@ -30,6 +31,9 @@ cdef class Adapter(Lifecycle):
     cdef int _transfers
     cdef bint _reading
     cdef bint _low
+    # how it is read; NULL: by read()
+    cdef Uring _uring
+    cdef vnic_ring *_ring
     cdef int _indices[256]
     cdef int _lengths[256]
 

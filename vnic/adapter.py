@@ -49,10 +49,6 @@ if not cython.compiled:
     from vnic.guard import keep
     from vnic.steps import _cpu, _step
 
-if cython.compiled:
-    from cython.cimports.libc.errno import EINTR, errno
-    from cython.cimports.posix.unistd import read as c_read
-
 PENDING = Status.PENDING
 MAX_BUDGET = 256
 SHORTEST = HEADER_SIZE
@@ -157,6 +153,7 @@ class Adapter(Lifecycle):
         self._transfer_data = contract.handler(miniport, contract.MiniportDriver, "transfer_data")
         self._transfers = 0
         self._reading = self._low = False
+        self._uring = None
         if not cython.compiled:
             self._indices = [0] * MAX_BUDGET
             self._lengths = [0] * MAX_BUDGET
@@ -199,21 +196,33 @@ class Adapter(Lifecycle):
         for binding in self._opened:
             binding.verifier_level = LEVELS.of_driver(binding.name, level)
 
-    def attach(self, fd: int, on_blocked: Callable[[], None] | None = None) -> None:
+    def attach(self, fd: int, on_blocked: Callable[[], None] | None = None, ring: Uring | None = None) -> None:
         """
         Read from and write to a non-blocking descriptor, one frame a call. The descriptor stays the caller's to close.
 
         Args:
             fd: a TAP, or a packet socket.
             on_blocked: called, from the sending thread, when a send has to wait.
+            ring: reads many frames in one call; it was made for this descriptor and the adapter's pool, and stays the caller's to close.
 
         Raises:
             VnicError: a batch is being read; no driver can exchange the wire under its adapter.
+            ValueError: the ring is another descriptor's or another pool's.
         """
         if self._reading:
             raise VnicError("the adapter is reading: attach from outside a handler")
+        if ring is not None and (ring.fd != fd or ring.pool is not self.pool):
+            raise ValueError(f"a ring for descriptor {ring.fd} and pool {ring.pool.name} is attached to {self.name}, descriptor {fd}")
+        self._uring = ring
+        if cython.compiled:
+            self._ring = cython.NULL if ring is None else cython.address(cython.cast(Uring, ring)._ring)
         self._sends.fd = fd
         self._sends.on_blocked = on_blocked
+
+    @property
+    def reader(self) -> str:
+        """How frames are read: "io_uring", or "read"."""
+        return "read" if self._uring is None or self._uring.broken else "io_uring"
 
     # receive
 
@@ -267,18 +276,10 @@ class Adapter(Lifecycle):
             for position in range(taken):
                 pool._look_for_poison(pool._packets[self._indices[position]])
         if cython.compiled:
-            size: cython.Py_ssize_t = pool.slot_size
-            length: cython.Py_ssize_t
             with cython.nogil:
-                while count < taken:
-                    length = c_read(fd, pool._bytes + self._indices[count] * size, size)
-                    if length < 0:
-                        failure = errno
-                        if failure == EINTR:
-                            continue
-                        break
-                    self._lengths[count] = cython.cast(cython.int, length)
-                    count += 1
+                count = vnic_fill(
+                    self._ring, fd, pool._bytes, pool.slot_size, self._indices, self._lengths, taken, cython.address(failure)
+                )
         else:
             while count < taken:
                 try:

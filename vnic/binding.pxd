@@ -71,6 +71,8 @@ cdef class Binding:
     cdef void _look_ahead(self, object context, object header, object lookahead, object size)
     cdef object _looking_at(self, object context, str what)
     cdef void _end_batch(self)
+    cdef object _require_sends(self)
+    cdef object _before_send(self, str what)
     cdef object _take_back(self, Packet packet, Step step)
     cdef bint _owes(self)
     cdef void _enter(self) noexcept

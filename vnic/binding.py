@@ -283,9 +283,7 @@ class Binding:
         if self.dead:
             raise self._ledger._violation(rules.SEND_ON_CLOSED, self, packet, f"{packet!r} is sent after close")
         if self.verifier_level >= 2:
-            self._ledger._require_no_locks(self, "send")
-            if self.verifier_level >= 4:
-                FAULTS.delay(self)
+            self._before_send("send")
         return self._sends.send(self, packet)
 
     def send_packets(self, packets: Iterable[Packet]) -> None:
@@ -297,13 +295,20 @@ class Binding:
 
         NDIS: NdisSendPackets; TX-06 to TX-10.
         """
+        self._require_sends()
+        self._sends.send_packets(self, list(packets))
+
+    def _require_sends(self) -> None:
+        """Several packets are to be sent."""
         if self.dead:
             raise self._ledger._violation(rules.SEND_ON_CLOSED, self, None, "packets are sent after close")
         if self.verifier_level >= 2:
-            self._ledger._require_no_locks(self, "send_packets")
-            if self.verifier_level >= 4:
-                FAULTS.delay(self)
-        self._sends.send_packets(self, list(packets))
+            self._before_send("send_packets")
+
+    def _before_send(self, what: str) -> None:
+        self._ledger._require_no_locks(self, what)
+        if self.verifier_level >= 4:
+            FAULTS.delay(self)
 
     def transfer_data(self, context: object, offset: int, length: int, packet: Packet) -> tuple[Status, int]:
         """

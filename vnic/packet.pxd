@@ -12,6 +12,10 @@ cdef bint COUNTS_VIEWS
 cdef unsigned char NEXT_STATE[128]
 
 
+cdef class Taker:
+    cdef void _over(self, Packet packet, object status, bint at_once) noexcept
+
+
 @cython.final
 cdef class Packet:
     # what each frame touches stands first, in as few cache lines as can be
@@ -66,6 +70,11 @@ cdef class Packet:
     cdef unsigned char *_shadow
     cdef bytes _kept_chain
     cdef tuple _kept_beside
+    # its frame is in several pieces, and only the first of them is at `_shared`
+    cdef bint _scattered
+    # whoever sends it has said where its frame is, for this once
+    cdef bint _sealed
+    cdef Taker _taker
     cdef Buffer _slot_buffer
     cdef object _frame_in
     cdef list _retired
@@ -86,5 +95,8 @@ cdef class Packet:
     cdef Chain _open_chain(self)
     cdef Buffer _first_buffer(self)
     cdef object _seal(self)
+    cdef object _seal_pieces(self)
+    cdef object _gather(self)
+    cdef object _drop_view(self)
     cdef object _retire(self)
     cdef object _unlink(self)
