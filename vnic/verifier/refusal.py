@@ -62,7 +62,7 @@ def told_later(rule: Rule, culprit: str, detail: str, packet: Packet, change: Ch
         change: what has changed of it.
     """
     # a binding's module refuses, too, and so is not there yet when this one is read
-    from vnic.binding import OPEN
+    from vnic.context import OPEN
 
     opened: list[Binding | None] = cast("list[Binding | None]", OPEN)
     more: dict[str, Any] = {"diff": change.told()}
