@@ -141,7 +141,7 @@ class Replies(Taker):
             else:
                 reply = self._reply(received, None if headers is None else headers[position], offset)
                 (unanswered if reply is None else replies).append(received if reply is None else reply)
-            position += 1
+            position += 1  # noqa: SIM113 - counted in C
         with cython.critical_section(self):
             self.dropped += len(unanswered)
         for received in unanswered:

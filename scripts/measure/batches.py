@@ -25,7 +25,7 @@ class Classifier(ProtocolDriver):
     """Count by EtherType, as numpy does it: no loop over packets."""
 
     def __init__(self) -> None:
-        self.by_type = np.zeros(65536, np.int64)
+        self.by_type: Any = np.zeros(65536, np.int64)
 
     def receive_packets(self, batch: Any) -> int:
         kinds = np.asarray(batch.headers)[:, 12:14].copy().view(">u2")[:, 0]

@@ -38,7 +38,8 @@ class EchoBench(Bench):
     def make_adapter(self) -> Any:
         from vnic import Adapter, MiniportDriver, PacketPool, slot_size_for
 
-        self.adapters = {}
+        self.adapters: dict[str, Any] = {}
+        adapter: Any = None
         for way, driver in WAYS.items():
             adapter = Adapter(PacketPool(1024, slot_size_for(1500), name=way), MiniportDriver(), name=way, address=US)
             adapter.attach(self.fd)

@@ -110,7 +110,8 @@ class Replier(Driver):
 
     def receive_complete(self) -> None:
         """A batch is over."""
-        kept, self.kept = self.kept, []
+        kept = list(self.kept)
+        self.kept.clear()
         self.replies.send(kept, self.headers[: len(kept)] or None, self.offset)
 
     def unbind_adapter(self) -> Status:

@@ -44,7 +44,8 @@ class Replier(Driver):
 
     def send(self, **how: Any) -> int:
         """Reply to all that is kept."""
-        kept, self.kept = self.kept, []
+        kept = list(self.kept)
+        self.kept.clear()
         return self.replies.send(kept, **how)
 
     def receive_complete(self) -> None:
@@ -401,7 +402,7 @@ def test_replies_are_made_once(bench: Bench) -> None:
     driver = Replier()
     bench.bind(driver)
     with pytest.raises(TypeError):
-        driver.replies.__init__(driver.binding, 4)  # type: ignore[misc]
+        driver.replies.__init__(driver.binding, 4)
     assert repr(driver.replies) == "<Replies of a: 8 of 8 idle>"
 
 

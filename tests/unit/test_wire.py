@@ -35,7 +35,7 @@ CHAINS: dict[str, list[bytes]] = {
 @contextmanager
 def long_bench(**shape: object) -> Iterator[Bench]:
     """A bench whose cable carries long frames."""
-    with Bench(mtu=MTU, **shape) as bench:  # type: ignore[arg-type]
+    with Bench(mtu=MTU, **shape) as bench:
         yield bench
 
 
@@ -446,7 +446,7 @@ def test_an_array_is_written_while_other_threads_run_and_each_ones_frames_keep_t
 
         def send(number: int) -> None:
             for array in range(arrays):
-                packets = []
+                packets: list[Packet] = []
                 while len(packets) < each:
                     packet = bench.own.allocate()
                     if packet is not None:
