@@ -151,7 +151,8 @@ def main() -> int:
         if "instructions" in row:
             print(f"  {way:12}{row['instructions']:8} instructions per frame")
         elif row["judged"]:
-            print(f"  {way:12}{row['us']:8.3f} us, C {row['c_us']:.3f}, ratio {row['ratio']:.3f}  ({row['rounds']} rounds, {row['discarded']} discarded)")
+            rounds = f"{row['rounds']} rounds, {row['discarded']} discarded"
+            print(f"  {way:12}{row['us']:8.3f} us, C {row['c_us']:.3f}, ratio {row['ratio']:.3f}  ({rounds})")
         else:
             print(f"  {way:12} not judged: {row['why']}")
     return 0
