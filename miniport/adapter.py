@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from miniport.errors import Exit, Failure
+from miniport.reader import choose_reader
 from miniport.tap import InterfaceCounters, Tap, interface_counters
 from vnic import Adapter, MiniportDriver, PacketPool, slot_size_for
 from vnic.counters import INTERFACE
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from miniport.config import Config
+    from vnic.uring import Uring
 
 DEFAULT_ADDRESS = bytes.fromhex("020000000002")
 _NOTHING = InterfaceCounters(0, 0, 0, 0)
@@ -62,6 +64,7 @@ class TapMiniport(MiniportDriver):
             report=report,
         )
         self.here = True
+        self.ring: Uring | None = None
         self._at_start = interface_counters(tap.name) or _NOTHING
 
     def attached(self) -> bool:
@@ -92,7 +95,20 @@ class TapMiniport(MiniportDriver):
 
     def halt(self) -> None:
         """Let the interface go; one that we created disappears with it. `adapter.halt` calls this, when every binding is gone."""
+        if self.ring is not None:
+            self.ring.close()
         self.tap.close()
+
+    def abandon(self) -> None:
+        """In a forked child: close what it has of the interface, which stays the parent's."""
+        if self.ring is not None:
+            self.ring.close(shared=True)
+        self.tap.close()
+
+    def choose_reader(self, wanted: str) -> str:
+        """Choose how the interface is read, and say why; `ring` is None, or what it is to be read through."""
+        self.ring, why = choose_reader(wanted, self.tap.fd, self.adapter.pool)
+        return why
 
 
 def station_address(config: Config) -> bytes:

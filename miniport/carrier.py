@@ -68,6 +68,8 @@ class LinkWatch:
         self._miniport = miniport
         self._log = log
         self._do = do
+        # what the data thread was told last; the adapter knows it later
+        self._up = miniport.adapter.link_up
 
     async def run(self) -> None:
         """Watch until the interface is deleted."""
@@ -94,7 +96,8 @@ class LinkWatch:
             self._miniport.rename()
         if state.mtu > adapter.mtu:
             self._log.event("link", "warning", adapter=adapter.name, state="mtu", mtu=state.mtu, configured=adapter.mtu)
-        if state.up != adapter.link_up:
+        if state.up != self._up:
+            self._up = state.up
             self._log.event("link", adapter=adapter.name, state="up" if state.up else "down")
             status = Status.MEDIA_CONNECT if state.up else Status.MEDIA_DISCONNECT
             self._do(lambda: adapter.indicate_status(status))

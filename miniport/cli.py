@@ -148,6 +148,9 @@ def add_run_arguments(run: Parser) -> None:
     run.add_argument("--verifier", metavar="LEVEL", type=int, help="how much is checked: 0 to 4, default 1")
     run.add_argument("--stats-interval", metavar="S", type=float, help="seconds between lines of counters, default 10")
     run.add_argument("--log-format", metavar="F", choices=("auto", "text", "json"), help="auto, text or json")
+    run.add_argument("--reader", metavar="R", choices=("auto", "read", "io_uring"), help="auto, read or io_uring")
+    text = "microseconds to ask for the next frame without sleeping, default 0"
+    run.add_argument("--busy-poll-us", metavar="US", type=int, help=text)
     run.add_argument("--drain-timeout", metavar="S", type=float, help="seconds to wait at the end for held packets, default 2")
     run.add_argument(
         "--control", metavar="PATH", help="where the control socket is to be, or off; by itself in /run/vnic or the session's folder"

@@ -49,9 +49,14 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class LoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The data thread: frames in one batch, and seconds to wait at the end for packets that drivers hold."""
+    """
+    The data thread: frames in one batch, how they are read, how long it asks for the next frame without sleeping, and seconds to wait at
+    the end for packets that drivers hold.
+    """
 
     budget: Annotated[int, Meta(ge=1, le=256)] = 64
+    reader: Literal["auto", "read", "io_uring"] = "auto"
+    busy_poll_us: Annotated[int, Meta(ge=0, le=10000)] = 0
     drain_timeout: Annotated[float, Meta(ge=0, le=3600)] = 2.0
 
 
@@ -114,6 +119,8 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
     "mac": ("adapter", "mac", "--mac"),
     "address": ("adapter", "address", "--address"),
     "packets": ("pool", "packets", "--packets"),
+    "reader": ("loop", "reader", "--reader"),
+    "busy_poll_us": ("loop", "busy_poll_us", "--busy-poll-us"),
     "drain_timeout": ("loop", "drain_timeout", "--drain-timeout"),
     "log_format": ("log", "format", "--log-format"),
     "stats_interval": ("log", "stats_interval", "--stats-interval"),

@@ -100,11 +100,14 @@ class Daemon:
             link = set_up_link(self.miniport, config)
             core = "compiled" if COMPILED else "uncompiled"
             self.log.event("starting", version=__version__, core=core, adapter=adapter.name, mtu=adapter.mtu, pid=os.getpid())
-            self.thread = DataThread(self.miniport.adapter, config.loop.budget, self._on_gone)
+            self.thread = DataThread(self.miniport.adapter, config.loop.budget, self._on_gone, config.loop.busy_poll_us)
             seen = Inspector(self.stack, self.thread, self._by_adapter, self.watch.hanging)
             self.inspection = Inspection(adapter.name, config.control.path, seen, self.log)
             undo.callback(self.inspection.close)
             await self.inspection.start()
+            reader_why = self.miniport.choose_reader(config.loop.reader)
+            if self.miniport.ring is not None:
+                undo.callback(self.miniport.ring.close)
             self._obey_signals()
             os.register_at_fork(after_in_child=self._in_child)
             watching = self._task(LinkWatch(self.miniport, self.log, self._do).run())
@@ -112,11 +115,11 @@ class Daemon:
             gc.collect()
             # what is alive now lives to the end: the collector need not look at it again
             gc.freeze()
-            self.thread.start(tap.fd)
+            self.thread.start(tap.fd, self.miniport.ring)
             self.reports.listen()
             self.watch.start()
             undo.pop_all()
-        self._ready(link)
+        self._ready(link, reader_why)
         tell_ready(ready_fd)
         tasks = [watching, self._task(self._count()), self._task(self.inspection.run())]
         try:
@@ -151,9 +154,9 @@ class Daemon:
         forget_signals()
         self.inspection.abandon()
         self.thread.abandon()
-        self.miniport.tap.close()
+        self.miniport.abandon()
 
-    def _ready(self, link: LinkState) -> None:
+    def _ready(self, link: LinkState, reader_why: str) -> None:
         adapter = self.miniport.adapter
         self.log.event(
             "ready",
@@ -163,6 +166,8 @@ class Daemon:
             mac=adapter.address.hex(":"),
             mtu=adapter.mtu,
             packets=adapter.pool.capacity,
+            reader=adapter.reader,
+            reader_why=reader_why,
             filters=[binding.name for binding in self.stack.filters],
             drivers=[bound.binding.name for bound in self.stack.drivers],
         )

@@ -9,18 +9,20 @@ Next: `miniport/daemon.py`, which starts it and gives it jobs.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import select
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vnic import Adapter
+from vnic.waiting import POLLIN, POLLOUT, WOKEN, Waiter
+
+if TYPE_CHECKING:
+    from vnic.uring import Uring
 
 T = TypeVar("T")
 
@@ -32,28 +34,31 @@ class DataThread:
     Args:
         adapter: what to read.
         budget: frames in one batch; a job waits for one batch at most.
+        busy_poll_us: how long after a frame the next one is asked for without sleeping; 0: not at all.
         on_gone: called on this thread when it cannot read on: with an OSError if the interface was deleted, with anything else if
             the library itself failed.
+
+    Attributes:
+        waiter: what it sleeps in.
     """
 
-    def __init__(self, adapter: Adapter, budget: int, on_gone: Callable[[BaseException], None]) -> None:
+    def __init__(self, adapter: Adapter, budget: int, on_gone: Callable[[BaseException], None], busy_poll_us: int = 0) -> None:
         self.adapter = adapter
         self.budget = budget
+        self.busy_poll_us = busy_poll_us
         self.on_gone = on_gone
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
-        self._poll = select.epoll()
-        self._poll.register(self._wake, select.EPOLLIN)
-        self._watched = 0
+        self.waiter = Waiter(self._wake)
         self._reading = False
-        self._ending = self._ended = False
+        self._ending = self._ended = self._abandoned = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="vnic-data", daemon=True)
 
-    def start(self, fd: int) -> None:
-        """Attach the adapter to its descriptor and begin to read."""
+    def start(self, fd: int, ring: Uring | None = None) -> None:
+        """Attach the adapter to its descriptor, and the ring to read it through if there is one, and begin to read."""
         self._fd = fd
-        self.adapter.attach(fd, self._nudge)
+        self.adapter.attach(fd, self._nudge, ring)
         self._reading = True
         self._thread.start()
 
@@ -84,7 +89,7 @@ class DataThread:
         Returns:
             False if it has not ended in time: a driver does not return.
         """
-        self._ending = True
+        self._ending = self.waiter.leave = True
         self._nudge()
         self._thread.join(timeout)
         if self._thread.is_alive():
@@ -92,7 +97,6 @@ class DataThread:
         with self._lock:
             # the number of a closed descriptor is soon somebody else's
             self._ended = True
-            self._poll.close()
             os.close(self._wake)
         return True
 
@@ -107,8 +111,8 @@ class DataThread:
         return self._ended
 
     def abandon(self) -> None:
-        """In a forked child, which has this thread and no other: read nothing, and end. The parent's poller is left alone."""
-        self._ending = True
+        """In a forked child, which has this thread and no other: read nothing, and end."""
+        self._ending = self._abandoned = self.waiter.leave = True
         self._reading = False
 
     def stack(self) -> FrameType | None:
@@ -127,47 +131,34 @@ class DataThread:
             except BaseException as error:
                 # a driver can break what is under us: the descriptor, or this thread by a trace function; jobs must still be done
                 self._reading = False
-                self._watched = 0
-                with contextlib.suppress(OSError):
-                    # or it would be reported for ever
-                    self._poll.unregister(self._fd)
                 self.on_gone(error)
 
     def _serve(self) -> None:
-        """Wait once, and do what there is to do."""
-        self._watch()
-        for descriptor, _ in self._poll.poll():
-            if descriptor == self._wake:
-                os.eventfd_read(self._wake)
-        self._do_jobs()
-        if self._watched and not self._ending:
-            try:
-                self._drain()
-            except OSError:
-                self.adapter.flush()
-                raise
+        """Read until there is something else to do, and do that."""
+        adapter = self.adapter
+        try:
+            if self._reading and not adapter.send_blocked:
+                ready = self.waiter.serve(adapter, self._fd, self.budget, self.busy_poll_us)
+            else:
+                ready = self._serve_blocked()
+        except OSError:
+            adapter.flush()
+            raise
+        # the parent's wake-up is not the child's to take
+        if ready & WOKEN and not self._abandoned:
+            os.eventfd_read(self._wake)
+            self._do_jobs()
 
-    def _drain(self) -> None:
-        """Read until nothing is left, or a job waits; what was blocked may fit again."""
-        adapter, budget = self.adapter, self.budget
-        while True:
-            if adapter.send_blocked:
-                adapter.flush()
-            if not self._reading or adapter.receive_batch(budget) < budget or self._jobs:
-                return
-
-    def _watch(self) -> None:
-        """Ask for input while reading, for output only while sends wait: a TAP is nearly always ready for output."""
-        wanted = (select.EPOLLIN if self._reading else 0) | (select.EPOLLOUT if self.adapter.send_blocked else 0)
-        if wanted == self._watched:
-            return
-        if not self._watched:
-            self._poll.register(self._fd, wanted)
-        elif wanted:
-            self._poll.modify(self._fd, wanted)
-        else:
-            self._poll.unregister(self._fd)
-        self._watched = wanted
+    def _serve_blocked(self) -> int:
+        """Wait once, for room below too if sends wait for it: a TAP is nearly always ready for output otherwise."""
+        adapter = self.adapter
+        wanted = (POLLIN if self._reading else 0) | (POLLOUT if adapter.send_blocked else 0)
+        ready = self.waiter.wait(self._fd if wanted else -1, wanted)
+        if adapter.send_blocked:
+            adapter.flush()
+        if self._reading and ready != WOKEN:
+            adapter.receive_batch(self.budget)
+        return ready
 
     def _do_jobs(self) -> None:
         while self._jobs:

@@ -97,7 +97,9 @@ class Reload:
         needs_restart = [name for name in RESTART if getattr(fresh, name) != getattr(self.config, name)]
         if fresh.log.format != self.config.log.format:
             needs_restart.append("log.format")
-        self._thread.budget = fresh.loop.budget
+        if fresh.loop.reader != self.config.loop.reader:
+            needs_restart.append("loop.reader")
+        self._thread.budget, self._thread.busy_poll_us = fresh.loop.budget, fresh.loop.busy_poll_us
         if fresh.verifier != self.config.verifier:
             # what was set by command since then stays, unless the file has changed
             set_verifier(fresh.verifier)

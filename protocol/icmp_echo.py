@@ -10,12 +10,14 @@ Next: `protocol/capture.py`, which writes what it sees to a file.
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from threading import Lock
 
 from vnic import Packet, PacketFilter, PacketPool, ProtocolDriver, Status, slot_size_for
 
 ICMP, ICMPV6 = 1, 58
+IPV4 = struct.Struct("!BBHHHBBH4s4s")
 ECHO_REQUEST, ECHO_REQUEST_V6, SOLICITATION = b"\x08\x00", b"\x80\x00", b"\x87\x00"
 """Type and code, the first two bytes of a message."""
 UNSPECIFIED, LOCALHOST = bytes(16), bytes(15) + b"\x01"
@@ -68,6 +70,8 @@ class IcmpEcho(ProtocolDriver):
     def unbind_adapter(self) -> Status:
         """Close the pool; below a filter sends may be pending still, then it is closed with the last of them."""
         with self.lock:
+            # whoever gives a packet back from here on looks at the pool himself, when the lock is his
+            self.unbinding = True
             self.unbinding = waits = self.pool.usage > 0
         if waits:
             return Status.PENDING
@@ -87,22 +91,23 @@ class IcmpEcho(ProtocolDriver):
 
     def answer_ipv4(self, frame: bytes) -> bytes:
         """Make the reply to an echo request over IPv4; nothing for any other frame."""
-        if len(frame) < 42 or frame[14] >> 4 != 4 or frame[23] != ICMP or (frame[0] | frame[6]) & 1:
+        if len(frame) < 42:
             return b""
-        header_size, total_size, fragment = (frame[14] & 15) * 4, int.from_bytes(frame[16:18]), int.from_bytes(frame[20:22]) & 0x3FFF
-        if header_size < 20 or not header_size + 8 <= total_size <= len(frame) - 14 or fragment:
+        version, service, total_size, _, fragment, _, protocol, _, source, target = IPV4.unpack_from(frame, 14)
+        if version >> 4 != 4 or protocol != ICMP or (frame[0] | frame[6]) & 1:
             return b""
-        header, message = frame[14 : 14 + header_size], frame[14 + header_size : 14 + total_size]
-        source, target = header[12:16], header[16:20]
+        at, end = 14 + (version & 15) * 4, 14 + total_size
+        if at < 34 or not at + 8 <= end <= len(frame) or fragment & 0x3FFF:
+            return b""
         if target not in self.ours or source in self.never_answered or source[0] in (0, 127) or source[0] >= 224:
             return b""
-        if message[:2] != ECHO_REQUEST or checksum(header) or checksum(message):
+        message = frame[at:end]
+        if message[:2] != ECHO_REQUEST or int.from_bytes(frame[14:at]) % 0xFFFF or int.from_bytes(message) % 0xFFFF:
             return b""
         # the type goes from 8 to 0; a message of nothing but zeros has checksum 0xFFFF, and 0 would be wrong (RFC 1624)
         adjusted = (int.from_bytes(message[2:4]) + 0x0800) % 0xFFFF or 0xFFFF
-        header = struct.pack("!BBHHHBBH4s4s", 0x45, header[1], 20 + len(message), 0, 0x4000, 64, ICMP, 0, target, source)
-        header = header[:10] + checksum(header).to_bytes(2) + header[12:]
-        return frame[6:12] + self.binding.address + b"\x08\x00" + header + b"\0\0" + adjusted.to_bytes(2) + message[4:]
+        header = ipv4_header(service, 20 + len(message), target, source)
+        return b"".join((frame[6:12], self.binding.address, header, adjusted.to_bytes(2), message[4:]))
 
     def answer_ipv6(self, frame: bytes) -> bytes:
         """Make the reply to an echo request or a solicitation over IPv6; nothing for any other frame."""
@@ -169,13 +174,25 @@ class IcmpEcho(ProtocolDriver):
 
     def give_back(self, packet: Packet) -> None:
         """Free a packet; if closing the pool waits for it, end that. Sends may come back on any thread."""
+        self.pool.free(packet)
+        if self.unbinding:
+            self.end_unbind()
+
+    def end_unbind(self) -> None:
+        """End what `unbind_adapter` left pending, once, if no packet is out any more."""
         with self.lock:
-            self.pool.free(packet)
             last = self.unbinding and self.pool.usage == 0
             self.unbinding = self.unbinding and not last
         if last:
             self.pool.close()
             self.binding.complete_unbind()
+
+
+@lru_cache(256)
+def ipv4_header(service: int, total_size: int, source: bytes, target: bytes) -> bytes:
+    """Make what is alike in all replies of one size to one station, from the EtherType to the type of the message."""
+    header = IPV4.pack(0x45, service, total_size, 0, 0x4000, 64, ICMP, 0, source, target)
+    return b"\x08\x00" + header[:10] + checksum(header).to_bytes(2) + header[12:] + b"\0\0"
 
 
 def checksum(data: bytes) -> int:

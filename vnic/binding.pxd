@@ -45,6 +45,7 @@ cdef class Binding:
     cdef int _inside
     cdef list _looks
     cdef object _receive_packet
+    cdef object _receive_packets
     cdef object _receive_code
     cdef object _receive
     cdef object _receive_complete
@@ -60,6 +61,7 @@ cdef class Binding:
 
     cdef bint _accepts(self, int kind, unsigned long long destination)
     cdef void _show(self, Packet packet, Context here)
+    cdef void _promise(self, Packet packet, int count, object answer, int views, str handler)
     cdef void _show_over_quota(self, Packet packet, Context here)
     cdef void _timed(self, str handler, long long started, object packet)
     cdef void _left_unclean(self, str handler, Context here, long long before)

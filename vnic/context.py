@@ -52,6 +52,7 @@ HANDLERS = (
     "timer",
     "work item",
     "interrupt",
+    "receive_packets",
     "another handler",
 )
 """The handlers by number; in a context there is room for a number only."""

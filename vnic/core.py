@@ -15,7 +15,10 @@ The data path by name, in the order in which it is read.
     send.py      the way down: the wire, or a queue, and exactly one completion
     replies.py   replies over the bytes of a received packet
     lifecycle.py who is bound, and when an adapter starts, is reset, and stops
+    batch.py     packets of one indication, for drivers that look at them together
     adapter.py   the way up: read a batch, indicate it, have it back
+    uring.py     many frames read in one system call, where that is quicker
+    waiting.py   between two batches: sleep until there is something to read
 
 Those are compiled; this file only names them, and `core.pyi` beside it gives their types.
 
@@ -23,6 +26,7 @@ Next: `vnic/packet.py`.
 """
 
 from vnic.adapter import MAX_BUDGET, Adapter
+from vnic.batch import HEADER, Batch
 from vnic.binding import Binding, return_packets
 from vnic.buffer import Buffer, BufferPool
 from vnic.packet import COMPILED, DONT_LOOPBACK, LOOPBACK, LOOPBACK_ONLY, MAX_BINDINGS, Packet, copy_packet
@@ -32,6 +36,7 @@ from vnic.replies import Replies
 __all__ = [
     "COMPILED",
     "DONT_LOOPBACK",
+    "HEADER",
     "LOOPBACK",
     "LOOPBACK_ONLY",
     "MAX_BINDINGS",
@@ -39,6 +44,7 @@ __all__ = [
     "MAX_PACKETS",
     "PROTOCOL_RESERVED_SIZE_IN_PACKET",
     "Adapter",
+    "Batch",
     "Binding",
     "Buffer",
     "BufferPool",

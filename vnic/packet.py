@@ -130,6 +130,7 @@ class Packet:
         self._length = 0
         self._slot_size = pool.slot_size
         self._asked = -1
+        self._outcome = self._kind = self._seen_views = 0
         self._promises = False
         self._completing = self._submitted = False
         self._number = 0

@@ -110,8 +110,9 @@ class Replier(Driver):
 
     def receive_complete(self) -> None:
         """A batch is over."""
-        self.replies.send(self.kept, self.headers[: len(self.kept)] or None, self.offset)
+        kept = list(self.kept)
         self.kept.clear()
+        self.replies.send(kept, self.headers[: len(kept)] or None, self.offset)
 
     def unbind_adapter(self) -> Status:
         """Give everything back."""

@@ -127,6 +127,32 @@ def test_a_deleted_interface_is_named_and_ends_the_daemon_with_all_packets_home(
 
 
 @namespaced
+def test_a_link_that_is_up_again_while_a_driver_works_is_not_taken_for_down(tmp_path: Path) -> None:
+    driver, done = tmp_path / "slow.py", tmp_path / "done"
+    driver.write_text(
+        "import pathlib, time\n"
+        "from vnic import PacketFilter, ProtocolDriver\n"
+        "class Slow(ProtocolDriver):\n"
+        "    '''Does not answer until a file is there.'''\n"
+        "    packet_filter = PacketFilter.PROMISCUOUS\n"
+        "    def receive_packet(self, packet):\n"
+        f"        while not pathlib.Path({str(done)!r}).exists():\n"
+        "            time.sleep(0.01)\n"
+        "        return 0\n"
+    )
+    with Daemon(tmp_path, *PROMISCUOUS_SINK, "--driver", f"{driver}:Slow") as daemon:
+        with Sender() as sender:
+            sender.send([frame()])
+        ip("link", "set", "vnic0", "down")
+        daemon.wait_for("link", state="down")
+        ip("link", "set", "vnic0", "up")
+        daemon.wait_for("link", state="up")
+        done.touch()
+        until(lambda: daemon.answer("show")["adapters"][0]["link"] == "up")
+        daemon.stop()
+
+
+@namespaced
 def test_after_the_interface_is_gone_the_daemon_waits_without_spinning(tmp_path: Path) -> None:
     # a driver that gives nothing back makes it wait until the drain timeout
     words = ("--driver", f"{BAD}:KeepsEverything", "--drain-timeout", "1.5", "--stats-interval", "0.1")

@@ -44,10 +44,9 @@ class Replier(Driver):
 
     def send(self, **how: Any) -> int:
         """Reply to all that is kept."""
-        try:
-            return self.replies.send(self.kept, **how)
-        finally:
-            self.kept.clear()
+        kept = list(self.kept)
+        self.kept.clear()
+        return self.replies.send(kept, **how)
 
     def receive_complete(self) -> None:
         """A batch is over."""
