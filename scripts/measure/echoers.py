@@ -147,4 +147,11 @@ class Whole(Behind):
         return 1
 
 
-WAYS: dict[str, type[ProtocolDriver]] = {"copy": Copy, "reuse": Reuse, "batch": Together, "chained": Chained, "replies": Behind, "whole": Whole}
+WAYS: dict[str, type[ProtocolDriver]] = {
+    "copy": Copy,
+    "reuse": Reuse,
+    "batch": Together,
+    "chained": Chained,
+    "replies": Behind,
+    "whole": Whole,
+}
