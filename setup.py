@@ -15,8 +15,10 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-CORE = ("context", "steps", "buffer", "chain", "packet", "facts", "guard", "pool", "ledger", "binding", "send", "lifecycle", "adapter")
-CORE += ("uring", "waiting")
+CORE = (
+    *("context", "steps", "buffer", "chain", "packet", "facts", "guard", "pool"),
+    *("ledger", "binding", "wire", "send", "replies", "lifecycle", "batch", "adapter", "uring", "waiting"),
+)
 COMPILED = [f"vnic/{name}.py" for name in CORE]
 DIRECTIVES = {"binding": True, "boundscheck": False, "wraparound": False, "cdivision": True, "initializedcheck": False}
 # an object made without its __init__, or copied by pickle, must raise and not crash; this costs 1 % of a frame's instructions

@@ -29,7 +29,7 @@ from vnic.driver import ProtocolDriver
 from vnic.intermediate import IntermediateDriver
 
 D = TypeVar("D", bound=ProtocolDriver)
-BUNDLED = ("arp", "capture", "hold", "icmp_echo", "sink", "udp")
+BUNDLED = ("arp", "capture", "classify", "hold", "icmp_echo", "sink", "udp")
 """Drivers that ship, each in the module of its name in `protocol`."""
 FILTERS = ("mux", "passthru")
 """Intermediate drivers that ship, likewise."""

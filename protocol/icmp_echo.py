@@ -175,8 +175,11 @@ class IcmpEcho(ProtocolDriver):
     def give_back(self, packet: Packet) -> None:
         """Free a packet; if closing the pool waits for it, end that. Sends may come back on any thread."""
         self.pool.free(packet)
-        if not self.unbinding:
-            return
+        if self.unbinding:
+            self.end_unbind()
+
+    def end_unbind(self) -> None:
+        """End what `unbind_adapter` left pending, once, if no packet is out any more."""
         with self.lock:
             last = self.unbinding and self.pool.usage == 0
             self.unbinding = self.unbinding and not last

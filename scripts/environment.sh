@@ -1,5 +1,6 @@
-# The environment of scripts/test and scripts/demo. Source it, then `prepare_environment [test]`: afterwards .venv/ in the tree
-# holds vnic with its compiled core, scapy, and, with `test`, what the tests and the checks need. A second run costs a second.
+# The environment of scripts/test and scripts/demo. Source it, then `prepare_environment [test|bench]`: afterwards .venv/ in the tree
+# holds vnic with its compiled core, scapy, and, with `test`, what the tests and the checks need; with `bench`, what draws the plot, and
+# another TAP library to compare with, if they can be had. A second run costs a second.
 # Bash; the sourcing script has `set -euo pipefail`.
 
 tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -98,6 +99,9 @@ prepare_environment() {
         "$venv/bin/python" -m pip install -q --upgrade 'pip>=25.1'
         (cd "$tree" && "$venv/bin/python" -m pip install -q "${groups[@]/#/--group=}")
         hash_of "$tree/pyproject.toml" "$tree/setup.py" >"$stamp"
+    fi
+    if [[ ${1:-} == bench ]] && ! "$venv/bin/python" -c 'import matplotlib, pytun' 2>/dev/null; then
+        (cd "$tree" && "$venv/bin/python" -m pip install -q --group=bench) || say "without matplotlib no plot, without python-pytun no comparison"
     fi
     install_vnic
     [[ ${1:-} == test ]] && install_oracles

@@ -36,6 +36,15 @@ def pytest_sessionstart() -> None:
         pytest.exit(f"VNIC_CORE={wanted}, but {core.__file__} is {found}: run scripts/test, or `python -P -m pytest`", returncode=4)
 
 
+@pytest.fixture(autouse=True)
+def no_records_of_other_tests() -> None:
+    """The records of broken rules are the process's; a test finds none but its own."""
+    from vnic.verifier.records import RECORDS
+
+    RECORDS.clear()
+    RECORDS.listener = None
+
+
 @cache
 def lacking_for_tap() -> str | None:
     """What this machine lacks for a TAP in a namespace of its own, and what to do about it; None if nothing."""

@@ -1,6 +1,7 @@
 # C types of vnic/adapter.py
 cimport cython
 
+from vnic.batch cimport show_batches
 from vnic.binding cimport Binding
 from vnic.context cimport Context, _here
 from vnic.guard cimport keep
@@ -12,9 +13,9 @@ from vnic.send cimport SendPath
 from vnic.steps cimport Step, _cpu, _step
 from vnic.uring cimport Uring, vnic_fill, vnic_ring
 
-cdef int SHORTEST, OWNED, TRANSFERRING, DO_INDICATE, DO_LEND, DO_RECLAIM, DO_TRANSFER, DO_TRANSFERRED
+cdef int SHORTEST, OWNED, LENT, ALL_LOCAL, PROMISCUOUS, TRANSFERRING, DO_INDICATE, DO_LEND, DO_RECLAIM, DO_TRANSFER, DO_TRANSFERRED
 cdef unsigned int KEPT
-cdef int RX_FRAMES, RX_BYTES, RX_DELIVERED, RX_FILTERED, RX_RESOURCES, RX_BATCHES, INDICATED
+cdef int RX_FRAMES, RX_BYTES, RX_DELIVERED, RX_FILTERED, RX_RESOURCES, RX_BATCHES, INDICATED, RETURNED
 cdef int RX_DROPPED_RUNT, RX_DROPPED_TRUNCATED, RX_DROPPED_NO_PACKET, RX_DROPPED_NO_DRIVER, RX_DROPPED_NO_RECEIVE, RX_DROPPED_FAULT
 
 
@@ -40,6 +41,12 @@ cdef class Adapter(Lifecycle):
     cdef void _indicate_batch(self, int count)
     cdef void _give_up(self, Packet packet, int done, int count)
     cdef bint _receive(self, Packet packet, Context here) except? -1
+    cdef int _begin_frame(self, Packet packet) except? -1
+    cdef bint _end_frame(self, Packet packet, int outcome, bint lent) except? -1
+    cdef bint _begin_together(self, Packet packet) except? -1
+    cdef object _receive_together(self, list packets, Context here, set copied, bint read)
+    cdef object _show_to_each(self, Packet packet, Context here)
+    cdef object _end_copied(self, Packet packet)
     cdef object _look_at_header(self, Packet packet)
     cdef void _end_batch(self)
     cdef object _end_indication(self)

@@ -17,6 +17,7 @@ from vnic import driver as contract
 from vnic.binding import Binding
 from vnic.context import Context
 from vnic.counters import COLUMN, COUNTED
+from vnic.filters import PacketFilter
 from vnic.ledger import Ledger, report_to_logging
 from vnic.lifecycle import Lifecycle
 from vnic.packet import HEADER_SIZE, Packet
@@ -43,6 +44,7 @@ else:
 
 if not cython.compiled:
     # compiled, they come with the C types
+    from vnic.batch import show_batches
     from vnic.context import _here
     from vnic.guard import keep
     from vnic.steps import _cpu, _step
@@ -51,6 +53,9 @@ PENDING = Status.PENDING
 MAX_BUDGET = 256
 SHORTEST = HEADER_SIZE
 OWNED = int(PacketState.OWNED)
+LENT = int(PacketState.LENT)
+ALL_LOCAL = int(PacketFilter.ALL_LOCAL)
+PROMISCUOUS = int(PacketFilter.PROMISCUOUS)
 DO_INDICATE = int(Event.INDICATE)
 DO_LEND = int(Event.LEND)
 DO_RECLAIM = int(Event.RECLAIM)
@@ -71,6 +76,7 @@ RX_DROPPED_FAULT = COLUMN["rx_dropped_fault"]
 RX_RESOURCES = COLUMN["rx_resources"]
 RX_BATCHES = COLUMN["rx_batches"]
 INDICATED = COLUMN["indicated"]
+RETURNED = COLUMN["returned"]
 
 
 class Adapter(Lifecycle):
@@ -311,6 +317,7 @@ class Adapter(Lifecycle):
             here.batch_cpu_ns = _cpu()
         step: Step = _step("receive", self.name, level, 0) if level else None
         self._ledger._counts[RX_BATCHES] += 1
+        together: list = [None] * count if self._batched else None
         done: cython.int = 0
         try:
             for position in range(count):
@@ -329,13 +336,20 @@ class Adapter(Lifecycle):
                 packet._status = low
                 if level >= 4 and not low and FAULTS.lends(pool.name):
                     packet._status = 1
-                if self._receive(packet, here):
+                if together is not None:
+                    # it was fresh, and so it is lent now
+                    self._begin_together(packet)
+                    together[position] = packet
+                elif self._receive(packet, here):
                     with cython.critical_section(pool):
                         pool._put_back(packet)
                 done = position + 1
         finally:
             if done < count:
                 self._give_up(packet, done, count)
+            if together is not None:
+                del together[done:]
+                self._receive_together(together, here, None, True)
         self._end_batch()
         if pool._top < pool.low_water:
             pool.low_water = pool._top
@@ -370,17 +384,32 @@ class Adapter(Lifecycle):
 
         Answers whether it is the miniport's again already: it was lent, or the miniport is serialized and nobody keeps it.
         """
-        ledger: Ledger = self._ledger
         bindings: list = self._bindings
         binding: Binding
-        outcome: cython.int = RX_FILTERED
         lent: cython.bint = packet._status != 0
-        last: cython.bint
+        outcome: cython.int = self._begin_frame(packet)
+        if outcome == RX_FILTERED:
+            destination: cython.ulonglong = packet._destination()
+            kind: cython.int = self._sends._kind(destination)
+            for binding in bindings:
+                if not binding._accepts(kind, destination):
+                    continue
+                outcome = RX_DELIVERED
+                if lent:
+                    binding._show_and_copy(packet, here)
+                else:
+                    binding._show(packet, here)
+        return outcome >= 0 and self._end_frame(packet, outcome, lent)
+
+    def _begin_frame(self, packet: Packet) -> cython.int:
+        """Lend an OWNED packet upward, with a guard of the library's own. Answers what its frame counts as if nobody is shown it."""
+        ledger: Ledger = self._ledger
+        lent: cython.bint = packet._status != 0
         legal: cython.bint = packet._state == OWNED
         if not legal:
             # a handler has indicated, freed or sent it since the whole array was looked at
             ledger._violation(BROKEN[packet.state, Event.INDICATE], None, packet, f"{packet!r} is indicated")
-            return False
+            return -1
         if packet._chain is not None:
             packet._seal()
         length: cython.int = packet._length
@@ -396,25 +425,18 @@ class Adapter(Lifecycle):
         if packet._history is not None:
             keep(packet)
         if length < SHORTEST:
-            outcome = RX_DROPPED_RUNT
-        elif length >= packet._slot_size and packet._chain is None:
-            outcome = RX_DROPPED_TRUNCATED
-        elif not bindings:
-            outcome = RX_DROPPED_NO_DRIVER
-        else:
-            destination: cython.ulonglong = packet._destination()
-            kind: cython.int = self._sends._kind(destination)
-            for binding in bindings:
-                if not binding._accepts(kind, destination):
-                    continue
-                outcome = RX_DELIVERED
-                if lent:
-                    binding._show_and_copy(packet, here)
-                else:
-                    binding._show(packet, here)
+            return RX_DROPPED_RUNT
+        if length >= packet._slot_size and packet._chain is None:
+            return RX_DROPPED_TRUNCATED
+        return RX_FILTERED if self._bindings else RX_DROPPED_NO_DRIVER
+
+    def _end_frame(self, packet: Packet, outcome: cython.int, lent: cython.bint) -> cython.bint:
+        """Every driver has answered: account for the frame and take the guard off. Answers what `_receive` does."""
+        ledger: Ledger = self._ledger
+        last: cython.bint
         with cython.critical_section(packet):
             ledger._counts[RX_FRAMES] += 1
-            ledger._counts[RX_BYTES] += length
+            ledger._counts[RX_BYTES] += packet._length
             ledger._counts[outcome] += 1
             packet.references -= 1
             last = packet.references == 0
@@ -429,9 +451,92 @@ class Adapter(Lifecycle):
             return True
         if last and self._serial is not None:
             return ledger._reclaimed(packet, None)
-        if last:
+        if not last:
+            return False
+        if ledger._reclaim is not None or ledger._level >= 4 or packet.views or packet._kept:
             ledger._home(packet, None)
+            return False
+        # nobody looks at it, and nobody is to be told: the short way home
+        pool: PacketPool = packet.pool
+        with cython.critical_section(pool):
+            packet._change(DO_RECLAIM)
+            ledger._counts[RETURNED] += 1
+            pool._put_back(packet)
         return False
+
+    def _begin_together(self, packet: Packet) -> cython.bint:
+        """Lend a packet upward that is shown later, with others; answers whether that is legal."""
+        packet._outcome = self._begin_frame(packet)
+        if packet._outcome == RX_FILTERED:
+            packet._kind = self._sends._kind(packet._destination())
+        return packet._outcome >= 0
+
+    def _receive_together(self, packets: list, here: Context, copied: set | None, read: cython.bint) -> None:
+        """
+        Show packets of one indication, where a driver wants them in batches; then account for their frames.
+
+        First the batches of those who watch everything, so that they see each frame before its answer; then frame by frame all drivers
+        that are asked for each; then the other batches. The guards come off when all have answered. Who is bound meanwhile has to wait
+        for the next indication.
+
+        Args:
+            packets: begun.
+            here: this thread.
+            copied: those that are the miniport's only after a `return_packet`, although they are lent; or None.
+            read: the others that are lent are the pool's again, and not a miniport's.
+        """
+        binding: Binding
+        packet: Packet
+        pool: PacketPool = self.pool
+        early: list = []
+        late: list = []
+        lent: cython.bint
+        kinds: cython.int = 0
+        for binding in self._bindings:
+            if binding._receive_packets is not None:
+                (early if binding._filter & ALL_LOCAL else late).append(binding)
+        for packet in packets:
+            if packet._outcome != RX_FILTERED or packet._status:
+                kinds = -1
+                break
+            # one for another station needs this bit
+            kinds |= packet._kind or PROMISCUOUS
+        try:
+            for binding in early:
+                show_batches(self, binding, packets, kinds, here)
+            if len(self._bindings) > len(early) + len(late):
+                for packet in packets:
+                    self._show_to_each(packet, here)
+            for binding in late:
+                show_batches(self, binding, packets, kinds, here)
+        finally:
+            for packet in packets:
+                lent = packet._state == LENT
+                if not self._end_frame(packet, packet._outcome, lent):
+                    continue
+                if read:
+                    with cython.critical_section(pool):
+                        pool._put_back(packet)
+                elif copied is not None and packet in copied:
+                    self._end_copied(packet)
+
+    def _show_to_each(self, packet: Packet, here: Context) -> None:
+        """Show one packet to every binding that accepts it and is not shown batches."""
+        binding: Binding
+        bindings: list = self._bindings
+        if packet._outcome == RX_FILTERED and not bindings:
+            packet._outcome = RX_DROPPED_NO_DRIVER
+        if packet._outcome != RX_FILTERED and packet._outcome != RX_DELIVERED:
+            return
+        destination: cython.ulonglong = packet._destination()
+        for binding in bindings:
+            if binding._receive_packets is not None or not binding._accepts(packet._kind, destination):
+                continue
+            packet._outcome = RX_DELIVERED
+            if packet._status:
+                binding._show_and_copy(packet, here)
+            else:
+                binding._show(packet, here)
 
     def _end_batch(self) -> None:
         binding: Binding
@@ -516,6 +621,8 @@ class Adapter(Lifecycle):
         step: Step = _step("indicate", self.name, level, 0) if level else None
         if LEVELS.timed:
             here.batch_cpu_ns = _cpu()
+        together: list = [] if self._batched else None
+        copied: set = None
         self._ledger._begin()
         try:
             for packet in packets:
@@ -528,10 +635,19 @@ class Adapter(Lifecycle):
                     low = True
                 elif low or (level >= 4 and FAULTS.lends(packet.pool.name)):
                     low = True
-                    self._receive_copied(packet, here)
-                    continue
+                    if together is None:
+                        self._receive_copied(packet, here)
+                        continue
+                    copied = copied or set()
+                    copied.add(packet)
+                    packet._status = 1
                 packet.time_received = time_ns()
-                self._receive(packet, here)
+                if together is None:
+                    self._receive(packet, here)
+                elif self._begin_together(packet):
+                    together.append(packet)
+            if together is not None:
+                self._receive_together(together, here, copied, False)
             self._end_batch()
         finally:
             self._end_indication()
@@ -555,8 +671,11 @@ class Adapter(Lifecycle):
         if packet._state == OWNED:
             packet._status = 1
         packet.time_received = time_ns()
-        if not self._receive(packet, here):
-            return
+        if self._receive(packet, here):
+            self._end_copied(packet)
+
+    def _end_copied(self, packet: Packet) -> None:
+        """Such a packet was lent and is OWNED again: send it home."""
         packet._status = 0
         if self._serial is not None:
             return

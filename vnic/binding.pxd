@@ -45,6 +45,7 @@ cdef class Binding:
     cdef int _inside
     cdef list _looks
     cdef object _receive_packet
+    cdef object _receive_packets
     cdef object _receive_code
     cdef object _receive
     cdef object _receive_complete
@@ -60,6 +61,7 @@ cdef class Binding:
 
     cdef bint _accepts(self, int kind, unsigned long long destination)
     cdef void _show(self, Packet packet, Context here)
+    cdef void _promise(self, Packet packet, int count, object answer, int views, str handler)
     cdef void _show_over_quota(self, Packet packet, Context here)
     cdef void _timed(self, str handler, long long started, object packet)
     cdef void _left_unclean(self, str handler, Context here, long long before)
@@ -69,6 +71,8 @@ cdef class Binding:
     cdef void _look_ahead(self, object context, object header, object lookahead, object size)
     cdef object _looking_at(self, object context, str what)
     cdef void _end_batch(self)
+    cdef object _require_sends(self)
+    cdef object _before_send(self, str what)
     cdef object _take_back(self, Packet packet, Step step)
     cdef bint _owes(self)
     cdef void _enter(self) noexcept

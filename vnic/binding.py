@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vnic import driver as contract
-from vnic.context import DISPATCH, WHAT, Context
+from vnic.context import DISPATCH, OPEN, WHAT, Context
 from vnic.filters import PacketFilter
 from vnic.ledger import Ledger, where
 from vnic.packet import HEADER_SIZE, MAX_BINDINGS, Packet
@@ -60,8 +60,7 @@ IN_RECEIVE_COMPLETE = WHAT["receive_complete"]
 SLOW_NS, TOO_SLOW_NS = 10_000_000, 500_000_000
 """From when on a handler is slow, and from when on it is too slow."""
 
-OPEN: list[Binding | None] = [None] * MAX_BINDINGS
-"""The open bindings of the process, each at its slot."""
+OPEN[:] = [None] * MAX_BINDINGS
 
 
 class Look:
@@ -134,9 +133,12 @@ class Binding:
         self.over_quota = self.busy_ns = 0
         self._receive = contract.handler(driver, contract.ProtocolDriver, "receive")
         self._receive_packet = contract.handler(driver, contract.ProtocolDriver, "receive_packet")
-        if self._receive_packet is None and self._receive is None:
+        self._receive_packets = contract.handler(driver, contract.ProtocolDriver, "receive_packets")
+        if self._receive_packets is not None:
+            self._receive_packet = None
+        elif self._receive_packet is None and self._receive is None:
             self._receive_packet = driver.receive_packet
-        self._receive_code = getattr(self._receive_packet, "__code__", None)
+        self._receive_code = getattr(self._receive_packets or self._receive_packet, "__code__", None)
         self._receive_complete = contract.handler(driver, contract.ProtocolDriver, "receive_complete")
         self._send_complete = contract.handler(driver, contract.ProtocolDriver, "send_complete")
 
@@ -280,9 +282,7 @@ class Binding:
         if self.dead:
             raise self._ledger._violation(rules.SEND_ON_CLOSED, self, packet, f"{packet!r} is sent after close")
         if self.verifier_level >= 2:
-            self._ledger._require_no_locks(self, "send")
-            if self.verifier_level >= 4:
-                FAULTS.delay(self)
+            self._before_send("send")
         return self._sends.send(self, packet)
 
     def send_packets(self, packets: Iterable[Packet]) -> None:
@@ -294,13 +294,20 @@ class Binding:
 
         NDIS: NdisSendPackets; TX-06 to TX-10.
         """
+        self._require_sends()
+        self._sends.send_packets(self, list(packets))
+
+    def _require_sends(self) -> None:
+        """Several packets are to be sent."""
         if self.dead:
             raise self._ledger._violation(rules.SEND_ON_CLOSED, self, None, "packets are sent after close")
         if self.verifier_level >= 2:
-            self._ledger._require_no_locks(self, "send_packets")
-            if self.verifier_level >= 4:
-                FAULTS.delay(self)
-        self._sends.send_packets(self, list(packets))
+            self._before_send("send_packets")
+
+    def _before_send(self, what: str) -> None:
+        self._ledger._require_no_locks(self, what)
+        if self.verifier_level >= 4:
+            FAULTS.delay(self)
 
     def transfer_data(self, context: object, offset: int, length: int, packet: Packet) -> tuple[Status, int]:
         """
@@ -460,7 +467,10 @@ class Binding:
         started: cython.longlong = 0
         before: cython.longlong
         if self._receive_packet is None:
-            self._show_and_copy(packet, here)
+            if self._receive_packets is not None:
+                show_alone(self, packet, here)
+            else:
+                self._show_and_copy(packet, here)
             return
         if self.quota and self.promised - self.returned >= self.quota:
             self._show_over_quota(packet, here)
@@ -488,6 +498,10 @@ class Binding:
             if packet.views > views:
                 self._tell_of_views(packet, views)
             return
+        self._promise(packet, count, answer, views, "receive_packet")
+
+    def _promise(self, packet: Packet, count: cython.int, answer: object, views: cython.int, handler: str) -> None:
+        """Write down how many references of a packet a driver keeps; a count of -1 is an answer that is none."""
         early: cython.int = 0
         kept: cython.int
         with cython.critical_section(packet):
@@ -505,7 +519,7 @@ class Binding:
         if packet._history is not None and kept > 0:
             packet._history.append(answer_of(self.name, self._receive_code, kept))
         if count < 0:
-            self._ledger._violation(rules.ILLEGAL_ANSWER, self, packet, f"receive_packet answered {shown(answer)}")
+            self._ledger._violation(rules.ILLEGAL_ANSWER, self, packet, f"{handler} answered {shown(answer)}")
         elif count < early:
             self._ledger._violation(rules.DOUBLE_RETURN, self, packet, f"it answered {count} and has returned {early}")
         if kept > 0 and self.closed:
@@ -592,7 +606,10 @@ class Binding:
         raise self._ledger._violation(rules.LOOKAHEAD_OVER, self, None, f"a frame is {what} that receive is not being shown")
 
     def _show_and_copy(self, packet: Packet, here: Context) -> None:
-        """Show a packet that the driver may not keep: through `receive` if it has that, else through `receive_packet`."""
+        """Show a packet that the driver may not keep: through `receive` if it has that, else as any other."""
+        if self._receive is None and self._receive_packets is not None:
+            show_alone(self, packet, here)
+            return
         views: cython.int = packet.views
         started: cython.longlong = _now() if self.verifier_level >= 2 and self._receive is None else 0
         before: cython.longlong = here._enter(self.slot, IN_RECEIVE_PACKET, AT_DISPATCH)
@@ -774,6 +791,15 @@ def shown(answer: object) -> str:
     if type(answer) is int and answer.bit_length() > 64:
         return f"a number of {answer.bit_length()} bits"
     return repr(answer)[:100] if type(answer) in (int, bool, float, str, bytes, type(None)) else f"a {type(answer).__name__}"
+
+
+def show_alone(binding: Binding, packet: Packet, here: Context) -> object:
+    """Show one packet to a driver that is shown batches: looped back, or indicated while the driver was being bound."""
+    # that module's batches are shown to bindings
+    from vnic.batch import show_one
+
+    show_one(binding, packet, here)
+    return None
 
 
 def show_lookahead(binding: Binding, packet: Packet) -> object:

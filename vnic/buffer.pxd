@@ -8,6 +8,9 @@ from vnic.steps cimport Step, _step
 cdef class Buffer:
     cdef readonly object pool
     cdef object _memory
+    # a packet that somebody else has lent, whose bytes it describes for a while, and from where on; see vnic/replies.py
+    cdef object _source
+    cdef Py_ssize_t _at
     cdef readonly Py_ssize_t size
     cdef readonly Py_ssize_t length
     cdef readonly Buffer following

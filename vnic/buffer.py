@@ -30,7 +30,8 @@ if not cython.compiled:
     from vnic.steps import _step
 
 if cython.compiled:
-    from cython.cimports.cpython.memoryview import PyMemoryView_GET_BUFFER
+    from cython.cimports.cpython.buffer import PyBUF_READ
+    from cython.cimports.cpython.memoryview import PyMemoryView_FromMemory, PyMemoryView_GET_BUFFER
 
 
 class Buffer:
@@ -52,6 +53,8 @@ class Buffer:
             raise TypeError("a buffer is made once")
         self.pool = pool
         self._memory = memory
+        self._source = None
+        self._at = 0
         self.following = None
         self.packet = None
         self._freed = False
@@ -88,6 +91,8 @@ class Buffer:
 
         NDIS: NdisBufferVirtualAddress.
         """
+        if self._source is not None:
+            return self._source.data[self._at : self._at + self.size]
         if self.pool is not None:
             return self._memory
         if self.packet is None:
@@ -100,8 +105,11 @@ class Buffer:
         return self.memory[: self.length]
 
     def _inner(self) -> memoryview:
-        """The bytes in use, for the library itself."""
-        return self._memory[: self.length]
+        """The bytes in use, for the library itself, which keeps no view of them."""
+        if cython.compiled:
+            return PyMemoryView_FromMemory(cython.cast(cython.p_char, self._shared), self.length, PyBUF_READ)
+        else:
+            return self._memory[: self.length]
 
     def __repr__(self) -> str:
         return f"<Buffer {self.length} of {self.size} bytes{' chained' if self.packet is not None else ''}>"

@@ -52,12 +52,15 @@ HANDLERS = (
     "timer",
     "work item",
     "interrupt",
+    "receive_packets",
     "another handler",
 )
 """The handlers by number; in a context there is room for a number only."""
 WHAT: dict[str, int] = {name: number for number, name in enumerate(HANDLERS)}
 OTHER = len(HANDLERS) - 1
 
+OPEN: list[Binding | None] = []
+"""The open bindings of the process, each at its slot; `vnic/binding.py` makes the slots."""
 CONTEXTS: dict[int, Context] = {}
 """The contexts of all threads that live and have ever been here, by their number."""
 _LAST = None
@@ -110,12 +113,7 @@ class Context:
     @property
     def binding(self) -> Binding | None:
         """Whose handler is running; None if it is none, or the miniport's."""
-        if self._slot < 0:
-            return None
-        # a binding's module enters contexts, and so is not there yet when this one is read
-        from vnic.binding import OPEN
-
-        return OPEN[self._slot]
+        return None if self._slot < 0 else OPEN[self._slot]
 
     @property
     def of_miniport(self) -> bool:

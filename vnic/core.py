@@ -11,8 +11,11 @@ The data path by name, in the order in which it is read.
     pool.py      the packets, their memory (one memfd, mapped twice: drivers see it read-only), the last-in first-out free stack
     ledger.py    the counter block, broken rules, who holds what
     binding.py   one driver on one adapter: what it is shown, what it promised, what it sends
+    wire.py      frames on a descriptor, many in one loop
     send.py      the way down: the wire, or a queue, and exactly one completion
+    replies.py   replies over the bytes of a received packet
     lifecycle.py who is bound, and when an adapter starts, is reset, and stops
+    batch.py     packets of one indication, for drivers that look at them together
     adapter.py   the way up: read a batch, indicate it, have it back
     uring.py     many frames read in one system call, where that is quicker
     waiting.py   between two batches: sleep until there is something to read
@@ -23,14 +26,17 @@ Next: `vnic/packet.py`.
 """
 
 from vnic.adapter import MAX_BUDGET, Adapter
+from vnic.batch import HEADER, Batch
 from vnic.binding import Binding, return_packets
 from vnic.buffer import Buffer, BufferPool
 from vnic.packet import COMPILED, DONT_LOOPBACK, LOOPBACK, LOOPBACK_ONLY, MAX_BINDINGS, Packet, copy_packet
 from vnic.pool import MAX_PACKETS, PROTOCOL_RESERVED_SIZE_IN_PACKET, PacketPool, slot_size_for
+from vnic.replies import Replies
 
 __all__ = [
     "COMPILED",
     "DONT_LOOPBACK",
+    "HEADER",
     "LOOPBACK",
     "LOOPBACK_ONLY",
     "MAX_BINDINGS",
@@ -38,11 +44,13 @@ __all__ = [
     "MAX_PACKETS",
     "PROTOCOL_RESERVED_SIZE_IN_PACKET",
     "Adapter",
+    "Batch",
     "Binding",
     "Buffer",
     "BufferPool",
     "Packet",
     "PacketPool",
+    "Replies",
     "copy_packet",
     "return_packets",
     "slot_size_for",

@@ -1,6 +1,6 @@
 """Types of the compiled data path; checked against it by stubtest, in both modes."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, final
 
 from typing_extensions import Buffer as _Buffer
@@ -31,6 +31,7 @@ COMPILED: Final[bool]
 DONT_LOOPBACK: Final[int]
 LOOPBACK: Final[int]
 LOOPBACK_ONLY: Final[int]
+HEADER: Final[int]
 
 def slot_size_for(mtu: int) -> int: ...
 
@@ -154,6 +155,20 @@ class PacketPool:
     def close(self) -> None: ...
 
 @final
+class Batch:
+    status: Status
+    def __init__(self, packets: list[Packet], status: Status) -> None: ...
+    @property
+    def packets(self) -> tuple[Packet, ...]: ...
+    @property
+    def lengths(self) -> memoryview: ...
+    @property
+    def headers(self) -> memoryview: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, position: int, /) -> Packet: ...
+    def __iter__(self) -> Iterator[Packet]: ...
+
+@final
 class Binding:
     adapter: Adapter
     driver: ProtocolDriver
@@ -204,6 +219,17 @@ class Binding:
     def complete_bind(self, status: Status) -> None: ...
     def complete_unbind(self) -> None: ...
     def complete_pnp_event(self, event: PnpEvent, status: Status) -> None: ...
+
+@final
+class Replies:
+    binding: Binding
+    pool: PacketPool
+    buffers: BufferPool
+    sent: int
+    dropped: int
+    def __init__(self, binding: Binding, count: int, *, header_size: int = ..., name: str = ...) -> None: ...
+    def send(self, packets: Iterable[Packet], headers: Sequence[_Buffer] | None = ..., offset: int = ...) -> int: ...
+    def close(self) -> Status: ...
 
 @final
 class Adapter:

@@ -11,14 +11,16 @@ Next: `vnic/core.py` for what happens around these calls, `protocol/sink.py` for
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vnic.filters import PacketFilter
 from vnic.status import Status
 
 if TYPE_CHECKING:
-    from vnic.core import Binding, Packet
+    from typing_extensions import Buffer
+
+    from vnic.core import Batch, Binding, Packet
     from vnic.pnp import DeviceEvent, PnpEvent
     from vnic.request import Request
 
@@ -90,6 +92,19 @@ class ProtocolDriver:
         the place for that.
 
         NDIS: ProtocolReceivePacket; RX-20 to RX-26.
+        """
+        return 0
+
+    def receive_packets(self, batch: Batch) -> int | Sequence[int] | Buffer:
+        """
+        Look at all packets of an indication at once; answer how many references are kept: one number, of each packet that many, or one
+        number for each: a list, a tuple, or a buffer of integers.
+
+        Of each packet the same is true as in `receive_packet`, which is not called for a driver that defines this. What the packet filter
+        lets through is in the batch. With `batch.status` RESOURCES nothing in it can be kept (or define `receive`, and such frames go
+        there, one by one); what is looped back comes so, in a batch of one.
+
+        NDIS: ProtocolReceivePacket, for the whole array of NdisMIndicateReceivePacket; RX-01, RX-20 to RX-26.
         """
         return 0
 

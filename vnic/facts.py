@@ -56,4 +56,6 @@ def first_bytes_of(packet: Packet, count: int) -> bytes:
     count = min(count, packet._length)
     if packet.state.name in ("FREE", "QUARANTINED") or count <= 0 or (packet._chain is not None and packet.state.name == "OWNED"):
         return b""
+    if packet._scattered:
+        packet._gather()
     return bytes([packet._shared[position] for position in range(count)])

@@ -11,6 +11,7 @@ import time
 from threading import get_ident
 from typing import TYPE_CHECKING, NamedTuple
 
+from vnic import driver as contract
 from vnic.context import MINIPORT as MINIPORT_SLOT
 from vnic.context import WHAT, Context
 from vnic.counters import COLUMN, COUNTED
@@ -303,7 +304,12 @@ def line_of(binding: Binding | None, error: ContractViolation) -> str:
     if binding is None:
         return _step("violation", error.driver, 1, 0).where
     context = _here()
-    return where(binding.driver, context.handler if context.binding is binding else "receive_packet")
+    return where(binding.driver, context.handler if context.binding is binding else asked_by(binding.driver))
+
+
+def asked_by(driver: object) -> str:
+    """The handler in which a driver is asked what it keeps."""
+    return "receive_packet" if contract.handler(driver, contract.ProtocolDriver, "receive_packets") is None else "receive_packets"
 
 
 def line_raised(error: BaseException) -> str:

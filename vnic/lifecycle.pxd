@@ -27,6 +27,8 @@ cdef class Lifecycle:
     cdef bint _halt_called
     # lookaheads were shown, and their batch has not been ended
     cdef bint _batch_open
+    # a binding has a handler for whole batches
+    cdef bint _batched
     cdef bint _ready
     cdef bint _tells
     cdef object _clock

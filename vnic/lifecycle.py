@@ -62,7 +62,7 @@ class Lifecycle:
         self._requests = self._serial = None
         self._opened: list[Binding] = []
         self._bindings: list[Binding] = []
-        self._low_power = self._halt_called = self._batch_open = False
+        self._low_power = self._halt_called = self._batch_open = self._batched = False
         self._ready = contract.handler(miniport, contract.MiniportDriver, "initialize") is None
         self._tells = contract.handler(miniport, contract.MiniportDriver, "set_information") is not None
         self._clock = clock
@@ -409,6 +409,7 @@ class Lifecycle:
             if not (binding.closing or binding.opening or self._low_power or self._sends.halted):
                 (watchers if binding._filter & ALL_LOCAL else others).append(binding)
         self._bindings = self._sends.bindings = watchers + others
+        self._batched = bool([binding for binding in self._bindings if binding._receive_packets is not None])
         self._sync()
 
     def _sync(self) -> None:

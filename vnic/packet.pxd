@@ -12,8 +12,13 @@ cdef bint COUNTS_VIEWS
 cdef unsigned char NEXT_STATE[128]
 
 
+cdef class Taker:
+    cdef void _over(self, Packet packet, object status, bint at_once) noexcept
+
+
 @cython.final
 cdef class Packet:
+    # what each frame touches stands first, in as few cache lines as can be
     cdef readonly object pool
     cdef readonly int index
     cdef readonly unsigned int generation
@@ -31,39 +36,49 @@ cdef class Packet:
     cdef int _length
     cdef int _slot_size
     cdef int _asked
+    # while it is indicated together with others: what becomes of its frame, the filter bit for it, its views before a handler
+    cdef int _outcome
+    cdef int _kind
+    cdef int _seen_views
     cdef bint _promises
+    # vnic/guard.py remembers what it was when it was lent
+    cdef bint _kept
+    cdef int _told
+    # it was taken back by force, or is to be kept from reuse: until nobody refers to it
+    cdef bint _withheld
+    # it has been sent since it was allocated
+    cdef bint _sent
+    cdef bint _stale
+    cdef object _suspect
+    cdef unsigned char *_shared
+    cdef unsigned char *_bytes
+    cdef Chain _chain
+    cdef object _oob
+    cdef list _info
+    cdef bytearray _reserved
     cdef bint _completing
     cdef bint _submitted
     # of its sends, the last one's
     cdef unsigned int _number
-    cdef int _told
-    cdef object _suspect
     cdef object _sender
     cdef bint _unlocked
     # it was indicated by a serialized miniport, which may read its status
     cdef bint _serial
-    # it has been sent since it was allocated
-    cdef bint _sent
-    # it was taken back by force, or is to be kept from reuse: until nobody refers to it
-    cdef bint _withheld
     # what vnic/guard.py remembers
     cdef bint _poisoned
-    cdef bint _kept
     cdef bint _shadowed
     cdef unsigned char *_shadow
     cdef bytes _kept_chain
     cdef tuple _kept_beside
-    cdef bint _stale
-    cdef Chain _chain
+    # its frame is in several pieces, and only the first of them is at `_shared`
+    cdef bint _scattered
+    # whoever sends it has said where its frame is, for this once
+    cdef bint _sealed
+    cdef Taker _taker
     cdef Buffer _slot_buffer
     cdef object _frame_in
     cdef list _retired
-    cdef object _oob
-    cdef list _info
-    cdef bytearray _reserved
     cdef unsigned char *_slot_shared
-    cdef unsigned char *_bytes
-    cdef unsigned char *_shared
     cdef unsigned short _promised[128]
     cdef unsigned short _returned[128]
 
@@ -80,5 +95,8 @@ cdef class Packet:
     cdef Chain _open_chain(self)
     cdef Buffer _first_buffer(self)
     cdef object _seal(self)
+    cdef object _seal_pieces(self)
+    cdef object _gather(self)
+    cdef object _drop_view(self)
     cdef object _retire(self)
     cdef object _unlink(self)

@@ -14,7 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from vnic.buffer import Buffer, chain_of, pieces
-from vnic.chain import Chain
+from vnic.chain import LONGEST, Chain
 from vnic.context import Context
 from vnic.oob import INFO_SLOTS, OobData, ndis_time
 from vnic.states import LEGAL, Event, PacketState
@@ -86,6 +86,13 @@ RED_BYTES = bytes([0xA5]) * 16
 COUNTS_VIEWS = COMPILED or hasattr(memoryview, "__buffer__")
 
 
+class Taker:
+    """Who has packets back when their sends are over, in place of a driver's `send_complete`; see `vnic/replies.py`."""
+
+    def _over(self, packet: Packet, status: object, at_once: cython.bint) -> None:
+        """A send is over, inside of the call that sent it or later. The packet is the taker's own again."""
+
+
 class Packet:
     """
     A descriptor and its slot: lent upward with a frame in it, or downward to be sent.
@@ -123,6 +130,7 @@ class Packet:
         self._length = 0
         self._slot_size = pool.slot_size
         self._asked = -1
+        self._outcome = self._kind = self._seen_views = 0
         self._promises = False
         self._completing = self._submitted = False
         self._number = 0
@@ -135,6 +143,8 @@ class Packet:
         self._serial = self._sent = self._withheld = self._poisoned = self._kept = self._shadowed = False
         self._kept_chain = self._kept_beside = None
         self._chain = None
+        self._scattered = self._sealed = False
+        self._taker = None
         self._slot_buffer = None
         self._frame_in = None
         self._retired = []
@@ -518,26 +528,58 @@ class Packet:
 
     def _seal(self) -> None:
         """Before a packet with a chain is lent: find its frame in one piece; several pieces are gathered, a single one is not copied."""
-        one: Buffer
+        self._seal_pieces()
+        if self._scattered:
+            self._gather()
+
+    def _seal_pieces(self) -> None:
+        """Before a packet with a chain is sent: find its frame. Several pieces stay where they are, if the first of them has the header."""
+        first: Buffer = None
+        one: Buffer = self._chain.head
+        length: cython.Py_ssize_t = 0
+        pieces: cython.int = 0
         self._retire()
-        self._length = self._chain.total()
-        used = self._chain.used()
-        if len(used) == 1:
-            one = used[0]
-            self._frame_in = one
-            self._shared = one._shared
+        while one is not None:
+            if one.length:
+                if first is None:
+                    first = one
+                pieces += 1
+                length += one.length
+            one = one.following
+        if length > LONGEST:
+            raise ValueError(f"a chain of {length} bytes is too long for a packet")
+        self._chain.valid = True
+        self._length = length
+        self._scattered = pieces != 1
+        if pieces == 1:
+            self._frame_in = first
+        if first is not None:
+            self._shared = first._shared
+        if pieces == 0 or (pieces > 1 and first.length < SHORTEST):
+            self._gather()
+
+    def _gather(self) -> None:
+        """Somebody needs the whole frame in one piece, and it is in several."""
+        one: Buffer
+        size: cython.Py_ssize_t = self._length
+        # a chain that is another packet's may have changed since, against the rules: the length has been told
+        whole = b"".join([one._inner() for one in self._chain.used()])[:size].ljust(size, b"\0")
+        if not self._scattered:
+            # another thread was faster, and perhaps somebody has a view of what that one gathered
             return
-        self._frame_in = b"".join([one._inner() for one in used])
+        self._frame_in = whole
         if cython.compiled:
-            self._shared = cython.cast(cython.p_uchar, PyBytes_AS_STRING(self._frame_in))
+            self._shared = cython.cast(cython.p_uchar, PyBytes_AS_STRING(whole))
         else:
-            self._shared = memoryview(self._frame_in)
+            self._shared = memoryview(whole)
+        self._scattered = False
 
     def _retire(self) -> None:
         """Let go of what the last frame was in; not yet, if a view of it is alive."""
-        if self.views:
-            self._retired.append(self._frame_in)
-        self._frame_in = None
+        if self._frame_in is not None:
+            if self.views:
+                self._retired.append(self._frame_in)
+            self._frame_in = None
 
     def _unlink(self) -> None:
         """Forget the chain; the frame is in the slot again, and empty."""
@@ -545,6 +587,7 @@ class Packet:
         if self._slot_buffer is not None:
             self._slot_buffer.packet = None
         self._chain = None
+        self._scattered = self._sealed = False
         self._length = 0
         self._shared = self._slot_shared
 
@@ -616,7 +659,19 @@ class Packet:
             return self._bytes[: self._length]
         if self._state == OWNED:
             self._seal()
+        elif self._scattered:
+            self._gather()
         return self._shared[: self._length].toreadonly()
+
+    def _drop_view(self) -> None:
+        """A view of it is gone."""
+        self.views -= 1
+        # the collector of garbage may have taken the pool away from a packet that dies with it
+        if self.views == 0 and self.pool is not None and self._retired is not None:
+            if self._retired:
+                self._retired.clear()
+            if self._state == QUARANTINED:
+                self.pool._release(self)
 
     if cython.compiled:
 
@@ -624,6 +679,8 @@ class Packet:
             self._require_out()
             if self._state == OWNED and self._chain is not None:
                 self._seal()
+            elif self._scattered:
+                self._gather()
             if self._state == OWNED and self._chain is None:
                 PyBuffer_FillInfo(buffer, self, self._bytes, self._length, 0, flags)
             else:
@@ -631,12 +688,7 @@ class Packet:
             self.views += 1
 
         def __releasebuffer__(self, buffer: cython.pointer[cython.Py_buffer]):
-            self.views -= 1
-            # the collector of garbage may have taken the pool away from a packet that dies with it
-            if self.views == 0 and self.pool is not None and self._retired is not None:
-                self._retired.clear()
-                if self._state == QUARANTINED:
-                    self.pool._release(self)
+            self._drop_view()
 
     else:
 
@@ -649,12 +701,8 @@ class Packet:
             if not self.__dict__:
                 # the collector of garbage has emptied a packet that dies with its views
                 return
-            self.views -= 1
             view.release()
-            if self.views == 0:
-                self._retired.clear()
-                if self._state == QUARANTINED:
-                    self.pool._release(self)
+            self._drop_view()
 
 
 def copy_packet(target: Packet, target_offset: int, length: int, source: Packet, source_offset: int) -> int:

@@ -65,6 +65,7 @@ cdef class PacketPool:
     cdef object _require_open(self)
     cdef object _require_lock(self, str what)
     cdef object _no_packet(self)
+    cdef object _whose(self, Context context)
     cdef bint _provoked(self, str what) except -1
     cdef object _require_no_locks(self, str what)
     cdef object _look_for_poison(self, Packet packet)

@@ -7,11 +7,13 @@ from vnic.guard cimport changed, keep
 from vnic.ledger cimport Ledger
 from vnic.packet cimport Packet
 from vnic.steps cimport Step, _now, _step
+from vnic.wire cimport FRAMES, Burst, put
 
 cdef int SHORTEST, SENDING, DO_SEND, DO_COMPLETE
 cdef int TX_SUBMITTED, TX_FRAMES, TX_BYTES, TX_QUEUED, TX_LOOPED, TX_LOOPED_ONLY, TX_NOT_LOOPED, TX_DROPPED_ERROR
 cdef int MAX_NESTED, AT_DISPATCH, THE_MINIPORT, IN_SEND, IN_SEND_PACKETS, IN_SEND_COMPLETE
 cdef unsigned int UNSET, PENDS
+cdef object SUCCESS, PENDING, RESOURCES
 cdef int DIRECTED, ALL_MULTICAST, BROADCAST
 cdef unsigned int NOT_LOOPED, ONLY_LOOPED
 cdef unsigned long long BROADCAST_ADDRESS, GROUP_BIT
@@ -48,6 +50,10 @@ cdef class SendPath:
     cdef object _keep_pending(self, list packets)
     cdef object _look_for_change(self, Packet packet, Binding sender)
     cdef object _send_each(self, Binding binding, list packets)
+    cdef object _send_burst(self, Binding binding, list packets, Step step)
+    cdef object _write_burst(self, Binding binding, Burst burst, list lent, list statuses)
+    cdef object _wait(self, Packet packet)
+    cdef object _tell_of_waiting(self)
     cdef object _lend_down(self, Binding binding, Packet packet, Step step)
     cdef bint _ends(self, Packet packet) except -1
     cdef object _refusal(self, Packet packet)
@@ -60,4 +66,5 @@ cdef class SendPath:
     cdef int _write(self, Packet packet)
     cdef void _finish(self, Packet packet, object status)
     cdef void _give_back(self, Packet packet, object status)
+    cdef void _hand_back(self, Packet packet, object status, bint at_once)
     cdef void _loop_back(self, Packet packet)

@@ -7,7 +7,6 @@ Next: `miniport/tap.py`, what is below.
 from __future__ import annotations
 
 import errno as errors
-import os
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ from vnic.status import Status
 from vnic.steps import Step
 from vnic.verifier import rules
 from vnic.verifier.faults import FAULTS
+from vnic.wire import Burst
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,10 +39,7 @@ if not cython.compiled:
     from vnic.context import _here
     from vnic.guard import changed, keep
     from vnic.steps import _now, _step
-
-if cython.compiled:
-    from cython.cimports.libc.errno import EINTR, errno
-    from cython.cimports.posix.unistd import write as c_write
+    from vnic.wire import FRAMES, put
 
 SUCCESS, PENDING, RESOURCES = Status.SUCCESS, Status.PENDING, Status.RESOURCES
 CANCEL_ID = int(Info.CANCEL_ID)
@@ -138,7 +135,9 @@ class SendPath:
         if broken is not None:
             raise broken
         status = self._refusal(packet)
-        if status is None:
+        if status is SUCCESS:
+            self._loop_back(packet)
+        elif status is None:
             status = self._put(packet)
             if binding.verifier_level >= 4 and status is not PENDING and self._pend(packet, status):
                 return PENDING
@@ -162,8 +161,14 @@ class SendPath:
         """Send several; answers the first violation."""
         first: object = None
         packet: Packet
+        start: cython.Py_ssize_t
         together = []
         step: Step = self._step_of("send", binding)
+        if self._below is None and self._below_many is None:
+            for start in range(0, len(packets), FRAMES):
+                broken = self._send_burst(binding, packets[start : start + FRAMES], step)
+                first = first or broken
+            return first
         for packet in packets:
             broken = self._lend_down(binding, packet, step)
             if broken is not None:
@@ -173,7 +178,9 @@ class SendPath:
             if status is None and (self._serial is not None or self._below_many is not None):
                 together.append(packet)
                 continue
-            if status is None:
+            if status is SUCCESS:
+                self._loop_back(packet)
+            elif status is None:
                 status = self._put(packet)
                 if binding.verifier_level >= 4 and status is not PENDING and self._pend(packet, status):
                     continue
@@ -184,6 +191,100 @@ class SendPath:
         elif together:
             self._put_many(together)
         return first
+
+    def _send_burst(self, binding: Binding, packets: list, step: Step | None) -> object:
+        """Send up to 64 to the descriptor: all are written in one loop, then each is looped back and completed, in order."""
+        first: object = None
+        packet: Packet
+        status: object
+        position: cython.Py_ssize_t
+        burst: Burst = Burst()
+        lent: list = []
+        statuses: list = []
+        for packet in packets:
+            broken = self._lend_down(binding, packet, step)
+            if broken is not None:
+                first = first or broken
+                continue
+            # nobody below has it at any time; a completion while those before it are shown to drivers is one too many
+            packet._completing = True
+            status = self._refusal(packet)
+            lent.append(packet)
+            statuses.append(status)
+            if status is None:
+                burst.add(packet)
+        # what is refused is over, and not pended on purpose
+        refused = [status is not None for status in statuses] if binding.verifier_level >= 4 else None
+        self._write_burst(binding, burst, lent, statuses)
+        self.completed_ns = _now()
+        for position in range(len(lent)):
+            packet, status = lent[position], statuses[position]
+            if status is PENDING:
+                continue
+            if status is SUCCESS:
+                self._loop_back(packet)
+            if refused is not None and not refused[position] and self._pend(packet, status):
+                continue
+            self._hand_back(packet, status, True)
+        return first
+
+    def _write_burst(self, binding: Binding, burst: Burst, lent: list, statuses: list) -> None:
+        """Write what has no status yet, and let what finds no room wait; afterwards every packet has a status."""
+        packet: Packet
+        position: cython.Py_ssize_t
+        nth: cython.int = 0
+        failure: cython.int
+        over: cython.bint
+        behind: cython.bint
+        blocked: cython.bint = False
+        with cython.critical_section(self):
+            # as with a single one; while it is written others run, who may end the adapter, or send
+            over = self.halted or binding.closing
+            behind = over or len(self._queue) > 0
+            if not behind:
+                if self.fd >= 0:
+                    burst.write(self.fd)
+                over = self.halted or binding.closing
+            first: cython.bint = not self._queue
+            for position in range(len(lent)):
+                if statuses[position] is not None:
+                    continue
+                packet = lent[position]
+                if behind:
+                    failure = errors.EAGAIN
+                else:
+                    failure = burst.failure(nth)
+                    nth += 1
+                if failure == 0:
+                    statuses[position] = SUCCESS
+                elif failure != errors.EAGAIN:
+                    statuses[position] = STATUS_OF.get(failure, Status.FAILURE)
+                elif over:
+                    statuses[position] = Status.CLOSING
+                elif len(self._queue) >= self._limit:
+                    statuses[position] = RESOURCES
+                else:
+                    statuses[position] = PENDING
+                    blocked = True
+                    self._wait(packet)
+        if blocked and first:
+            self._tell_of_waiting()
+
+    def _wait(self, packet: Packet) -> None:
+        """A packet waits for room below, behind all others; the caller holds the critical section."""
+        packet._completing = False
+        self._queue.append(packet)
+        self._ledger._counts[TX_QUEUED] += 1
+        if packet._history is not None:
+            keep(packet)
+
+    def _tell_of_waiting(self) -> None:
+        if self.on_blocked is None:
+            return
+        try:
+            self.on_blocked()
+        except BaseException as error:
+            self._ledger._failed(None, "on_blocked", error)
 
     def complete(self, packet: Packet, status: Status) -> None:
         """What `Adapter.send_complete` does; there it is documented."""
@@ -342,20 +443,21 @@ class SendPath:
         return self._ledger._violation(BROKEN[packet.state, Event.SEND], binding, packet, f"{packet!r} is sent")
 
     def _refusal(self, packet: Packet) -> object:
-        """The status of a send that is over before anybody below sees it; else None."""
+        """The status of a send that is over before anybody below sees it; else None. SUCCESS: it is to be looped back only."""
         sender: Binding = packet._sender
         if self.halted or sender.closing:
             return Status.CLOSING
         if self.resetting:
             return Status.RESET_IN_PROGRESS
-        if packet._chain is not None:
-            packet._seal()
+        if packet._sealed:
+            packet._sealed = False
+        elif packet._chain is not None:
+            packet._seal_pieces()
         if packet._length < SHORTEST or packet._length > self._longest:
             detail = f"{packet!r} is sent; {SHORTEST} to {self._longest} bytes go"
             self._ledger._violation(rules.LENGTH_ILLEGAL, sender, packet, detail)
             return Status.INVALID_PACKET
         if packet._flags & ONLY_LOOPED:
-            self._loop_back(packet)
             return SUCCESS
         return None if self.link_up else Status.NO_CABLE
 
@@ -384,19 +486,13 @@ class SendPath:
             blocked = not over and failure == errors.EAGAIN and len(self._queue) < self._limit
             first = not self._queue
             if blocked:
-                self._queue.append(packet)
-                self._ledger._counts[TX_QUEUED] += 1
-                if packet._history is not None:
-                    keep(packet)
+                self._wait(packet)
         if failure == 0:
             self._loop_back(packet)
             return SUCCESS
         if blocked:
-            if first and self.on_blocked is not None:
-                try:
-                    self.on_blocked()
-                except BaseException as error:
-                    self._ledger._failed(None, "on_blocked", error)
+            if first:
+                self._tell_of_waiting()
             return PENDING
         if over:
             return Status.CLOSING
@@ -557,20 +653,8 @@ class SendPath:
         return status
 
     def _write(self, packet: Packet) -> cython.int:
-        """Write one frame; answers 0, or the errno. The GIL is kept: the descriptor never blocks, and giving it up costs more."""
-        if self.fd < 0:
-            return errors.EIO
-        if cython.compiled:
-            while c_write(self.fd, packet._shared, packet._length) < 0:
-                if errno != EINTR:
-                    return errno
-            return 0
-        else:
-            try:
-                os.write(self.fd, packet._shared[: packet._length])
-            except OSError as error:
-                return error.errno
-            return 0
+        """Write one frame; answers 0, or the errno."""
+        return errors.EIO if self.fd < 0 else put(self.fd, packet)
 
     def _finish(self, packet: Packet, status: object) -> None:
         """A send is over: count how it ended, and let the driver have its packet again."""
@@ -604,12 +688,26 @@ class SendPath:
 
     def _give_back(self, packet: Packet, status: object) -> None:
         """Complete a send through `send_complete`; a driver without that handler gets its packet freed."""
+        self.completed_ns = _now()
+        self._hand_back(packet, status, False)
+
+    def _hand_back(self, packet: Packet, status: object, at_once: cython.bint) -> None:
+        """The same, inside of the call that sent it or later."""
         sender: Binding = packet._sender
-        here: Context = _here()
+        here: Context
         before: cython.longlong
+        if packet._taker is not None and at_once:
+            # the call that sent it keeps the binding
+            self._finish(packet, status)
+            packet._taker._over(packet, status, True)
+            return
         sender._enter()
         self._finish(packet, status)
-        self.completed_ns = _now()
+        if packet._taker is not None:
+            packet._taker._over(packet, status, False)
+            sender._leave()
+            return
+        here = _here()
         before = here._enter(sender.slot, IN_SEND_COMPLETE, AT_DISPATCH)
         try:
             if sender._send_complete is None:
@@ -629,6 +727,11 @@ class SendPath:
         looped: cython.bint = False
         if packet._flags & NOT_LOOPED:
             return
+        if len(bindings) == 1 and self._nested < MAX_NESTED:
+            binding = bindings[0]
+            if binding.no_loopback and binding is packet._sender:
+                # nobody else is there, and it does not want to see what it sends
+                return
         destination: cython.ulonglong = packet._destination()
         kind: cython.int = self._kind(destination)
         here: Context = _here()

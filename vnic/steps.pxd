@@ -55,6 +55,8 @@ cdef class Step:
     cdef int _at
     cdef list _deeper
 
+    cdef object _begin(self, str what, object by, int count)
+
 
 cdef long long _now() noexcept nogil
 cdef long long _cpu() noexcept nogil

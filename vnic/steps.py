@@ -45,6 +45,9 @@ class Step:
     """
 
     def __init__(self, what: str, by: object, count: int = 0) -> None:
+        self._begin(what, by, count)
+
+    def _begin(self, what: str, by: object, count: cython.int) -> None:
         self.what = what
         self.by = by
         self.count = count
@@ -110,7 +113,9 @@ def step(what: str, by: str, level: int = 1, count: int = 0) -> Step:
 
 
 def _step(what: str, by: object, level: cython.int, count: cython.int) -> Step:
-    made: Step = Step(what, by, count)
+    # not through __init__, whose arguments would have to be packed
+    made: Step = Step.__new__(Step)
+    made._begin(what, by, count)
     if cython.compiled:
         made.thread = PyThread_get_thread_ident()
         made._code = vnic_caller(_PREFIX, _PREFIX_SIZE, cython.address(made._at))

@@ -41,7 +41,7 @@ _vnic() {
         return
     fi
     case $command:$before in
-        run:--driver) words="arp capture hold icmp_echo sink udp" ;;
+        run:--driver) words="arp capture classify hold icmp_echo sink udp" ;;
         run:--filter) words="mux passthru" ;;
         run:--log-format) words="auto text json" ;;
         run:--reader) words="auto read io_uring" ;;

@@ -9,62 +9,24 @@ between, and the round is not judged.
 from __future__ import annotations
 
 import argparse
-import ctypes
-import fcntl
 import json
-import os
 import platform
-import socket
 import statistics
-import struct
-import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
-SOL_PACKET, PACKET_QDISC_BYPASS, SO_SNDBUFFORCE = 263, 20, 32
-NOISE = 0.03
+from taps import HERE, IFF_NO_PI, IFF_TAP, NOISE, TUNSETIFF, Tap, enter_namespace
+
+__all__ = ["HERE", "IFF_NO_PI", "IFF_TAP", "NOISE", "TUNSETIFF", "Bench", "enter_namespace"]
 
 
-def enter_namespace() -> None:
-    """Run this program again in a network namespace of its own, where its TAP disturbs nobody."""
-    if os.environ.get("VNIC_BENCH_NAMESPACE") == "1":
-        return
-    os.environ["VNIC_BENCH_NAMESPACE"] = "1"
-    private = ["--net"] if os.geteuid() == 0 else ["--user", "--map-root-user", "--net"]
-    os.execvp("unshare", ["unshare", *private, sys.executable, "-P", *sys.argv])
-
-
-def build_floor() -> ctypes.CDLL:
-    """Compile floor.c into a temporary folder and load it."""
-    folder = tempfile.mkdtemp(prefix="vnic-bench-")
-    library = f"{folder}/floor.so"
-    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, str(HERE / "floor.c")], check=True)
-    floor = ctypes.CDLL(library)
-    floor.drain.restype = ctypes.c_longlong
-    return floor
-
-
-class Bench:
-    """A TAP whose queue holds a whole run, a socket that fills it, and the two readers."""
+class Bench(Tap):
+    """A TAP and the two readers."""
 
     def __init__(self, size: int, frames: int) -> None:
-        name = "bench0"
+        super().__init__(size, frames)
         self.frames = frames
-        self.floor = build_floor()
-        self.fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        fcntl.ioctl(self.fd, TUNSETIFF, struct.pack("16sH14x", name.encode(), IFF_TAP | IFF_NO_PI))
-        Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6").write_text("1")
-        subprocess.run(["ip", "link", "set", name, "up", "txqueuelen", str(frames + 100)], check=True)
-        self.index = socket.if_nametoindex(name)
-        self.sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        self.sender.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)
-        self.sender.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 1 << 30)
-        self.frame = b"\xff" * 6 + b"\x02\0\0\0\0\x64" + b"\x88\xb5" + bytes(size - 14)
         self.adapter = self.make_adapter()
 
     def make_adapter(self) -> Any:
@@ -97,15 +59,12 @@ class Bench:
         return adapter
 
     def refill(self) -> int:
-        return int(self.floor.fill(self.sender.fileno(), self.index, self.frame, len(self.frame), self.frames))
+        return self.fill(self.frames)
 
     def run_c(self) -> float:
         """Fill, drain with the bare loop; nanoseconds per frame."""
-        sent, got = self.refill(), ctypes.c_int()
-        taken = self.floor.drain(self.fd, sent, ctypes.byref(got))
-        if got.value != sent:
-            raise SystemExit(f"bench: the C loop read {got.value} of {sent} frames")
-        return float(taken / sent)
+        sent = self.refill()
+        return self.drain(sent) / sent
 
     def run_vnic(self) -> float:
         """Fill, drain with the adapter; nanoseconds per frame."""

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from drain import HERE, NOISE, Bench, enter_namespace
+from drain import NOISE, Bench, enter_namespace
 
 VIEWS = ("show", "stats", "pools", "bindings", "pending", "leaks", "violations", "threads", "doctor", "report")
 
@@ -69,7 +69,7 @@ class Asker:
     """A process that asks, when it is told to."""
 
     def __init__(self, path: Path, method: str, per_second: float) -> None:
-        command = [sys.executable, "-P", __file__, "--ask", str(path), method, str(per_second)]
+        command = [sys.executable, __file__, "--ask", str(path), method, str(per_second)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def say(self, word: str) -> int:
@@ -167,8 +167,6 @@ def main() -> None:
     parser.add_argument("--per-second", type=float, default=10.0, help="questions a second, default 10")
     parser.add_argument("--method", default="show", help="what is asked, default show")
     arguments = parser.parse_args()
-    # the program starts itself again, and a process that asks: both must find its neighbours
-    os.environ["PYTHONPATH"] = f"{HERE}:{os.environ.get('PYTHONPATH', '')}"
     enter_namespace()
     from vnic import COMPILED
 

@@ -2,49 +2,55 @@
 What each level of the verifier costs: frames drained from a TAP at levels 1 to 3, against level 0 in the same run.
 
 The drivers are those of `drain.py`: two in Python, one of which keeps and returns every packet. Levels alternate, each run has level 0
-directly before it, and a round in which the bare C loop has moved by more than 3 % is not judged.
+directly before and after it, and a round in which that has moved by more than 3 % is not judged.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 
-from drain import NOISE, Bench, enter_namespace
+from contest import Drain, Found, Setting, contest
+from readers import Counter, Keeper, Reader
+from taps import Tap, enter_namespace
 
 LEVELS = (1, 2, 3)
 MOST_COST = {1: 0.10, 2: 0.20, 3: 0.50}
 """What a level may cost of the frame rate."""
 
 
-def measure(bench: Bench, rounds: int) -> dict[str, object]:
-    """Interleave; answer the median of the ratios of each level, and whether it is within its bound."""
+def measure(setting: Setting, size: int = 64) -> list[Found]:
+    """Each level, cold, as a ratio to level 0."""
+    from vnic.verifier.levels import LEVELS as PRESENT
     from vnic.verifier.levels import set_level
 
-    ratios: dict[int, list[float]] = {level: [] for level in LEVELS}
-    bench.run_c(), bench.run_vnic()
-    tried, before = 0, bench.run_c()
-    while min(map(len, ratios.values())) < rounds and tried < 6 * rounds:
-        tried += 1
-        found = {}
-        for level in LEVELS:
-            set_level(0)
-            base = bench.run_vnic()
+    tap = Tap(size, setting.frames, clock=setting.clock)
+    reader = Reader(tap.fd, [Counter(), Keeper()], clock=setting.clock)
+    before = PRESENT.process
+
+    def at(level: int) -> Drain:
+        def drain(count: int) -> int:
             set_level(level)
-            found[level] = base / bench.run_vnic()
-        after = bench.run_c()
-        if abs(after - before) <= NOISE * min(after, before):
-            for level, ratio in found.items():
-                ratios[level].append(ratio)
-        before = after
-    judged = min(map(len, ratios.values()))
-    if judged < max(3, rounds // 3):
-        return {"judged": False, "why": f"the floor moved by more than 3 % in {tried - judged} of {tried} rounds"}
-    medians = {level: round(statistics.median(found), 3) for level, found in ratios.items()}
-    within = {level: medians[level] >= 1 - MOST_COST[level] for level in LEVELS}
-    return {"judged": True, "rounds": judged, "discarded": tried - judged, "ratios": medians, "within": within}
+            return reader.drain(count)
+
+        return drain
+
+    found = contest(
+        tap,
+        at(0),
+        {str(level): at(level) for level in LEVELS},
+        rounds=setting.rounds,
+        frames=setting.frames,
+        burst=setting.frames,
+        tolerance=setting.tolerance,
+    )
+    set_level(before)
+    reader.close()
+    tap.close()
+    for level, figure in found.items():
+        figure.name = f"verifier level {level}"
+    return list(found.values())
 
 
 def main() -> int:
@@ -55,21 +61,23 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
     enter_namespace()
-    result = measure(Bench(options.size, options.frames), options.rounds)
+    found = measure(Setting(rounds=options.rounds, frames=options.frames), options.size)
+    ratios = {level: figure.ratio for level, figure in zip(LEVELS, found, strict=True)}
+    within = {level: ratio is not None and ratio >= 1 - MOST_COST[level] for level, ratio in ratios.items()}
+    judged = all(figure.judged for figure in found)
+    why = next((figure.why for figure in found if not figure.judged), "")
     if options.json:
-        print(json.dumps(result | {"size": options.size}))
+        answer = {"judged": judged, "ratios": ratios, "within": within} if judged else {"judged": judged, "why": why}
+        print(json.dumps(answer | {"size": options.size, "levels": [figure.as_dict() for figure in found]}))
         return 0
     print(f"drain at the levels of the verifier, {options.size}-byte frames, against level 0 in the same run")
-    if not result["judged"]:
-        print(f"not judged: {result['why']}")
+    if not judged:
+        print(f"not judged: {why}")
         return 1
-    ratios, within = result["ratios"], result["within"]
-    assert isinstance(ratios, dict)
-    assert isinstance(within, dict)
     for level, ratio in ratios.items():
         bound = f"at least {1 - MOST_COST[level]:.2f} {'kept' if within[level] else 'MISSED'}"
         print(f"  level {level}  {ratio:.3f} of the frame rate of level 0  ({bound})")
-    print(f"  medians of {result['rounds']} rounds, {result['discarded']} discarded for noise")
+    print(f"  medians of {min(figure.rounds for figure in found)} rounds, {max(figure.discarded for figure in found)} discarded for noise")
     return 0
 
 

@@ -12,7 +12,7 @@ from conformance.facade import adapter_over, buffers_of, chain, packet_of, pool_
 from unit.wire import Batched, Bench, Copier, Driver, Miniport, frame, violation
 
 from vnic import Packet, PacketState, Status
-from vnic.binding import OPEN
+from vnic.context import OPEN
 from vnic.locks import Irql, Profile, at_irql
 from vnic.ndis import (
     NDIS_SET_PACKET_STATUS,

@@ -23,6 +23,7 @@ from unit.circuits import Client
 
 from protocol.arp import Arp
 from protocol.capture import Capture
+from protocol.classify import Classify
 from protocol.hold import Hold
 from protocol.icmp_echo import IcmpEcho
 from protocol.mux import Mux
@@ -156,7 +157,7 @@ class Stack:
             Exception: what a `bind_adapter` raised.
         """
         if self.kind == "all":
-            for kind in ("sink", "capture", "arp", "icmp_echo", "udp", "hold"):
+            for kind in ("sink", "classify", "capture", "arp", "icmp_echo", "udp", "hold"):
                 self.open(self.adapter, self.leaf(kind))
         elif self.kind == "passthru":
             self.over(Passthru(), "arp", "icmp_echo", "udp", "hold")
@@ -175,6 +176,7 @@ class Stack:
         """Make a driver."""
         makers: dict[str, Callable[[], ProtocolDriver]] = {
             "sink": lambda: Sink(promiscuous=True),
+            "classify": lambda: Classify(promiscuous=True, together=8),
             "arp": Arp,
             "icmp_echo": IcmpEcho,
             "udp": lambda: Udp(echo=ECHO_PORT),
@@ -274,4 +276,4 @@ def mixture(seed: int, rounds: int) -> Iterator[tuple[bytes, ...]]:
         yield tuple(chosen.choices(FRAMES, k=chosen.randint(1, 12)))
 
 
-KINDS = ("sink", "arp", "icmp_echo", "udp", "capture", "hold", "all", "passthru", "mux", "vlan", "vlan over passthru")
+KINDS = ("sink", "classify", "arp", "icmp_echo", "udp", "capture", "hold", "all", "passthru", "mux", "vlan", "vlan over passthru")

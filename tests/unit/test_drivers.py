@@ -85,7 +85,8 @@ def test_another_package_named_protocol_is_called_so_and_not_run(tmp_path: Path)
 
 
 def test_an_unknown_driver_is_answered_with_the_known_ones() -> None:
-    assert failure("snik").startswith("driver 'snik' is unknown: did you mean sink? known are arp, capture, hold, icmp_echo, sink, udp")
+    known = "arp, capture, classify, hold, icmp_echo, sink, udp"
+    assert failure("snik").startswith(f"driver 'snik' is unknown: did you mean sink? known are {known}")
     assert failure("\x1b[2J").startswith(r"driver '\x1b[2J' is unknown: known are ")
 
 

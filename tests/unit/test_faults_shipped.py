@@ -31,7 +31,7 @@ HARD: dict[str, dict[str, Any]] = {
     "reorder": {},
 }
 """Each mode, harder than by default."""
-SILENT = ("sink", "capture", "hold")
+SILENT = ("sink", "classify", "capture", "hold")
 """What never sends."""
 
 

@@ -20,8 +20,8 @@ import pytest
 import vnic
 from vnic import _version, core
 
-CORE = {"context", "steps", "buffer", "chain", "packet", "facts", "guard", "pool", "ledger", "binding", "send", "lifecycle", "adapter"}
-CORE |= {"uring", "waiting"}
+CORE = {"context", "steps", "buffer", "chain", "packet", "facts", "guard", "pool"}
+CORE |= {"ledger", "binding", "wire", "send", "replies", "lifecycle", "batch", "adapter", "uring", "waiting"}
 
 TREE = Path(__file__).parents[2]
 PROJECT = tomllib.loads((TREE / "pyproject.toml").read_text())

@@ -8,11 +8,10 @@ Next: `vnic/verifier/rules.py`.
 
 from __future__ import annotations
 
-import functools
 import sys
 import threading
 import time
-from typing import Any
+from typing import Any, SupportsIndex
 
 from vnic.context import DISPATCH, here
 from vnic.verifier import rules
@@ -50,8 +49,7 @@ def watch_blocking_calls() -> None:
     if sys.version_info < (3, 13):
         quiet = time.sleep
 
-        @functools.wraps(quiet)
-        def sleep(seconds: float, /) -> None:
+        def sleep(seconds: float | SupportsIndex, /) -> None:
             sys.audit("time.sleep", seconds)
             quiet(seconds)
 

@@ -6,9 +6,9 @@ Next: `vnic/ledger.py`, which refuses where an adapter is.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from vnic.context import here
+from vnic.context import OPEN, here
 from vnic.status import OwnershipError
 from vnic.steps import step
 from vnic.text import escape
@@ -16,7 +16,7 @@ from vnic.verifier.levels import LEVELS
 from vnic.verifier.records import RECORDS
 
 if TYPE_CHECKING:
-    from vnic.core import Binding, Packet
+    from vnic.core import Packet
     from vnic.guard import Change
     from vnic.verifier.rules import Rule
 
@@ -61,15 +61,11 @@ def told_later(rule: Rule, culprit: str, detail: str, packet: Packet, change: Ch
         packet: the packet.
         change: what has changed of it.
     """
-    # a binding's module refuses, too, and so is not there yet when this one is read
-    from vnic.binding import OPEN
-
-    opened: list[Binding | None] = cast("list[Binding | None]", OPEN)
     more: dict[str, Any] = {"diff": change.told()}
     if packet.last is not None:
         # the last line that is known to have had the packet
         more["where"] = escape(packet.last.where)
-    for binding in opened:
+    for binding in OPEN:
         if binding is not None and binding.name == culprit:
             return binding.broke(rule, detail, packet, more)
     return _write(rule, culprit, detail, packet, more)

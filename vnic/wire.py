@@ -1,0 +1,129 @@
+"""
+Frames on a descriptor: one by one, or many in one loop without the GIL; whole, or in several pieces.
+
+A frame in several pieces needs no memory of its own. Up to 8 KiB its pieces are copied together on the stack, because a TAP takes 0.1 us
+longer for `writev` than for `write`, and the copy takes less; a larger one goes by `writev`.
+
+Next: `vnic/send.py`, which says what is to be written.
+"""
+
+from __future__ import annotations
+
+import errno as errors
+import os
+from typing import TYPE_CHECKING
+
+from vnic.buffer import Buffer
+from vnic.packet import Packet
+
+if TYPE_CHECKING:
+    import cython
+else:
+    from vnic import _cython as cython
+
+FRAMES = 64
+"""Frames in a burst."""
+MOST_PIECES = 16
+"""Pieces of one frame; one with more is gathered."""
+ROOM = 256
+
+
+def put(fd: cython.int, packet: Packet) -> cython.int:
+    """Write the frame of a packet; answers 0, or the errno. The GIL is kept: the descriptor never blocks, and giving it up costs more."""
+    count: cython.int
+    if cython.compiled:
+        pieces: iovec[16]
+        if not packet._scattered:
+            return vnic_write(fd, packet._shared, packet._length)
+    else:
+        pieces = []
+    count = spread(packet, pieces)
+    if cython.compiled:
+        return vnic_write(fd, packet._shared, packet._length) if count == 1 else vnic_write_pieces(fd, pieces, count)
+    else:
+        return write(fd, pieces)
+
+
+def spread(packet: Packet, pieces: cython.pointer[iovec]) -> cython.int:
+    """Find where the frame of a packet is; answers the number of pieces. Too many are gathered."""
+    one: Buffer = packet._chain.head if packet._scattered else None
+    count: cython.int = 0
+    while one is not None and count >= 0:
+        if one.length and count == MOST_PIECES:
+            packet._gather()
+            count = -1
+        elif one.length:
+            if cython.compiled:
+                vnic_piece(pieces + count, one._shared, one.length)
+            else:
+                pieces.append(one._inner())
+            count += 1
+        one = one.following
+    if count > 0:
+        return count
+    if cython.compiled:
+        vnic_piece(pieces, packet._shared, packet._length)
+    else:
+        pieces[:] = [packet._shared[: packet._length]]
+    return 1
+
+
+class Burst:
+    """Frames to be written in order. Their packets are lent to whoever has it, and it must not outlive that."""
+
+    def __init__(self) -> None:
+        self._kept = None
+        self._written = False
+        if cython.compiled:
+            self._burst.frames = self._burst.used = 0
+        else:
+            self._frames = []
+            self._failures = []
+
+    def add(self, packet: Packet) -> None:
+        """Take the frame of one packet more; there are 64 at most."""
+        if packet._scattered and packet._chain.head.packet is not packet:
+            # buffers that are another packet's, whose owner may take them apart, against the rules, while they are written
+            self._kept = (self._kept, packet._chain.used())
+        if cython.compiled:
+            position: cython.int = self._burst.frames
+            if packet._scattered and self._burst.used + MOST_PIECES > ROOM - FRAMES + position:
+                packet._gather()
+            count: cython.int = spread(packet, cython.address(self._burst.pieces[self._burst.used]))
+            self._burst.counts[position] = count
+            self._burst.used += count
+            self._burst.frames = position + 1
+        else:
+            pieces = []
+            spread(packet, pieces)
+            self._frames.append(pieces)
+
+    def write(self, fd: cython.int) -> None:
+        """Write until there is no room below. Other threads run meanwhile."""
+        self._written = True
+        if cython.compiled:
+            with cython.nogil:
+                vnic_write_burst(fd, cython.address(self._burst))
+        else:
+            failure = 0
+            for pieces in self._frames:
+                failure = failure if failure == errors.EAGAIN else write(fd, pieces)
+                self._failures.append(failure)
+
+    def failure(self, position: cython.int) -> cython.int:
+        """The errno of a frame, or 0. That of the first without room, EAGAIN, is that of all behind it; EIO: there was no descriptor."""
+        if not self._written:
+            return errors.EIO
+        if cython.compiled:
+            return self._burst.failures[position]
+        else:
+            return self._failures[position]
+
+
+def write(fd: int, pieces: list[memoryview]) -> int:
+    """Write a frame, uncompiled; answers 0, or the errno."""
+    try:
+        os.writev(fd, pieces)
+    except OSError as error:
+        return error.errno
+    return 0
