@@ -126,7 +126,7 @@ class Replies(Taker):
         ledger: Ledger = binding._ledger
         sends: SendPath = binding._sends
         first: object = None
-        position: cython.Py_ssize_t = 0
+        position: cython.Py_ssize_t
         replies: list = []
         unanswered: list = []
         packets = list(packets)
@@ -134,14 +134,13 @@ class Replies(Taker):
         binding._require_sends()
         self._us = binding.address
         self._step = _step("return", binding.name, binding.verifier_level, 0) if binding.verifier_level else None
-        for received in packets:
+        for position, received in enumerate(packets):
             if not self._holds(received):
                 broken = ledger._violation(binding._broken_return(received), binding, received, f"{received!r} is replied to")
                 first = first or broken
             else:
                 reply = self._reply(received, None if headers is None else headers[position], offset)
                 (unanswered if reply is None else replies).append(received if reply is None else reply)
-            position += 1  # noqa: SIM113 - counted in C
         with cython.critical_section(self):
             self.dropped += len(unanswered)
         for received in unanswered:

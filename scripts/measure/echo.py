@@ -21,7 +21,7 @@ import sys
 import time
 from typing import Any
 
-from drain import NOISE, Bench, enter_namespace
+from drain import HERE, NOISE, Bench, enter_namespace
 from echoers import WAYS
 
 US, PEER = bytes.fromhex("020000000002"), bytes.fromhex("020000000064")
@@ -39,13 +39,12 @@ class EchoBench(Bench):
         from vnic import Adapter, MiniportDriver, PacketPool, slot_size_for
 
         self.adapters: dict[str, Any] = {}
-        adapter: Any = None
         for way, driver in WAYS.items():
             adapter = Adapter(PacketPool(1024, slot_size_for(1500), name=way), MiniportDriver(), name=way, address=US)
             adapter.attach(self.fd)
             adapter.open(driver(), way)
             self.adapters[way] = adapter
-        return adapter
+        return None
 
     def run_c(self) -> float:
         """Fill, answer with the bare loop; nanoseconds per frame."""
@@ -125,11 +124,12 @@ def main() -> int:
     parser.add_argument("--runs", type=int, help="answer so often, and measure nothing: for a profiler")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
+    # what is run in the namespace, or under valgrind, finds the modules beside this one
+    os.environ["PYTHONPATH"] = f"{HERE}:{os.environ.get('PYTHONPATH', '')}"
     enter_namespace()
     import vnic
     from vnic.verifier.levels import set_level
 
-    os.environ.setdefault("PYTHONHASHSEED", "0")
     set_level(options.level)
     ways = [options.only] if options.only else list(WAYS)
     if options.runs:

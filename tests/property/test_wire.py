@@ -136,5 +136,3 @@ def test_a_reply_is_its_header_and_the_rest_of_the_frame(payloads: list[bytes], 
             begin = headers[0] if headers else PEER + US + b"\x88\xb5"
             assert bench.taken() == ([begin + given_frame[offset:]] if len(given_frame) >= offset else [])
         assert bench.pool.usage == 0
-
-

@@ -167,6 +167,18 @@ def test_the_mirror_of_the_guide_sends_frames_back(wire: Wire) -> None:
     assert wire.ask(US + peer + b"\x88\xb5" + bytes(46)) == [peer + US + b"\x88\xb5" + bytes(46)]
 
 
+def test_the_echo_of_the_guide_sends_frames_back_and_holds_none(wire: Wire) -> None:
+    text = next(block for block in blocks(DRIVERS, "python") if "class Echo" in block)
+    space: dict[str, Any] = {"__name__": "block"}
+    exec(text, space)
+    driver = space["Echo"]()
+    binding = wire.open(driver)
+    peer = bytes.fromhex("020000000001")
+    for size in (4, 46, 1500):
+        assert wire.ask(US + peer + b"\x88\xb5" + bytes(size)) == [peer + US + b"\x88\xb5" + bytes(size)]
+    assert (binding.held, wire.pool.usage, driver.replies.sent, driver.replies.dropped) == (0, 0, 3, 0)
+
+
 ECHOED, OTHERS = FRAMES[0], [US + FRAMES[0][6:12] + b"\x08\x00" + bytes(46), FRAMES[2]]
 """What the driver of the page on porting answers, and what not: another EtherType, and a broadcast, which its filter leaves out."""
 

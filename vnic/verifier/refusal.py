@@ -83,5 +83,3 @@ def _write(rule: Rule, culprit: str, detail: str, packet: Packet | None, more: d
         if record is not None and RECORDS.listener is not None:
             RECORDS.listener(record)
     return error
-
-
