@@ -32,6 +32,7 @@ cdef extern from *:
 
     typedef struct {
         int fd;         /* -1: there is no ring, or none any more */
+        int file;       /* what is read */
         int broken;     /* the errno for which it is not used any more */
         unsigned *sq_head, *sq_tail, *cq_head, *cq_tail;
         unsigned sq_mask, cq_mask;
@@ -41,7 +42,11 @@ cdef extern from *:
     } vnic_ring;
 
     #ifdef VNIC_HAS_URING
-    /* Make a ring for reads of one file into one block of memory, both registered. 0 or -errno. */
+    /*
+     * Make a ring for reads of one file into one block of memory, which is registered. 0 or -errno.
+     *
+     * The file is not: the ring of a process that was killed lives on for a moment, and with it would the interface.
+     */
     static CYTHON_UNUSED int vnic_ring_open(vnic_ring *ring, int file, void *memory, size_t size)
     {
         struct io_uring_params set = {0};
@@ -82,8 +87,8 @@ cdef extern from *:
         array = (unsigned *)((char *)ring->rings + set.sq_off.array);
         for (i = 0; i < set.sq_entries; i++)
             array[i] = i;
-        if (syscall(__NR_io_uring_register, ring->fd, IORING_REGISTER_FILES, &file, 1) < 0
-            || syscall(__NR_io_uring_register, ring->fd, IORING_REGISTER_BUFFERS, &block, 1) < 0) {
+        ring->file = file;
+        if (syscall(__NR_io_uring_register, ring->fd, IORING_REGISTER_BUFFERS, &block, 1) < 0) {
             error = -errno;
             goto failed;
         }
@@ -94,17 +99,15 @@ cdef extern from *:
         return error;
     }
 
-    /* Let file and memory go at once, not when the kernel gets round to it; a forked child only closes what it shares. */
+    /* Let the memory go at once, not when the kernel gets round to it; a forked child only closes what it shares. */
     static CYTHON_UNUSED void vnic_ring_close(vnic_ring *ring, int shared)
     {
         int fd = ring->fd;
         ring->fd = -1;
         if (fd < 0)
             return;
-        if (!shared) {
-            syscall(__NR_io_uring_register, fd, IORING_UNREGISTER_FILES, NULL, 0);
+        if (!shared)
             syscall(__NR_io_uring_register, fd, IORING_UNREGISTER_BUFFERS, NULL, 0);
-        }
         close(fd);
     }
 
@@ -123,7 +126,7 @@ cdef extern from *:
             struct io_uring_sqe *entry = (struct io_uring_sqe *)ring->entries + ((tail + i) & ring->sq_mask);
             memset(entry, 0, sizeof *entry);
             entry->opcode = IORING_OP_READ_FIXED;
-            entry->flags = IOSQE_FIXED_FILE;
+            entry->fd = ring->file;
             entry->off = (uint64_t)-1;
             entry->addr = (uint64_t)(uintptr_t)(memory + (indices == NULL ? 0 : indices[i]) * slot);
             entry->len = length;

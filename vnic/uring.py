@@ -1,5 +1,5 @@
 """
-Reading many frames in one system call: io_uring, with the TAP and the pool's memory registered.
+Reading many frames in one system call: io_uring, with the pool's memory registered.
 
 Each call hands the kernel up to 32 reads that may not wait. All of them are over when it returns: no packet is ever in the kernel's hands
 between two batches, a descriptor that breaks or moves shows as it does with `read`, and the memory may go at any time. Order is kept,
@@ -31,7 +31,7 @@ class Uring:
     A ring for reading frames into the packets of a pool; no packet is taken here. To be given to `Adapter.attach`.
 
     Args:
-        fd: the descriptor, which it keeps open until it is closed.
+        fd: the descriptor; it stays the caller's to close.
         pool: whose memory is read into.
 
     Raises:
@@ -82,7 +82,7 @@ class Uring:
 
     def close(self, *, shared: bool = False) -> None:
         """
-        Let the descriptor and the memory go; who still reads does so by `read`.
+        Let the memory go; who still reads does so by `read`.
 
         Args:
             shared: this is a forked child, and the parent's ring is to go on.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tap.daemon import DIE_WITH_PARENT, PROMISCUOUS_SINK, VNIC, Daemon, Sender, frame, ip, link, needs, ping
-from tap.namespace import namespaced, until
+from tap.namespace import namespaced
 
 from vnic import COMPILED
 from vnic.uring import race
@@ -89,7 +89,7 @@ def test_one_that_was_killed_can_be_started_again(tmp_path: Path, reader: str) -
             sender.send([frame()] * 1000)
             daemon.signal(signal.SIGKILL)
             daemon.wait()
-        until(lambda: link("vnic0") is None)
+        assert link("vnic0") is None
 
 
 @pytest.mark.parametrize("reader", READERS)
