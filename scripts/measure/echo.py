@@ -4,7 +4,7 @@ What an echo costs: frames read from a TAP, their addresses exchanged, written b
 Every way answers the same frames of the same queue in the same process, in turn with the C loop, and each round gives one ratio against
 the C runs directly before and after it. When those two differ by more than 3 % the round is not judged. What is timed is the processor
 time of the thread, so that other programs count little. `--instructions` counts what is executed for a frame outside the kernel, under
-valgrind, where the C loop has about 30: the figure for regressions.
+valgrind: the figure for regressions.
 """
 
 from __future__ import annotations
