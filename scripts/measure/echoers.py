@@ -4,7 +4,7 @@ Drivers that answer every frame, in several ways, for `echo.py` to time.
 
 from __future__ import annotations
 
-from vnic import BufferPool, Packet, PacketFilter, PacketPool, ProtocolDriver, Replies, Status, slot_size_for
+from vnic import Batch, BufferPool, Packet, PacketFilter, PacketPool, ProtocolDriver, Replies, Status, slot_size_for
 
 MOST = 128
 HEADER = 14
@@ -64,7 +64,7 @@ class Reuse(Echoer):
         self.idle.append(packet)
 
 
-class Batch(Reuse):
+class Together(Reuse):
     """The same, and the answers to a batch are sent when it is over."""
 
     def prepare(self) -> None:
@@ -139,4 +139,19 @@ class Behind(ProtocolDriver):
         return self.replies.close()
 
 
-WAYS: dict[str, type[ProtocolDriver]] = {"copy": Copy, "reuse": Reuse, "batch": Batch, "chained": Chained, "replies": Behind}
+class Whole(Behind):
+    """The same, shown whole indications."""
+
+    def receive_packets(self, batch: Batch) -> int:
+        self.kept += batch.packets
+        return 1
+
+
+WAYS: dict[str, type[ProtocolDriver]] = {
+    "copy": Copy,
+    "reuse": Reuse,
+    "batch": Together,
+    "chained": Chained,
+    "replies": Behind,
+    "whole": Whole,
+}
