@@ -126,7 +126,7 @@ def test_a_chain_that_is_changed_between_two_sends_goes_out_as_it_is_then(chains
         assert binding.send(packet) is Status.SUCCESS
         looked.release()
         chains.free(packet)
-        assert bench.taken() == [HEADER + b"first", HEADER + b"other", HEADER + b"ot"]
+        assert bench.taken() == [HEADER + b"first", HEADER + b"other", HEADER + b"other"[:2]]
 
 
 @pytest.mark.parametrize("long", [False, True])
