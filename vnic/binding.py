@@ -537,11 +537,15 @@ class Binding:
     def _timed(self, handler: str, started: cython.longlong, packet: object) -> None:
         """From verifier level 2 on: how long a handler took."""
         took: cython.longlong = _now() - started
+        paused: cython.longlong = 0
         if self.verifier_level >= 4:
             took -= FAULTS.delayed_since(started)
+        if took > SLOW_NS:
+            paused = _here().paused_since(started)
+        took -= paused
         self.busy_ns += took
         # a thread that had to wait for the processor, or for another thread of the interpreter, is not a slow driver
-        if took > TOO_SLOW_NS or (took > SLOW_NS and _cpu() - _here().batch_cpu_ns > SLOW_NS):
+        if took > TOO_SLOW_NS or (took > SLOW_NS and _cpu() - _here().batch_cpu_ns - paused > SLOW_NS):
             severity = "error" if took > TOO_SLOW_NS else "warning"
             more = {"severity": severity, "took_ns": took, "where": where(self.driver, handler)}
             self.broke(rules.HANDLER_SLOW, f"{handler} took {took // 1_000_000} ms", packet, more)

@@ -16,6 +16,8 @@ cdef class Context:
     cdef readonly list held
     cdef readonly unsigned long long calls
     cdef public long long batch_cpu_ns
+    cdef public long long pause_began_ns
+    cdef readonly object pauses
     cdef public object unmet
     cdef int _slot
     cdef int _what

@@ -10,6 +10,7 @@ Next: `vnic/steps.py`, what was done to a packet.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from threading import get_ident
 from typing import TYPE_CHECKING
 
@@ -97,6 +98,7 @@ class Context:
         held: the locks that it holds, in the order in which it acquired them.
         calls: handlers that it has begun; it grows.
         batch_cpu_ns: how long the thread had run when the batch began in which it is; only where a driver is at verifier level 2.
+        pauses: when the collector of garbage last looked at everything on this thread: begin and end, monotonic; from level 2 on.
         unmet: the pool that had nothing left when it was last asked in this handler, or None.
     """
 
@@ -106,6 +108,8 @@ class Context:
         self.held: list[SpinLock | ReadWriteLock] = []
         self.calls = 0
         self.batch_cpu_ns = 0
+        self.pause_began_ns = 0
+        self.pauses: deque[tuple[int, int]] = deque(maxlen=8)
         self.unmet: str | None = None
         self._slot = NOBODY
         self._what = 0
@@ -132,6 +136,10 @@ class Context:
             if thread.ident == self.ident:
                 return thread.name
         return str(self.ident)
+
+    def paused_since(self, started_ns: int) -> int:
+        """For how many nanoseconds since then the collector of garbage has had this thread: that is no time of a driver's."""
+        return sum([end - max(began, started_ns) for began, end in self.pauses if end > started_ns])
 
     def enter(self, binding: Binding | None, handler: str, level: int = DISPATCH) -> int:
         """A handler of a binding, or of a miniport (None), begins, at a level. Answers what `leave` takes."""

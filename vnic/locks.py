@@ -345,7 +345,8 @@ class SpinLock:
 
     def _tell_of_time(self, taken: Step, ran_ns: int) -> None:
         """Rule 79, unless the thread only had to wait for the processor: then no lock was held longer than its lines take."""
-        ns = now_ns() - taken.ns
+        paused_ns = here().paused_since(taken.ns)
+        ns, ran_ns = now_ns() - taken.ns - paused_ns, ran_ns - paused_ns
         if ran_ns <= HELD_WARN_NS and ns <= WAITED_NS:
             return
         broken = f"{self!r} was held for {ns / 1e6:.1f} ms, since {taken.where}"

@@ -8,7 +8,7 @@ import random
 from itertools import pairwise
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from unit.wire import PEER, US, Bench, Driver
 
@@ -78,7 +78,7 @@ def sent(bench: Bench, driver: Chainer, packets: list[Packet], together: bool) -
     return found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.data_too_large])
 @given(frames=st.lists(chains, min_size=1, max_size=70), together=st.booleans(), watched=st.booleans())
 def test_a_frame_in_pieces_is_the_frame(frames: list[list[bytes]], together: bool, watched: bool) -> None:
     with Bench(mtu=MTU) as bench:
@@ -119,7 +119,7 @@ class Replier(Driver):
         return self.replies.close()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.data_too_large])
 @given(
     payloads=st.lists(st.one_of(st.binary(max_size=80), st.binary(min_size=8100, max_size=8300)), min_size=1, max_size=6),
     headers=st.one_of(st.none(), st.lists(st.binary(min_size=14, max_size=100), min_size=6, max_size=6)),

@@ -48,7 +48,7 @@ def path(tmp_path: Path) -> Path:
 
 async def ask(path: Path, *lines: bytes, close: bool = False) -> list[Any]:
     """Send lines, and take as many answers."""
-    reader, writer = await asyncio.open_unix_connection(str(path))
+    reader, writer = await asyncio.open_unix_connection(str(path), limit=1 << 24)
     writer.write(b"".join(lines))
     if close:
         writer.write_eof()
@@ -182,7 +182,7 @@ def test_a_view_that_fails_is_an_error_with_its_line(wire: Wire, path: Path) -> 
 
 def test_a_request_that_is_too_long_ends_the_connection_with_one_line(wire: Wire, path: Path) -> None:
     async def body(served: Control) -> None:
-        reader, writer = await asyncio.open_unix_connection(str(path))
+        reader, writer = await asyncio.open_unix_connection(str(path), limit=1 << 24)
         writer.write(b"x" * (MAX_LINE + 1))
         answer = json.loads(await reader.readline())
         assert "longer than 65536 bytes" in answer["error"]["message"]
@@ -254,7 +254,7 @@ def test_who_says_nothing_is_dropped(wire: Wire, path: Path, monkeypatch: pytest
     monkeypatch.setattr(connection, "IDLE_S", 0.05)
 
     async def body(served: Control) -> None:
-        reader, writer = await asyncio.open_unix_connection(str(path))
+        reader, writer = await asyncio.open_unix_connection(str(path), limit=1 << 24)
         assert await asyncio.wait_for(reader.read(), 10) == b""
         writer.close()
 

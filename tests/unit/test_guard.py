@@ -4,6 +4,7 @@ What is compared from verifier level 3 on, and what a refusal tells of the packe
 
 from __future__ import annotations
 
+import gc
 import time
 
 import pytest
@@ -77,3 +78,24 @@ def test_a_pool_of_buffers_without_a_name_is_told_of_and_one_with_a_name_is_not(
 def test_there_is_no_level_above_4() -> None:
     with pytest.raises(ValueError, match="verifier level 5: 0 to 4"):
         set_level(5)
+
+
+def test_what_the_collector_of_garbage_takes_is_no_time_of_a_driver_and_a_driver_that_takes_as_long_is_slow() -> None:
+    watch_blocking_calls()
+    heap = [[number] for number in range(1_000_000)]
+
+    def collects(_packet: Packet) -> None:
+        gc.collect()
+
+    def works(_packet: Packet) -> None:
+        end = time.thread_time() + 0.05
+        while time.thread_time() < end:
+            pass
+
+    for look, expected in ((collects, []), (works, [("81", "a")])):
+        with Bench() as bench:
+            bench.adapter.verifier_level = 2
+            bench.bind(Driver(0, look))
+            bench.give(frame(1))
+            bench.expect(*expected)
+    assert len(heap) == 1_000_000

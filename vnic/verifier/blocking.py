@@ -8,12 +8,14 @@ Next: `vnic/verifier/rules.py`.
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 import time
 from typing import Any, SupportsIndex
 
 from vnic.context import DISPATCH, here
+from vnic.steps import now_ns
 from vnic.verifier import rules
 
 BLOCKING: dict[str, str] = {
@@ -46,6 +48,7 @@ def watch_blocking_calls() -> None:
         return
     _watching = True
     sys.addaudithook(_heard)
+    gc.callbacks.append(_collected)
     if sys.version_info < (3, 13):
         quiet = time.sleep
 
@@ -54,6 +57,17 @@ def watch_blocking_calls() -> None:
             quiet(seconds)
 
         time.sleep = sleep
+
+
+def _collected(phase: str, info: dict[str, int]) -> None:
+    """The collector of garbage looks at everything: it takes the thread that happens to be there, and no driver is slow for that."""
+    if info["generation"] < 2:
+        return
+    context = here()
+    if phase == "start":
+        context.pause_began_ns = now_ns()
+    else:
+        context.pauses.append((context.pause_began_ns, now_ns()))
 
 
 def _heard(event: str, _arguments: tuple[Any, ...]) -> None:
