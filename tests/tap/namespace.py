@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import gc
 import os
 import pickle
 import select
@@ -129,6 +130,8 @@ def _report(writer: int, prepare: Callable[[], None], function: Callable[..., An
     outcome: tuple[str, Any]
     try:
         prepare()
+        # what earlier tests left to the collector of garbage must not go in the middle of one that counts descriptors
+        gc.collect()
         outcome = ("returned", function(*args))
     except pytest.skip.Exception as skipped:
         outcome = ("skipped", skipped.msg)
