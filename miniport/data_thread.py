@@ -77,7 +77,7 @@ class DataThread:
         """Read until there is something else to do, and do that."""
         threads, adapter = self.threads, self.threads.adapter
         try:
-            if threads.reading and not adapter.send_blocked:
+            if threads.reading and not adapter.sends_waiting(self.queue):
                 ready = self.waiter.serve(adapter, self.fd, threads.budget, threads.busy_poll_us, self.queue)
             else:
                 ready = self._serve_blocked()
@@ -92,7 +92,7 @@ class DataThread:
     def _serve_blocked(self) -> int:
         """Wait once, for room below too if sends wait for it: a TAP is nearly always ready for output otherwise."""
         threads, adapter = self.threads, self.threads.adapter
-        blocked = adapter.send_blocked
+        blocked = adapter.sends_waiting(self.queue) > 0
         wanted = (POLLIN if threads.reading else 0) | (POLLOUT if blocked else 0)
         ready = self.waiter.wait(self.fd if wanted else -1, wanted)
         if blocked:

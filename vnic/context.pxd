@@ -1,6 +1,8 @@
 # C types of vnic/context.py
 cimport cython
 
+from vnic.lane cimport Lane
+
 
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident() nogil
@@ -21,6 +23,10 @@ cdef class Context:
     cdef public object unmet
     cdef int _slot
     cdef int _what
+    cdef public Lane lane
+    cdef public int nested
+    # the bindings, by slot, that were shown a frame on this thread and are owed a receive_complete
+    cdef unsigned char _saw[128]
 
     cdef long long _enter(self, int slot, int what, int level) noexcept
     cdef bint _leave(self, long long before) noexcept
