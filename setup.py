@@ -17,7 +17,8 @@ from setuptools.command.build_ext import build_ext
 
 CORE = (
     *("context", "steps", "buffer", "chain", "packet", "facts", "guard", "pool"),
-    *("ledger", "binding", "wire", "send", "replies", "lifecycle", "batch", "adapter", "uring", "waiting"),
+    *("ledger", "binding", "wire", "send", "replies", "lifecycle", "batch", "receive", "indicate", "lookahead", "uring", "queue"),
+    *("adapter", "waiting"),
 )
 COMPILED = [f"vnic/{name}.py" for name in CORE]
 DIRECTIVES = {"binding": True, "boundscheck": False, "wraparound": False, "cdivision": True, "initializedcheck": False}

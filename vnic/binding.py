@@ -1,7 +1,7 @@
 """
 A binding: one driver on one adapter, what it is shown, what it promised, what it sends.
 
-Next: `vnic/adapter.py`, which shows it frames, and `vnic/send.py`, which takes its sends.
+Next: `vnic/receive.py`, which shows it frames, and `vnic/send.py`, which takes its sends.
 """
 
 from __future__ import annotations

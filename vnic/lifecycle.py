@@ -1,7 +1,7 @@
 """
 The life of an adapter and of its bindings: started, bound, told what happens, closed, halted. `Adapter` is this, and frames.
 
-Next: `vnic/reset.py` and `vnic/pnp.py`, two things that can happen on the way, and `vnic/adapter.py`, the frames.
+Next: `vnic/reset.py` and `vnic/pnp.py`, two things that can happen on the way, and `vnic/receive.py`, the frames.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ import vnic
 from vnic import _version, core
 
 CORE = {"context", "steps", "buffer", "chain", "packet", "facts", "guard", "pool"}
-CORE |= {"ledger", "binding", "wire", "send", "replies", "lifecycle", "batch", "adapter", "uring", "waiting"}
+CORE |= {"ledger", "binding", "wire", "send", "replies", "lifecycle", "batch", "receive", "indicate", "lookahead", "uring", "queue"}
+CORE |= {"adapter", "waiting"}
 
 TREE = Path(__file__).parents[2]
 PROJECT = tomllib.loads((TREE / "pyproject.toml").read_text())
