@@ -7,7 +7,6 @@ Next: `miniport/tap.py`, what is below.
 from __future__ import annotations
 
 import errno as errors
-from collections import deque
 from typing import TYPE_CHECKING
 
 from vnic import driver as contract
@@ -379,7 +378,7 @@ class SendPath:
     def _waits(self, packet: Packet) -> cython.bint:
         """Whether a packet waits for room below."""
         lane: Lane
-        for lane in self.lanes:
+        for lane in self.lanes:  # noqa: SIM110 - a generator has no types
             if packet in lane.waiting:
                 return True
         return False
