@@ -526,6 +526,9 @@ class PacketPool:
 
     def _put_back(self, packet: Packet) -> None:
         """Free an OWNED packet; the caller holds the critical section."""
+        if self._lanes is not None:
+            # the first time on a thread this makes something, and so may let others run: now, and not when the packet is nowhere
+            _here()
         if packet.views or packet._withheld:
             packet._change(DO_QUARANTINE)
             return
@@ -656,6 +659,9 @@ class PacketPool:
                 lane.unread -= 1
 
     def _release(self, packet: Packet) -> None:
+        if self._lanes is not None:
+            # as above
+            _here()
         with cython.critical_section(self):
             if packet.pool is not self or packet.views or packet._withheld or not packet._change(DO_RELEASE):
                 return
