@@ -251,7 +251,7 @@ def ask(binding: Binding, part: list, status: Status, here: Context) -> None:
     binding.delivered += size
     if status is RESOURCES:
         binding.resources += size
-    binding._seen = True
+    here._saw[binding.slot] = True
     before: cython.longlong = here._enter(binding.slot, IN_RECEIVE_PACKETS, AT_DISPATCH)
     try:
         answer = binding._receive_packets(batch)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vnic import driver as contract
-from vnic.context import DISPATCH, OPEN, WHAT, Context
+from vnic.context import CONTEXTS, DISPATCH, OPEN, WHAT, Context
 from vnic.filters import PacketFilter
 from vnic.ledger import Ledger, where
 from vnic.packet import HEADER_SIZE, MAX_BINDINGS, Packet
@@ -128,7 +128,10 @@ class Binding:
         self._filter = 0
         self._filter_set = False
         self._multicast = frozenset()
-        self._seen = False
+        self._looked = False
+        # on each thread: the slot was another binding's
+        for context in list(CONTEXTS.values()):
+            forget(context, slot)
         self._looks = []
         self.transfers_pending = 0
         self.verifier_level = LEVELS.of_driver(name, ledger._level)
@@ -471,7 +474,7 @@ class Binding:
             self._show_otherwise(packet, here)
             return 0
         self.delivered += 1
-        self._seen = True
+        here._saw[self.slot] = True
         packet._asked = self.slot
         if self.verifier_level >= 2:
             started = _now()
@@ -614,7 +617,8 @@ class Binding:
     def _look_ahead(self, context: object, header: object, lookahead: object, size: object) -> None:
         """Show the beginning of a frame that is in no packet."""
         self.delivered += 1
-        self._seen = True
+        # such a batch is ended by a call of its own, from whatever thread
+        self._looked = True
         try:
             self._look(context, None, memoryview(header).toreadonly(), memoryview(lookahead).toreadonly(), size)
         except BaseException as error:
@@ -637,7 +641,7 @@ class Binding:
         answer: object = 0
         self.delivered += 1
         self.resources += packet._status != 0
-        self._seen = True
+        here._saw[self.slot] = True
         packet._asked = self.slot
         try:
             if self._receive is not None:
@@ -725,14 +729,14 @@ class Binding:
             return rules.OVER_RETURN
         return rules.DOUBLE_RETURN if packet._promised[self.slot] else rules.WRONG_BINDING
 
-    def _end_batch(self) -> None:
-        """Call `receive_complete`, if the binding saw a frame of the batch."""
-        if not self._seen:
+    def _end_batch(self, here: Context) -> None:
+        """Call `receive_complete`, if the binding saw a frame of the batch: on this thread, others have batches of their own."""
+        if not (here._saw[self.slot] or self._looked):
             return
-        self._seen = False
+        here._saw[self.slot] = False
+        self._looked = False
         if self._receive_complete is None or self.closing:
             return
-        here: Context = _here()
         started: cython.longlong = _now() if self.verifier_level >= 2 else 0
         before: cython.longlong = here._enter(self.slot, IN_RECEIVE_COMPLETE, AT_DISPATCH)
         try:
@@ -743,6 +747,11 @@ class Binding:
             self._left_unclean("receive_complete", here, before)
         if started:
             self._timed("receive_complete", started, None)
+
+
+def forget(context: Context, slot: cython.int) -> None:
+    """On one thread, what was seen by the last binding of this slot."""
+    context._saw[slot] = False
 
 
 def count_flag(rule: Rule) -> None:

@@ -25,5 +25,5 @@ cdef class Receiving(Lifecycle):
     cdef object _receive_together(self, list packets, Context here, set copied, bint read)
     cdef object _show_to_each(self, Packet packet, Context here)
     cdef object _end_copied(self, Packet packet)
-    cdef void _end_batch(self)
+    cdef void _end_batch(self, Context here)
     cdef object _end_indication(self)

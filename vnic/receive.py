@@ -214,11 +214,11 @@ class Receiving(Lifecycle):
             else:
                 binding._show(packet, here)
 
-    def _end_batch(self) -> None:
+    def _end_batch(self, here: Context) -> None:
         binding: Binding
         bindings: list = self._bindings
         for binding in bindings:
-            binding._end_batch()
+            binding._end_batch(here)
 
     def _name_the_holder(self) -> None:
         """Packets have just run low: name the binding that holds more than half of them, if there is one."""

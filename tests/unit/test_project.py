@@ -21,7 +21,7 @@ import vnic
 from vnic import _version, core
 
 CORE = {"context", "steps", "buffer", "chain", "packet", "facts", "guard", "pool"}
-CORE |= {"ledger", "binding", "wire", "send", "replies", "lifecycle", "batch", "receive", "indicate", "lookahead", "uring", "queue"}
+CORE |= {"ledger", "binding", "wire", "send", "replies", "lifecycle", "batch", "receive", "indicate", "lookahead", "uring", "queue", "lane"}
 CORE |= {"adapter", "waiting"}
 
 TREE = Path(__file__).parents[2]
