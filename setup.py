@@ -16,7 +16,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 CORE = (
-    *("context", "steps", "buffer", "chain", "packet", "facts", "guard", "pool"),
+    *("context", "steps", "virtio", "segment", "buffer", "chain", "packet", "facts", "guard", "pool"),
     *("ledger", "binding", "wire", "send", "replies", "lifecycle", "batch", "adapter", "uring", "waiting"),
 )
 COMPILED = [f"vnic/{name}.py" for name in CORE]

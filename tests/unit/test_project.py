@@ -20,7 +20,7 @@ import pytest
 import vnic
 from vnic import _version, core
 
-CORE = {"context", "steps", "buffer", "chain", "packet", "facts", "guard", "pool"}
+CORE = {"context", "steps", "virtio", "segment", "buffer", "chain", "packet", "facts", "guard", "pool"}
 CORE |= {"ledger", "binding", "wire", "send", "replies", "lifecycle", "batch", "adapter", "uring", "waiting"}
 
 TREE = Path(__file__).parents[2]
