@@ -87,7 +87,7 @@ class Daemon:
         catch_strays(self.loop, self.log, self.reports, self._post)
         filters, drivers = load_filters(config.filter), load_drivers(config.protocol)
         with contextlib.ExitStack() as undo:
-            tap = open_tap(adapter.name) if tap_fd is None else adopt_tap(tap_fd)
+            tap = open_tap(adapter.name, offload=adapter.offload) if tap_fd is None else adopt_tap(tap_fd, offload=adapter.offload)
             undo.callback(tap.close)
             self.miniport = TapMiniport(tap, config, self.reports)
             self.stack = Stack(self.miniport.adapter, config.pool.quota)
@@ -168,6 +168,7 @@ class Daemon:
             packets=adapter.pool.capacity,
             reader=adapter.reader,
             reader_why=reader_why,
+            offload=[flag.name.lower() for flag in self.miniport.tap.offload if flag.name],
             filters=[binding.name for binding in self.stack.filters],
             drivers=[bound.binding.name for bound in self.stack.drivers],
         )

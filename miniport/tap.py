@@ -17,11 +17,13 @@ import pwd
 import shlex
 import socket
 import struct
+import sys
 from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from miniport.errors import Exit, Failure
+from vnic.offload import Offload
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -32,6 +34,8 @@ MAX_NAME = 15
 TUNSETIFF = 0x400454CA
 TUNSETOFFLOAD = 0x400454D0
 TUNGETIFF = 0x800454D2
+TUNSETVNETHDRSZ = 0x400454D8
+TUNSETVNETLE = 0x400454DC
 TUNATTACHFILTER = 0x400054D5 | struct.calcsize("HP") << 16
 TUNDETACHFILTER = 0x400054D6 | struct.calcsize("HP") << 16
 SIOCETHTOOL = 0x8946
@@ -42,6 +46,15 @@ IFF_PERSIST = 0x0800
 IFF_NO_PI = 0x1000
 IFF_VNET_HDR = 0x4000
 BPF_RET_CONSTANT = 0x06
+TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6, TUN_F_TSO_ECN, TUN_F_USO4, TUN_F_USO6 = 0x01, 0x02, 0x04, 0x08, 0x20, 0x40
+TSO = TUN_F_TSO4 | TUN_F_TSO6
+OFFLOADS: tuple[tuple[int, Offload], ...] = (
+    (TUN_F_CSUM | TSO | TUN_F_TSO_ECN | TUN_F_USO4 | TUN_F_USO6, Offload.CHECKSUM | Offload.SEGMENTATION | Offload.UDP_SEGMENTATION),
+    (TUN_F_CSUM | TSO | TUN_F_TSO_ECN, Offload.CHECKSUM | Offload.SEGMENTATION),
+    (TUN_F_CSUM, Offload.CHECKSUM),
+)
+"""What is asked of the kernel, the most first: UDP since Linux 6.2."""
+VIRTIO_HEADER = 10
 IFREQ = struct.Struct("16sH22x")
 
 
@@ -60,6 +73,7 @@ class Tap:
 
     Args:
         fd: a descriptor that is attached to a TAP.
+        offload: have the kernel hand over superframes, and leave checksums to us, as far as it can.
 
     Raises:
         Failure: the descriptor is no TAP that vnic can read; it still belongs to the caller then.
@@ -69,11 +83,14 @@ class Tap:
         name: the interface's name when last asked for.
         index: the interface's number, which outlives a change of name.
         ephemeral: the interface goes when the last descriptor of it is closed.
+        offload: what the kernel leaves to us, and takes from us; NONE unless a virtio header stands before each frame.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, *, offload: bool = False) -> None:
         self.fd = fd
         self.name, flags = _attached(fd)
+        if flags & IFF_VNET_HDR and not offload:
+            raise Failure(Exit.CONFIG, f"descriptor {fd} ({self.name!a}) puts a virtio header before each frame", "configure offload = true")
         if problem := _unreadable(flags) or _unreadable(_flags_without_filter(fd)):
             raise Failure(Exit.CONFIG, f"descriptor {fd} ({self.name!a}) {problem}", "open it with IFF_TAP | IFF_NO_PI and no other flag")
         self.ephemeral = not flags & IFF_PERSIST
@@ -86,6 +103,7 @@ class Tap:
         os.set_inheritable(fd, False)
         # The last user of a persistent TAP may have left offloads on: frames would come 64 KiB long and without checksums.
         fcntl.ioctl(fd, TUNSETOFFLOAD, 0)
+        self.offload = _take_offload(fd) if flags & IFF_VNET_HDR else Offload.NONE
 
     def refresh_name(self) -> str:
         """
@@ -114,12 +132,13 @@ class Tap:
         self.close()
 
 
-def open_tap(name: str) -> Tap:
+def open_tap(name: str, *, offload: bool = False) -> Tap:
     """
     Attach to a TAP, or create it if there is no interface of that name.
 
     Args:
         name: the interface's name.
+        offload: with virtio headers, and as much offload as the kernel has.
 
     Returns:
         The TAP, which owns its descriptor.
@@ -134,21 +153,22 @@ def open_tap(name: str) -> Tap:
         raise _cannot_open(name, error) from None
     try:
         try:
-            fcntl.ioctl(fd, TUNSETIFF, IFREQ.pack(name.encode(), IFF_TAP | IFF_NO_PI))
+            fcntl.ioctl(fd, TUNSETIFF, IFREQ.pack(name.encode(), IFF_TAP | IFF_NO_PI | (IFF_VNET_HDR if offload else 0)))
         except OSError as error:
             raise _cannot_attach(name, error) from None
-        return Tap(fd)
+        return Tap(fd, offload=offload)
     except BaseException:
         os.close(fd)
         raise
 
 
-def adopt_tap(fd: int) -> Tap:
+def adopt_tap(fd: int, *, offload: bool = False) -> Tap:
     """
     Take over a descriptor that the process was started with.
 
     Args:
         fd: the descriptor; it belongs to the result, or still to the caller if this raises.
+        offload: take as much as the kernel has, if the descriptor was opened with IFF_VNET_HDR.
 
     Returns:
         The TAP, which owns its descriptor.
@@ -156,7 +176,7 @@ def adopt_tap(fd: int) -> Tap:
     Raises:
         Failure: the descriptor is not open, or is no TAP that vnic can read.
     """
-    return Tap(fd)
+    return Tap(fd, offload=offload)
 
 
 def check_name(name: str) -> None:
@@ -226,13 +246,26 @@ def _flags_without_filter(fd: int) -> int:
     return flags
 
 
+def _take_offload(fd: int) -> Offload:
+    """
+    Ask the kernel for superframes and checksums, the most first. The header has the order of this machine.
+
+    Without any of it a header stands before each frame all the same, so checksums are had even from a kernel that leaves none to us.
+    """
+    fcntl.ioctl(fd, TUNSETVNETHDRSZ, struct.pack("i", VIRTIO_HEADER))
+    fcntl.ioctl(fd, TUNSETVNETLE, struct.pack("i", sys.byteorder == "little"))
+    for flags, offload in OFFLOADS:
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(fd, TUNSETOFFLOAD, flags)
+            return offload
+    return Offload.CHECKSUM
+
+
 def _unreadable(flags: int) -> str | None:
     if not flags & IFF_TAP:
         return "is a TUN, which has no Ethernet frames"
     if not flags & IFF_NO_PI:
         return "puts packet information before each frame"
-    if flags & IFF_VNET_HDR:
-        return "puts a virtio header before each frame"
     return "is one queue of several and would see a part of the frames" if flags & IFF_MULTI_QUEUE else None
 
 

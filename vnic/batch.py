@@ -5,7 +5,7 @@ Each packet of a batch is promised, returned, counted and watched as if it had b
 call - lengths, headers - are copies, so that an array that is kept never reads the next frame; views of whole frames are those of the
 packets, and counted.
 
-Next: `vnic/adapter.py`, which makes indications, and `protocol/classify.py`, a driver that is shown batches.
+Next: `vnic/receive.py`, which makes indications, and `protocol/classify.py`, a driver that is shown batches.
 """
 
 from __future__ import annotations

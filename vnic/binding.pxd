@@ -39,6 +39,8 @@ cdef class Binding:
     cdef object _sends
     cdef int _filter
     cdef bint _filter_set
+    cdef int _offload
+    cdef bint _offload_set
     cdef frozenset _multicast
     cdef bint _seen
     # its handlers that run now, on whatever thread, and must have ended before it is told of its end

@@ -16,8 +16,12 @@ The data path by name, in the order in which it is read.
     replies.py   replies over the bytes of a received packet
     lifecycle.py who is bound, and when an adapter starts, is reset, and stops
     batch.py     packets of one indication, for drivers that look at them together
-    adapter.py   the way up: read a batch, indicate it, have it back
+    receive.py   one frame on its way up, and home again
+    indicate.py  packets that a miniport has filled itself
+    lookahead.py frames that are in no packet
     uring.py     many frames read in one system call, where that is quicker
+    queue.py     one descriptor, read batch by batch
+    adapter.py   all of these together
     waiting.py   between two batches: sleep until there is something to read
 
 Those are compiled; this file only names them, and `core.pyi` beside it gives their types.
@@ -25,12 +29,13 @@ Those are compiled; this file only names them, and `core.pyi` beside it gives th
 Next: `vnic/packet.py`.
 """
 
-from vnic.adapter import MAX_BUDGET, Adapter
+from vnic.adapter import Adapter
 from vnic.batch import HEADER, Batch
 from vnic.binding import Binding, return_packets
 from vnic.buffer import Buffer, BufferPool
 from vnic.packet import COMPILED, DONT_LOOPBACK, LOOPBACK, LOOPBACK_ONLY, MAX_BINDINGS, Packet, copy_packet
 from vnic.pool import MAX_PACKETS, PROTOCOL_RESERVED_SIZE_IN_PACKET, PacketPool, slot_size_for
+from vnic.queue import MAX_BUDGET
 from vnic.replies import Replies
 
 __all__ = [

@@ -9,7 +9,7 @@ again once it is enabled. Under the CE profile all of it runs at PASSIVE, in the
 
 NDIS: SYN-04, SYN-10, SYN-11, SYN-13.
 
-Next: `vnic/adapter.py`, the batch that a deferred handler takes.
+Next: `vnic/indicate.py`, the batch that a deferred handler takes.
 """
 
 from __future__ import annotations

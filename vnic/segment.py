@@ -70,7 +70,9 @@ class Cut:
         kind: cython.int = virtio.kind & ~ECN
         if first > length:
             first = length
-        if not virtio.size or not headers.find(p, first, length) or headers.kind() != kind or headers.payload >= length:
+        if not virtio.size or not headers.find(p, first, length) or headers.kind() != kind:
+            return False
+        if headers.end != length or headers.payload >= length:
             return False
         if virtio.start != headers.transport or virtio.offset != headers.offset():
             return False

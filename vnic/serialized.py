@@ -3,7 +3,7 @@ The serialized model: one handler of the miniport at a time, sends queued here, 
 
 A deserialized miniport, which is what the TAP's is, does all of that for itself and never comes here.
 
-Next: `vnic/send.py`, which hands sends over, and `vnic/adapter.py`, which shows received packets.
+Next: `vnic/send.py`, which hands sends over, and `vnic/indicate.py`, which shows received packets.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ cdef extern from *:
     unsigned vnic_sum(const unsigned char *p, size_t size) nogil
 
 # the others are Python's, too
-cdef int NEEDS_CHECKSUM, NO_SUPERFRAME, TCP4, TCP6, UDP, ECN, RIGHT, WRONG
+cdef int NEEDS_CHECKSUM, CHECKED, NO_SUPERFRAME, TCP4, TCP6, UDP, ECN, RIGHT, WRONG
 cdef unsigned int IPV4, IPV6, VLAN, SERVICE_VLAN, OVER_TCP, OVER_UDP, HOP_BY_HOP, ROUTING, DESTINATION
 cdef int ETHERNET
 
@@ -69,6 +69,7 @@ cdef class Headers:
     cdef Py_ssize_t network
     cdef Py_ssize_t transport
     cdef Py_ssize_t payload
+    cdef Py_ssize_t end
     cdef int version
     cdef bint udp
 

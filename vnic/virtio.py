@@ -116,12 +116,13 @@ class Headers:
         network: where the IP header begins.
         transport: where the header of TCP or UDP begins.
         payload: where that ends.
+        end: where the frame ends, as its IP header says; behind that there may be padding.
         version: 4 or 6.
         udp: it is UDP, not TCP.
     """
 
     def __init__(self) -> None:
-        self.network = self.transport = self.payload = self.version = 0
+        self.network = self.transport = self.payload = self.end = self.version = 0
         self.udp = False
 
     def find(self, p: cython.p_uchar, size: cython.Py_ssize_t, length: cython.Py_ssize_t) -> cython.bint:
@@ -131,7 +132,7 @@ class Headers:
         Args:
             p: the beginning of the frame; nothing behind `size` bytes is looked at.
             size: how much of it is there; the headers must be in that.
-            length: bytes of the whole frame, which the lengths in its headers must agree with.
+            length: bytes of the whole frame; the lengths in its headers must not be longer.
 
         Returns:
             Whether it is TCP or UDP over IP, not a fragment, and consistent.
@@ -154,15 +155,17 @@ class Headers:
         at += 2
         self.network = at
         if kind == IPV4:
-            if at + 20 > size or p[at] >> 4 != 4 or (p[at] & 15) < 5 or number(p, at + 2) != length - at or number(p, at + 6) & 0x3FFF:
+            if at + 20 > size or p[at] >> 4 != 4 or (p[at] & 15) < 5 or number(p, at + 6) & 0x3FFF:
                 return False
             self.version = 4
+            self.end = at + number(p, at + 2)
             protocol = p[at + 9]
             at += (p[at] & 15) * 4
         elif kind == IPV6:
-            if at + 40 > size or p[at] >> 4 != 6 or number(p, at + 4) != length - at - 40:
+            if at + 40 > size or p[at] >> 4 != 6:
                 return False
             self.version = 6
+            self.end = at + 40 + number(p, at + 4)
             protocol = p[at + 6]
             at += 40
             while protocol == HOP_BY_HOP or protocol == ROUTING or protocol == DESTINATION:
@@ -172,7 +175,7 @@ class Headers:
                 at += (p[at + 1] + 1) * 8
         else:
             return False
-        return self._find_payload(p, size, at, protocol)
+        return self.end <= length and self._find_payload(p, size, at, protocol)
 
     def _find_payload(self, p: cython.p_uchar, size: cython.Py_ssize_t, at: cython.Py_ssize_t, protocol: cython.uint) -> cython.bint:
         self.transport = at
@@ -183,7 +186,7 @@ class Headers:
             self.payload = at + (p[at + 12] >> 4) * 4
         else:
             return False
-        return self.payload <= size
+        return self.payload <= size and self.payload <= self.end
 
     def kind(self) -> cython.int:
         """What kind of superframe it would be."""

@@ -1,0 +1,16 @@
+# C types of vnic/lookahead.py
+from vnic.binding cimport Binding
+from vnic.indicate cimport Indicating
+from vnic.ledger cimport Ledger
+from vnic.packet cimport Packet
+
+cdef int TRANSFERRING, DO_TRANSFER, DO_TRANSFERRED
+cdef int RX_FRAMES, RX_BYTES, RX_DELIVERED, RX_FILTERED, RX_DROPPED_RUNT, RX_DROPPED_NO_DRIVER, RX_DROPPED_NO_RECEIVE
+
+
+cdef class LookingAhead(Indicating):
+    cdef object _transfer_data
+    cdef int _transfers
+
+    cdef int _look_ahead(self, object context, bytes header, bytes lookahead, object packet_size) except? -1
+    cdef bint _end_transfer(self, Packet packet)

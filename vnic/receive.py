@@ -1,0 +1,247 @@
+"""
+One frame on its way up: lent to every driver that accepts it, accounted for, and home again if nobody keeps it.
+
+Next: `vnic/binding.py`, which asks a driver, and `vnic/ledger.py`, what follows from its answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vnic.binding import Binding
+from vnic.context import Context
+from vnic.counters import COLUMN
+from vnic.filters import PacketFilter
+from vnic.ledger import Ledger
+from vnic.lifecycle import Lifecycle
+from vnic.packet import HEADER_SIZE, Packet
+from vnic.pool import PacketPool
+from vnic.states import BROKEN, Event, PacketState
+from vnic.status import Status
+from vnic.verifier import rules
+
+if TYPE_CHECKING:
+    import cython
+else:
+    from vnic import _cython as cython
+
+if not cython.compiled:
+    # compiled, they come with the C types
+    from vnic.batch import show_batches
+    from vnic.guard import keep
+
+SHORTEST = HEADER_SIZE
+OWNED = int(PacketState.OWNED)
+LENT = int(PacketState.LENT)
+ALL_LOCAL = int(PacketFilter.ALL_LOCAL)
+PROMISCUOUS = int(PacketFilter.PROMISCUOUS)
+DO_INDICATE = int(Event.INDICATE)
+DO_LEND = int(Event.LEND)
+DO_RECLAIM = int(Event.RECLAIM)
+KEPT = int(Status.PENDING)
+RX_FRAMES = COLUMN["rx_frames"]
+RX_BYTES = COLUMN["rx_bytes"]
+RX_DELIVERED = COLUMN["rx_delivered"]
+RX_FILTERED = COLUMN["rx_filtered"]
+RX_DROPPED_RUNT = COLUMN["rx_dropped_runt"]
+RX_DROPPED_TRUNCATED = COLUMN["rx_dropped_truncated"]
+RX_DROPPED_NO_DRIVER = COLUMN["rx_dropped_no_driver"]
+RX_RESOURCES = COLUMN["rx_resources"]
+INDICATED = COLUMN["indicated"]
+RETURNED = COLUMN["returned"]
+
+
+class Receiving(Lifecycle):
+    """The part of an adapter that shows frames; `Adapter` says what the rest is."""
+
+    def _receive(self, packet: Packet, here: Context, bindings: list) -> cython.bint:
+        """
+        Show one OWNED packet to every binding of a list that accepts it; account for its frame; take the library's guard off.
+
+        Answers whether it is the miniport's again already: it was lent, or the miniport is serialized and nobody keeps it.
+        """
+        binding: Binding
+        lent: cython.bint = packet._status != 0
+        outcome: cython.int = self._begin_frame(packet)
+        if outcome == RX_FILTERED:
+            destination: cython.ulonglong = packet._destination()
+            kind: cython.int = self._sends._kind(destination)
+            for binding in bindings:
+                if not binding._accepts(kind, destination):
+                    continue
+                outcome = RX_DELIVERED
+                if lent:
+                    binding._show_and_copy(packet, here)
+                else:
+                    binding._show(packet, here)
+        return outcome >= 0 and self._end_frame(packet, outcome, lent)
+
+    def _begin_frame(self, packet: Packet) -> cython.int:
+        """Lend an OWNED packet upward, with a guard of the library's own. Answers what its frame counts as if nobody is shown it."""
+        ledger: Ledger = self._ledger
+        lent: cython.bint = packet._status != 0
+        legal: cython.bint = packet._state == OWNED
+        if not legal:
+            # a handler has indicated, freed or sent it since the whole array was looked at
+            ledger._violation(BROKEN[packet.state, Event.INDICATE], None, packet, f"{packet!r} is indicated")
+            return -1
+        if packet._chain is not None and packet._lender is None:
+            packet._seal()
+        length: cython.int = packet._length
+        if packet._promises:
+            packet._forget_promises()
+        packet.references = 1
+        packet._told = packet.views
+        packet._suspect = None
+        with cython.critical_section(packet):
+            packet._change(DO_LEND if lent else DO_INDICATE)
+            if not lent:
+                ledger._counts[INDICATED] += 1
+        if packet._history is not None:
+            keep(packet)
+        if length < SHORTEST:
+            return RX_DROPPED_RUNT
+        if packet._fault:
+            return packet._fault
+        if length >= packet._slot_size and packet._chain is None:
+            return RX_DROPPED_TRUNCATED
+        return RX_FILTERED if self._bindings else RX_DROPPED_NO_DRIVER
+
+    def _end_frame(self, packet: Packet, outcome: cython.int, lent: cython.bint) -> cython.bint:
+        """Every driver has answered: account for the frame and take the guard off. Answers what `_receive` does."""
+        ledger: Ledger = self._ledger
+        last: cython.bint
+        with cython.critical_section(packet):
+            if not packet._segment:
+                ledger._counts[RX_FRAMES] += 1
+                ledger._counts[RX_BYTES] += packet._length
+                ledger._counts[outcome] += 1
+            packet.references -= 1
+            last = packet.references == 0
+            if self._serial is not None:
+                # what a serialized miniport reads when the call has returned
+                packet._status = 0 if lent or last else KEPT
+        if lent:
+            packet._kept = False
+            packet._change(DO_RECLAIM)
+            if outcome == RX_DELIVERED and not packet._segment:
+                ledger._counts[RX_RESOURCES] += 1
+            return True
+        if last and self._serial is not None:
+            return ledger._reclaimed(packet, None)
+        if not last:
+            return False
+        if ledger._reclaim is not None or ledger._level >= 4 or packet.views or packet._kept:
+            ledger._home(packet, None)
+            return False
+        # nobody looks at it, and nobody is to be told: the short way home
+        pool: PacketPool = packet.pool
+        with cython.critical_section(pool):
+            packet._change(DO_RECLAIM)
+            ledger._counts[RETURNED] += 1
+            pool._put_back(packet)
+        return False
+
+    def _begin_together(self, packet: Packet) -> cython.bint:
+        """Lend a packet upward that is shown later, with others; answers whether that is legal."""
+        packet._outcome = self._begin_frame(packet)
+        if packet._outcome == RX_FILTERED:
+            packet._kind = self._sends._kind(packet._destination())
+        return packet._outcome >= 0
+
+    def _receive_together(self, packets: list, here: Context, copied: set | None, read: cython.bint, bindings: list) -> None:
+        """
+        Show packets of one indication, where a driver wants them in batches; then account for their frames.
+
+        First the batches of those who watch everything, so that they see each frame before its answer; then frame by frame all drivers
+        that are asked for each; then the other batches. The guards come off when all have answered. Who is bound meanwhile has to wait
+        for the next indication.
+
+        Args:
+            packets: begun.
+            here: this thread.
+            copied: those that are the miniport's only after a `return_packet`, although they are lent; or None.
+            read: the others that are lent are their pool's again, and not a miniport's.
+            bindings: whom to.
+        """
+        binding: Binding
+        packet: Packet
+        pool: PacketPool
+        early: list = []
+        late: list = []
+        lent: cython.bint
+        kinds: cython.int = 0
+        for binding in bindings:
+            if binding._receive_packets is not None:
+                (early if binding._filter & ALL_LOCAL else late).append(binding)
+        for packet in packets:
+            if packet._outcome != RX_FILTERED or packet._status:
+                kinds = -1
+                break
+            # one for another station needs this bit
+            kinds |= packet._kind or PROMISCUOUS
+        try:
+            for binding in early:
+                show_batches(self, binding, packets, kinds, here)
+            if len(bindings) > len(early) + len(late):
+                for packet in packets:
+                    self._show_to_each(packet, here, bindings)
+            for binding in late:
+                show_batches(self, binding, packets, kinds, here)
+        finally:
+            for packet in packets:
+                lent = packet._state == LENT
+                if not self._end_frame(packet, packet._outcome, lent):
+                    continue
+                if read:
+                    pool = packet.pool
+                    with cython.critical_section(pool):
+                        pool._put_back(packet)
+                elif copied is not None and packet in copied:
+                    self._end_copied(packet)
+
+    def _show_to_each(self, packet: Packet, here: Context, bindings: list) -> None:
+        """Show one packet to every binding of a list that accepts it and is not shown batches."""
+        binding: Binding
+        if packet._outcome == RX_FILTERED and not bindings:
+            packet._outcome = RX_DROPPED_NO_DRIVER
+        if packet._outcome != RX_FILTERED and packet._outcome != RX_DELIVERED:
+            return
+        destination: cython.ulonglong = packet._destination()
+        for binding in bindings:
+            if binding._receive_packets is not None or not binding._accepts(packet._kind, destination):
+                continue
+            packet._outcome = RX_DELIVERED
+            if packet._status:
+                binding._show_and_copy(packet, here)
+            else:
+                binding._show(packet, here)
+
+    def _end_batch(self) -> None:
+        binding: Binding
+        bindings: list = self._bindings
+        for binding in bindings:
+            binding._end_batch()
+
+    def _name_the_holder(self) -> None:
+        """Packets have just run low: name the binding that holds more than half of them, if there is one."""
+        binding: Binding
+        for binding in self._opened:
+            if 2 * binding.held > self.pool.capacity:
+                detail = f"it holds {binding.held} of {self.pool.capacity} packets, {self.pool.available} are free"
+                self._ledger._violation(rules.POOL_STARVED, binding, None, detail)
+
+    def _end_copied(self, packet: Packet) -> None:
+        """Such a packet was lent and is OWNED again: send it home."""
+        packet._status = 0
+        if self._serial is not None:
+            return
+        with cython.critical_section(packet):
+            packet._change(DO_INDICATE)
+            self._ledger._counts[INDICATED] += 1
+        self._ledger._home(packet, None)
+
+    def _end_indication(self) -> None:
+        """An indication is over. A driver that ended everything from inside it had to wait for that."""
+        self._ledger._end()
+        self._end_halt()
