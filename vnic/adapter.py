@@ -310,6 +310,8 @@ class Adapter(LookingAhead):
         values["pool_indicated"] = found[PacketState.INDICATED]
         values["pool_sending"] = found[PacketState.SENDING] + found[PacketState.TRANSFERRING]
         values["pool_quarantined"] = found[PacketState.QUARANTINED]
+        values["large_capacity"] = 0 if self._superframes is None else self._superframes.large.count
+        values["large_free"] = 0 if self._superframes is None else self._superframes.large.available
         return values
 
     def __repr__(self) -> str:

@@ -8,6 +8,9 @@ things stand now. Always true, in any snapshot:
     indicated == returned + held
     tx_submitted == tx_frames + tx_looped_only + tx_pending + the sum of tx_dropped_*
     pool_free + pool_owned + pool_indicated + pool_sending + pool_quarantined == pool_capacity
+    rx_superframes <= rx_frames, tx_superframes <= tx_frames, large_free <= large_capacity
+
+A superframe is one of rx_frames, whatever it is cut into; its segments are packets that are indicated and returned like any other.
 
 Next: `vnic/core.py`, where they are counted.
 """
@@ -78,6 +81,8 @@ GAUGES: tuple[Counter, ...] = (
     Counter("pool_indicated", "packets", "gauge", "packets lent to drivers"),
     Counter("pool_sending", "packets", "gauge", "packets in a pending send, or being filled"),
     Counter("pool_quarantined", "packets", "gauge", "packets withheld because a view of them lives"),
+    Counter("large_capacity", "buffers", "gauge", "large buffers for superframes; 0 without offload"),
+    Counter("large_free", "buffers", "gauge", "large buffers that no packet has"),
 )
 """What is looked up when a snapshot is taken."""
 
@@ -111,6 +116,10 @@ def broken_sums(values: Mapping[str, int]) -> Iterator[str]:
         ("tx_submitted", ("tx_frames", "tx_looped_only", "tx_pending", *TX_DROPS)),
         ("pool_capacity", ("pool_free", "pool_owned", "pool_indicated", "pool_sending", "pool_quarantined")),
     )
+    limits: tuple[tuple[str, str], ...] = (("rx_superframes", "rx_frames"), ("tx_superframes", "tx_frames"), ("large_free", "large_capacity"))
+    for part, total in limits:
+        if values.get(part, 0) > values.get(total, 0):
+            yield f"{part} is {values[part]}, more than {total}, which is {values[total]}"
     for total, parts in sums:
         found = sum(values[part] for part in parts)
         if values[total] != found:
