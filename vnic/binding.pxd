@@ -66,6 +66,8 @@ cdef class Binding:
     cdef object _sends
     cdef int _filter
     cdef bint _filter_set
+    cdef int _offload
+    cdef bint _offload_set
     cdef frozenset _multicast
     # it was shown a frame without a packet, and is owed a receive_complete
     cdef bint _looked

@@ -12,11 +12,12 @@ from vnic import driver as contract
 from vnic.context import CONTEXTS, DISPATCH, OPEN, WHAT, Context
 from vnic.filters import PacketFilter
 from vnic.ledger import Ledger, where
+from vnic.offload import Offload, with_included
 from vnic.packet import HEADER_SIZE, MAX_BINDINGS, Packet
 from vnic.pending import PendingCall
 from vnic.pool import PacketPool
 from vnic.states import BROKEN, Event, PacketState
-from vnic.status import Status
+from vnic.status import Status, VnicError
 from vnic.steps import Step
 from vnic.verifier import rules
 from vnic.verifier.faults import FAULTS
@@ -127,6 +128,8 @@ class Binding:
         self._sends = sends
         self._filter = 0
         self._filter_set = False
+        self._offload = 0
+        self._offload_set = False
         self._multicast = frozenset()
         self._looked = False
         # on each thread: the slot was another binding's
@@ -205,6 +208,27 @@ class Binding:
                 raise ValueError(f"{address.hex(':') or 'nothing'} is no 6-byte group address")
         self._multicast = frozenset(int.from_bytes(address, "big") for address in listed)
         self.adapter._sync()
+
+    @property
+    def offload(self) -> Offload:
+        """
+        What is left to the adapter on both ways. `driver.offload` says what is asked for; this is what is had, and can be set any time.
+
+        Raises:
+            VnicError: the adapter does not have what is to be set.
+
+        NDIS: OID_TCP_TASK_OFFLOAD.
+        """
+        return Offload(self._offload)
+
+    @offload.setter
+    def offload(self, value: Offload) -> None:
+        self._require_open("its offload is set")
+        if value & ~int(self.adapter.offload):
+            raise VnicError(f"{self.adapter.name} has {self.adapter.offload!r}, and {Offload(value)!r} is asked for")
+        self._offload = with_included(value) & int(self.adapter.offload)
+        self._offload_set = True
+        self.adapter._reorder()
 
     def owed(self, packet: Packet) -> int:
         """How often the binding still has to return this packet."""

@@ -94,6 +94,8 @@ class Oid(IntEnum):
     IEEE_802_3_XMIT_TIMES_CRS_LOST = 0x01020206
     IEEE_802_3_XMIT_LATE_COLLISIONS = 0x01020207
 
+    TCP_TASK_OFFLOAD = 0xFC010201
+
 
 class OidRow(NamedTuple):
     """
@@ -184,6 +186,7 @@ OIDS: tuple[OidRow, ...] = (
     OidRow(Oid.IEEE_802_3_XMIT_HEARTBEAT_FAILURE, "4", "O", "-", "miniport", "frames sent without a heartbeat"),
     OidRow(Oid.IEEE_802_3_XMIT_TIMES_CRS_LOST, "4", "O", "-", "miniport", "times the carrier was lost in a send"),
     OidRow(Oid.IEEE_802_3_XMIT_LATE_COLLISIONS, "4", "O", "-", "miniport", "collisions after the window for them"),
+    OidRow(Oid.TCP_TASK_OFFLOAD, "var", "O", "O", "ndis", "asked, what can be left to the adapter; set, what the binding leaves to it"),
 )
 """Every OID of an 802.3 miniport, in the order of its number."""
 

@@ -16,15 +16,18 @@ from typing import TYPE_CHECKING
 from vnic.context import Context
 from vnic.counters import COLUMN
 from vnic.lane import Lane
+from vnic.large import LARGE, LargeBuffers
 from vnic.ledger import Ledger
 from vnic.packet import Packet
 from vnic.pool import PacketPool
 from vnic.receive import Receiving
 from vnic.states import Event
 from vnic.steps import Step
+from vnic.superframes import Superframes
 from vnic.verifier import rules
 from vnic.verifier.faults import FAULTS
 from vnic.verifier.levels import LEVELS
+from vnic.virtio import HEADER, Virtio
 
 if TYPE_CHECKING:
     import cython
@@ -40,6 +43,9 @@ if not cython.compiled:
 
 MAX_BUDGET = 256
 MAX_QUEUES = 256
+MOST_LARGE = 8
+"""Frames of a batch that reach into large buffers."""
+LARGE_SIZE = LARGE
 DO_RECLAIM = int(Event.RECLAIM)
 RX_FRAMES = COLUMN["rx_frames"]
 RX_BYTES = COLUMN["rx_bytes"]
@@ -74,13 +80,19 @@ class Queue:
         self.fd = -1
         self.reading = self.several = self._low = False
         self._uring = None
+        self._superframes = None
+        self._failure = 0
         if not cython.compiled:
+            self._virtio = [None] * MAX_BUDGET
+            self._numbers = [0] * MAX_BUDGET
+            self._large = [0] * MOST_LARGE
             self._indices = [0] * MAX_BUDGET
             self._lengths = [0] * MAX_BUDGET
 
-    def attach(self, fd: cython.int, ring: Uring | None) -> None:
-        """Read from a descriptor, through a ring if there is one; `Adapter.attach` has looked at both."""
+    def attach(self, fd: cython.int, ring: Uring | None, superframes: Superframes | None) -> None:
+        """Read from a descriptor, through a ring or with virtio headers if that is so; `Adapter.attach` has looked at all of them."""
         self._uring = ring
+        self._superframes = superframes
         if cython.compiled:
             self._ring = cython.NULL if ring is None else cython.address(cython.cast(Uring, ring)._ring)
         self.fd = fd
@@ -143,6 +155,9 @@ class Queue:
         failure: cython.int = 0
         position: cython.int
         fd: cython.int = self.fd
+        if self._superframes is not None:
+            # so that packets are left for segments
+            budget = min(budget, max(1, pool.capacity // 4))
         if pool._top <= pool._reserve:
             pool.release_withheld()
         if self.several:
@@ -157,7 +172,10 @@ class Queue:
         if pool._level >= 3:
             for position in range(taken):
                 pool._look_for_poison(pool._packets[self._indices[position]])
-        if cython.compiled:
+        if self._superframes is not None:
+            count = self._read_superframes(fd, taken)
+            failure = self._failure
+        elif cython.compiled:
             with cython.nogil:
                 count = vnic_fill(
                     self._ring, fd, pool._bytes, pool.slot_size, self._indices, self._lengths, taken, cython.address(failure)
@@ -208,6 +226,8 @@ class Queue:
         lane.frames += count
         lane.batches += 1
         together: list = [None] * count if adapter._batched else None
+        cut: cython.bint
+        first: cython.int = 0
         done: cython.int = 0
         try:
             for position in range(count):
@@ -233,11 +253,18 @@ class Queue:
                 packet._status = low
                 if level >= 4 and not low and FAULTS.lends(pool.name):
                     packet._status = 1
-                if together is not None:
+                cut = self._superframes is not None and self._prepare(packet, position)
+                if cut and together is not None:
+                    # what came before is shown before
+                    self._show_before(together, first, position, here)
+                    first = position + 1
+                if cut:
+                    cython.cast(Superframes, self._superframes)._show(packet, here, step)
+                elif together is not None:
                     # it was fresh, and so it is lent now
                     adapter._begin_together(packet)
                     together[position] = packet
-                elif adapter._receive(packet, here):
+                elif adapter._receive(packet, here, adapter._bindings):
                     with cython.critical_section(pool):
                         pool._put_back(packet)
                 done = position + 1
@@ -245,14 +272,80 @@ class Queue:
             if done < count:
                 self._give_up(packet, done, count)
             if together is not None:
-                del together[done:]
-                adapter._receive_together(together, here, None, True)
+                self._show_before(together, first, done, here)
         adapter._end_batch(here)
         if pool._top < pool.low_water:
             pool._note_low_water()
         if low and not self._low:
             adapter._name_the_holder()
         self._low = low
+
+    def _show_before(self, together: list, first: cython.int, end: cython.int, here: Context) -> None:
+        """Show a part of a batch in batches."""
+        adapter: Receiving = self.adapter
+        if end > first:
+            adapter._receive_together(together[first:end], here, None, True, adapter._bindings)
+
+    def _prepare(self, packet: Packet, position: cython.int) -> cython.bint:
+        """Let a packet have what was read beside its slot; answers whether its frame is to be shown in segments."""
+        superframes: Superframes = self._superframes
+        number: cython.int = self._numbers[position]
+        packet._virtio = self._virtio[position]
+        if number < 0 and packet._length < packet._slot_size and not (packet._virtio.flags or packet._virtio.kind):
+            return False
+        if number >= 0:
+            self._numbers[position] = -1
+            if superframes.large._top < superframes.reserve:
+                # the last ones have to come back at once
+                packet._status = 1
+        return superframes._prepare(packet, number)
+
+    def _read_superframes(self, fd: cython.int, taken: cython.int) -> cython.int:
+        """
+        Read frames with virtio headers, each into the slot of a packet and, if it is longer, on into a large buffer.
+
+        A batch ends when eight have reached so far: with more, the first would not be in the cache any more when it is shown. Without a
+        large buffer a superframe is cut.
+        """
+        superframes: Superframes = self._superframes
+        large: LargeBuffers = superframes.large
+        pool: PacketPool = self.adapter.pool
+        count: cython.int = 0
+        ready: cython.int = 0
+        self._failure = 0
+        with cython.critical_section(large):
+            while ready < MOST_LARGE and large._top:
+                large._top -= 1
+                self._large[ready] = large._stack[large._top]
+                ready += 1
+        if cython.compiled:
+            with cython.nogil:
+                count = vnic_fill_superframes(
+                    fd, pool._bytes, pool.slot_size, self._indices, self._lengths, taken, cython.address(self._failure),
+                    self._virtio, self._numbers, large._bytes, LARGE_SIZE, self._large, cython.address(ready),
+                )  # fmt: skip
+        else:
+            begun = ready
+            while count < taken and (ready or not begun):
+                header, number = bytearray(HEADER), self._large[ready - 1] if ready else -1
+                rest = [large._bytes[number * LARGE : (number + 1) * LARGE]] if ready else []
+                try:
+                    length = os.readv(fd, [header, pool._packets[self._indices[count]]._bytes, *rest])
+                except OSError as error:
+                    self._failure = error.errno
+                    break
+                self._lengths[count] = max(0, length - HEADER)
+                self._virtio[count] = Virtio(bytes(header))
+                used = bool(rest) and self._lengths[count] >= pool.slot_size
+                self._numbers[count] = number if used else -1
+                ready -= used
+                count += 1
+        with cython.critical_section(large):
+            while ready > 0:
+                ready -= 1
+                large._stack[large._top] = self._large[ready]
+                large._top += 1
+        return count
 
     def _give_up(self, packet: Packet, done: cython.int, count: cython.int) -> None:
         """The library itself has failed in mid-batch: the frame at hand and those behind it are lost, and counted so."""
@@ -264,6 +357,8 @@ class Queue:
                 ledger._counts[RX_FRAMES] += 1
                 ledger._counts[RX_BYTES] += self._lengths[position]
                 ledger._counts[RX_DROPPED_FAULT] += 1
+                if self._superframes is not None and self._numbers[position] >= 0:
+                    cython.cast(Superframes, self._superframes).large._give_back(self._numbers[position])
                 if position > done:
                     pool._stack[pool._top] = self._indices[position]
                     pool._top += 1
@@ -283,16 +378,17 @@ class Queue:
         """No packet at all is free: read frames away and count them, so that the loss has a name."""
         adapter: Receiving = self.adapter
         ledger: Ledger = adapter._ledger
+        header: cython.int = 0 if self._superframes is None else HEADER
         count: cython.int = 0
         while count < budget:
             try:
-                frame = os.read(self.fd, adapter.pool.slot_size)
+                frame = os.read(self.fd, adapter.pool.slot_size + header)
             except BlockingIOError:
                 break
             count += 1
             self.lane.frames += 1
             with cython.critical_section(adapter):
                 ledger._counts[RX_FRAMES] += 1
-                ledger._counts[RX_BYTES] += len(frame)
+                ledger._counts[RX_BYTES] += max(0, len(frame) - header)
                 ledger._counts[RX_DROPPED_NO_PACKET] += 1
         return count

@@ -54,13 +54,12 @@ RETURNED = COLUMN["returned"]
 class Receiving(Lifecycle):
     """The part of an adapter that shows frames; `Adapter` says what the rest is."""
 
-    def _receive(self, packet: Packet, here: Context) -> cython.bint:
+    def _receive(self, packet: Packet, here: Context, bindings: list) -> cython.bint:
         """
-        Show one OWNED packet to every binding that accepts it; account for its frame; take the library's guard off.
+        Show one OWNED packet to every binding of a list that accepts it; account for its frame; take the library's guard off.
 
         Answers whether it is the miniport's again already: it was lent, or the miniport is serialized and nobody keeps it.
         """
-        bindings: list = self._bindings
         binding: Binding
         lent: cython.bint = packet._status != 0
         outcome: cython.int = self._begin_frame(packet)
@@ -86,7 +85,7 @@ class Receiving(Lifecycle):
             # a handler has indicated, freed or sent it since the whole array was looked at
             ledger._violation(BROKEN[packet.state, Event.INDICATE], None, packet, f"{packet!r} is indicated")
             return -1
-        if packet._chain is not None:
+        if packet._chain is not None and packet._lender is None:
             packet._seal()
         length: cython.int = packet._length
         if packet._promises:
@@ -102,6 +101,8 @@ class Receiving(Lifecycle):
             keep(packet)
         if length < SHORTEST:
             return RX_DROPPED_RUNT
+        if packet._fault:
+            return packet._fault
         if length >= packet._slot_size and packet._chain is None:
             return RX_DROPPED_TRUNCATED
         return RX_FILTERED if self._bindings else RX_DROPPED_NO_DRIVER
@@ -111,9 +112,10 @@ class Receiving(Lifecycle):
         ledger: Ledger = self._ledger
         last: cython.bint
         with cython.critical_section(packet):
-            ledger._counts[RX_FRAMES] += 1
-            ledger._counts[RX_BYTES] += packet._length
-            ledger._counts[outcome] += 1
+            if not packet._segment:
+                ledger._counts[RX_FRAMES] += 1
+                ledger._counts[RX_BYTES] += packet._length
+                ledger._counts[outcome] += 1
             packet.references -= 1
             last = packet.references == 0
             if self._serial is not None:
@@ -122,7 +124,7 @@ class Receiving(Lifecycle):
         if lent:
             packet._kept = False
             packet._change(DO_RECLAIM)
-            if outcome == RX_DELIVERED:
+            if outcome == RX_DELIVERED and not packet._segment:
                 ledger._counts[RX_RESOURCES] += 1
             return True
         if last and self._serial is not None:
@@ -147,7 +149,7 @@ class Receiving(Lifecycle):
             packet._kind = self._sends._kind(packet._destination())
         return packet._outcome >= 0
 
-    def _receive_together(self, packets: list, here: Context, copied: set | None, read: cython.bint) -> None:
+    def _receive_together(self, packets: list, here: Context, copied: set | None, read: cython.bint, bindings: list) -> None:
         """
         Show packets of one indication, where a driver wants them in batches; then account for their frames.
 
@@ -159,16 +161,17 @@ class Receiving(Lifecycle):
             packets: begun.
             here: this thread.
             copied: those that are the miniport's only after a `return_packet`, although they are lent; or None.
-            read: the others that are lent are the pool's again, and not a miniport's.
+            read: the others that are lent are their pool's again, and not a miniport's.
+            bindings: whom to.
         """
         binding: Binding
         packet: Packet
-        pool: PacketPool = self.pool
+        pool: PacketPool
         early: list = []
         late: list = []
         lent: cython.bint
         kinds: cython.int = 0
-        for binding in self._bindings:
+        for binding in bindings:
             if binding._receive_packets is not None:
                 (early if binding._filter & ALL_LOCAL else late).append(binding)
         for packet in packets:
@@ -180,9 +183,9 @@ class Receiving(Lifecycle):
         try:
             for binding in early:
                 show_batches(self, binding, packets, kinds, here)
-            if len(self._bindings) > len(early) + len(late):
+            if len(bindings) > len(early) + len(late):
                 for packet in packets:
-                    self._show_to_each(packet, here)
+                    self._show_to_each(packet, here, bindings)
             for binding in late:
                 show_batches(self, binding, packets, kinds, here)
         finally:
@@ -191,15 +194,15 @@ class Receiving(Lifecycle):
                 if not self._end_frame(packet, packet._outcome, lent):
                     continue
                 if read:
+                    pool = packet.pool
                     with cython.critical_section(pool):
                         pool._put_back(packet)
                 elif copied is not None and packet in copied:
                     self._end_copied(packet)
 
-    def _show_to_each(self, packet: Packet, here: Context) -> None:
-        """Show one packet to every binding that accepts it and is not shown batches."""
+    def _show_to_each(self, packet: Packet, here: Context, bindings: list) -> None:
+        """Show one packet to every binding of a list that accepts it and is not shown batches."""
         binding: Binding
-        bindings: list = self._bindings
         if packet._outcome == RX_FILTERED and not bindings:
             packet._outcome = RX_DROPPED_NO_DRIVER
         if packet._outcome != RX_FILTERED and packet._outcome != RX_DELIVERED:
