@@ -76,7 +76,7 @@ cdef class Queue:
     cdef Superframes _superframes
     cdef vnic_virtio _virtio[256]
     cdef int _numbers[256]
-    cdef int _large[8]
+    cdef int _large[64]
     cdef int _failure
 
     cdef int receive_batch(self, int budget) except? -1

@@ -85,7 +85,7 @@ class Queue:
         if not cython.compiled:
             self._virtio = [None] * MAX_BUDGET
             self._numbers = [0] * MAX_BUDGET
-            self._large = [0] * MOST_LARGE
+            self._large = [0] * 64
             self._indices = [0] * MAX_BUDGET
             self._lengths = [0] * MAX_BUDGET
 
@@ -264,7 +264,7 @@ class Queue:
                     # it was fresh, and so it is lent now
                     adapter._begin_together(packet)
                     together[position] = packet
-                elif adapter._receive(packet, here, adapter._bindings):
+                elif adapter._receive(packet, here, False):
                     with cython.critical_section(pool):
                         pool._put_back(packet)
                 done = position + 1
@@ -284,7 +284,7 @@ class Queue:
         """Show a part of a batch in batches."""
         adapter: Receiving = self.adapter
         if end > first:
-            adapter._receive_together(together[first:end], here, None, True, adapter._bindings)
+            adapter._receive_together(together[first:end], here, None, True, False)
 
     def _prepare(self, packet: Packet, position: cython.int) -> cython.bint:
         """Let a packet have what was read beside its slot; answers whether its frame is to be shown in segments."""

@@ -18,12 +18,12 @@ cdef class Receiving(Lifecycle):
     cdef public object name
     cdef readonly int low_water
 
-    cdef bint _receive(self, Packet packet, Context here, list bindings) except? -1
+    cdef bint _receive(self, Packet packet, Context here, bint plain) except? -1
     cdef int _begin_frame(self, Packet packet) except? -1
     cdef bint _end_frame(self, Packet packet, int outcome, bint lent) except? -1
     cdef bint _begin_together(self, Packet packet) except? -1
-    cdef object _receive_together(self, list packets, Context here, set copied, bint read, list bindings)
-    cdef object _show_to_each(self, Packet packet, Context here, list bindings)
+    cdef object _receive_together(self, list packets, Context here, set copied, bint read, bint plain)
+    cdef object _show_to_each(self, Packet packet, Context here, bint plain)
     cdef object _end_copied(self, Packet packet)
     cdef void _end_batch(self, Context here)
     cdef object _end_indication(self)

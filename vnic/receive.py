@@ -54,12 +54,16 @@ RETURNED = COLUMN["returned"]
 class Receiving(Lifecycle):
     """The part of an adapter that shows frames; `Adapter` says what the rest is."""
 
-    def _receive(self, packet: Packet, here: Context, bindings: list) -> cython.bint:
+    def _receive(self, packet: Packet, here: Context, plain: cython.bint) -> cython.bint:
         """
-        Show one OWNED packet to every binding of a list that accepts it; account for its frame; take the library's guard off.
+        Show one OWNED packet to every binding that accepts it; account for its frame; take the library's guard off.
+
+        Plain: only to those that have not asked for superframes.
+
 
         Answers whether it is the miniport's again already: it was lent, or the miniport is serialized and nobody keeps it.
         """
+        bindings: list = self._plain if plain else self._bindings
         binding: Binding
         lent: cython.bint = packet._status != 0
         outcome: cython.int = self._begin_frame(packet)
@@ -149,7 +153,7 @@ class Receiving(Lifecycle):
             packet._kind = self._sends._kind(packet._destination())
         return packet._outcome >= 0
 
-    def _receive_together(self, packets: list, here: Context, copied: set | None, read: cython.bint, bindings: list) -> None:
+    def _receive_together(self, packets: list, here: Context, copied: set | None, read: cython.bint, plain: cython.bint) -> None:
         """
         Show packets of one indication, where a driver wants them in batches; then account for their frames.
 
@@ -162,7 +166,7 @@ class Receiving(Lifecycle):
             here: this thread.
             copied: those that are the miniport's only after a `return_packet`, although they are lent; or None.
             read: the others that are lent are their pool's again, and not a miniport's.
-            bindings: whom to.
+            plain: only to those that have not asked for superframes.
         """
         binding: Binding
         packet: Packet
@@ -171,7 +175,7 @@ class Receiving(Lifecycle):
         late: list = []
         lent: cython.bint
         kinds: cython.int = 0
-        for binding in bindings:
+        for binding in self._plain if plain else self._bindings:
             if binding._receive_packets is not None:
                 (early if binding._filter & ALL_LOCAL else late).append(binding)
         for packet in packets:
@@ -183,9 +187,9 @@ class Receiving(Lifecycle):
         try:
             for binding in early:
                 show_batches(self, binding, packets, kinds, here)
-            if len(bindings) > len(early) + len(late):
+            if len(self._plain if plain else self._bindings) > len(early) + len(late):
                 for packet in packets:
-                    self._show_to_each(packet, here, bindings)
+                    self._show_to_each(packet, here, plain)
             for binding in late:
                 show_batches(self, binding, packets, kinds, here)
         finally:
@@ -200,9 +204,10 @@ class Receiving(Lifecycle):
                 elif copied is not None and packet in copied:
                     self._end_copied(packet)
 
-    def _show_to_each(self, packet: Packet, here: Context, bindings: list) -> None:
-        """Show one packet to every binding of a list that accepts it and is not shown batches."""
+    def _show_to_each(self, packet: Packet, here: Context, plain: cython.bint) -> None:
+        """Show one packet to every binding that accepts it and is not shown batches."""
         binding: Binding
+        bindings: list = self._plain if plain else self._bindings
         if packet._outcome == RX_FILTERED and not bindings:
             packet._outcome = RX_DROPPED_NO_DRIVER
         if packet._outcome != RX_FILTERED and packet._outcome != RX_DELIVERED:

@@ -31,7 +31,7 @@ cdef class Superframes:
     cdef bint _prepare(self, Packet packet, int number) except? -1
     cdef bint _is_superframe(self, Packet packet, int kind) noexcept
     cdef object _show(self, Packet packet, Context here, Step step)
-    cdef object _show_segments(self, Packet packet, Context here, Step step, list plain)
+    cdef object _show_segments(self, Packet packet, Context here, Step step)
     cdef bint _begin(self, Cut cut, Packet packet) except -1
     cdef Packet _take(self, Packet packet, Step step)
     cdef Packet _take_spare(self)

@@ -143,7 +143,6 @@ class Superframes:
         adapter: Receiving = self.adapter
         binding: Binding
         bindings: list = adapter._bindings
-        plain: list = adapter._plain
         pool: PacketPool = packet.pool
         lent: cython.bint = packet._status != 0
         cut: cython.bint = False
@@ -159,7 +158,7 @@ class Superframes:
                     if not cut:
                         # in the place of the first of them, so that who watches sees them before an answer
                         cut = True
-                        self._show_segments(packet, here, step, plain)
+                        self._show_segments(packet, here, step)
                 elif lent:
                     binding._show_and_copy(packet, here)
                 else:
@@ -168,7 +167,7 @@ class Superframes:
             with cython.critical_section(pool):
                 pool._put_back(packet)
 
-    def _show_segments(self, packet: Packet, here: Context, step: Step | None, plain: list) -> None:
+    def _show_segments(self, packet: Packet, here: Context, step: Step | None) -> None:
         """Cut a superframe, and show the segments one after another, or in batches to those who want that."""
         adapter: Receiving = self.adapter
         ledger: Ledger = adapter._ledger
@@ -188,17 +187,17 @@ class Superframes:
             ledger._counts[RX_SEGMENTS] += 1
             pool = segment.pool
             if not adapter._batched:
-                if adapter._receive(segment, here, plain):
+                if adapter._receive(segment, here, True):
                     with cython.critical_section(pool):
                         pool._put_back(segment)
                 continue
             adapter._begin_together(segment)
             together.append(segment)
             if len(together) == TOGETHER or pool is self._spare:
-                adapter._receive_together(together, here, None, True, plain)
+                adapter._receive_together(together, here, None, True, True)
                 together = []
         if together:
-            adapter._receive_together(together, here, None, True, plain)
+            adapter._receive_together(together, here, None, True, True)
 
     def _begin(self, cut: Cut, packet: Packet) -> cython.bint:
         """Begin to cut what a packet has, in two pieces or one."""
