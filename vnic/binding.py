@@ -502,11 +502,7 @@ class Binding:
         packet._asked = self.slot
         if self.verifier_level >= 2:
             started = _now()
-        # what `_enter` and `_leave` of the context do, without calling them
-        before: cython.longlong = here._place
-        inside: cython.longlong = self._in_receive_packet | (before & 0xFFFF)
-        here._place = inside
-        here.calls += 1
+        before: cython.longlong = here._enter_at(self._in_receive_packet)
         try:
             if cython.compiled:
                 answer: object = vnic_call(self._receive_packet, packet)
@@ -515,12 +511,7 @@ class Binding:
         except BaseException as error:
             self._ledger._failed(self, "receive_packet", error)
             answer = NONE_KEPT
-        place: cython.longlong = here._place
-        # a lock that the handler has left behind is held still
-        here._place = (before & ~0xFFFF) | (place & 0xFFFF)
-        if here.unmet is not None:
-            here.unmet = None
-        if place != inside:
+        if here._leave(before):
             self._left_unclean("receive_packet", here, before)
         if started:
             self._timed("receive_packet", started, packet)

@@ -35,6 +35,7 @@ OWNED = int(PacketState.OWNED)
 LENT = int(PacketState.LENT)
 ALL_LOCAL = int(PacketFilter.ALL_LOCAL)
 PROMISCUOUS = int(PacketFilter.PROMISCUOUS)
+EVERYTHING = PROMISCUOUS | ALL_LOCAL
 DO_INDICATE = int(Event.INDICATE)
 DO_LEND = int(Event.LEND)
 DO_RECLAIM = int(Event.RECLAIM)
@@ -71,7 +72,8 @@ class Receiving(Lifecycle):
             destination: cython.ulonglong = packet._destination()
             kind: cython.int = self._sends._kind(destination)
             for binding in bindings:
-                if not binding._accepts(kind, destination):
+                # the first half of `_accepts`, without a call
+                if not binding._filter & (kind | EVERYTHING) and not binding._accepts(kind, destination):
                     continue
                 outcome = RX_DELIVERED
                 if lent:
