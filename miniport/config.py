@@ -328,7 +328,8 @@ def _problems(config: Config) -> Iterable[tuple[str, str, str]]:
             yield f"$.adapter.address[{index}]", f"{shown(text)} is no address", "write it as 10.0.0.2/24 or fd00::2/64"
     yield from verifier_problems(config.verifier)
     if config.loop.queues > pool.packets:
-        yield "$.loop.queues", f"{config.loop.queues} queues are more than the {pool.packets} packets", "ask for more packets, or fewer queues"
+        what = f"{config.loop.queues} queues are more than the {pool.packets} packets"
+        yield "$.loop.queues", what, "ask for more packets, or fewer queues"
     if pool.low_water is not None and pool.low_water >= pool.packets:
         yield "$.pool.low_water", f"{pool.low_water} is not below the {pool.packets} packets", f"give 0 to {pool.packets - 1}"
 

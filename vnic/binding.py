@@ -497,7 +497,8 @@ class Binding:
         if self._receive_packet is None or (self.quota and self.promised - self.returned >= self.quota):
             self._show_otherwise(packet, here)
             return 0
-        self.delivered += 1
+        with cython.critical_section(self):
+            self.delivered += 1
         here._saw[self.slot] = True
         packet._asked = self.slot
         if self.verifier_level >= 2:
@@ -539,7 +540,7 @@ class Binding:
         """Write down how many references of a packet a driver keeps; a count of -1 is an answer that is none."""
         early: cython.int = 0
         kept: cython.int
-        with cython.critical_section(packet):
+        with cython.critical_section(packet, self):
             # what is returned from here on is counted against the answer; what was before, by a driver that may, is known now
             packet._asked = -1
             if self.early_returns and packet._promises:
@@ -654,8 +655,9 @@ class Binding:
         started: cython.longlong = _now() if self.verifier_level >= 2 and self._receive is None else 0
         before: cython.longlong = here._enter(self.slot, IN_RECEIVE_PACKET, AT_DISPATCH)
         answer: object = 0
-        self.delivered += 1
-        self.resources += packet._status != 0
+        with cython.critical_section(self):
+            self.delivered += 1
+            self.resources += packet._status != 0
         here._saw[self.slot] = True
         packet._asked = self.slot
         try:
@@ -684,7 +686,7 @@ class Binding:
         """Count one return; the packet goes home with the last. Answers the violation, nothing changed, if none is owed."""
         last: cython.bint = False
         owed: cython.bint
-        with cython.critical_section(packet):
+        with cython.critical_section(packet, self):
             owed = not self.closed and packet._state == INDICATED and packet._returned[self.slot] < packet._promised[self.slot]
             if self.early_returns and packet._asked == self.slot and packet._state == INDICATED and not self.closed:
                 # counted when it answers; until then the library's own reference keeps the packet

@@ -243,6 +243,7 @@ class Queue:
     fd: int
     reading: bool
     several: bool
+    def __init__(self, adapter: Any, lane: Any) -> None: ...
     @property
     def reader(self) -> str: ...
     @property

@@ -222,7 +222,8 @@ class Queue:
         if LEVELS.timed:
             here.batch_cpu_ns = _cpu()
         step: Step = _step("receive", adapter.name, level, 0) if level else None
-        adapter._ledger._counts[RX_BATCHES] += 1
+        with cython.critical_section(adapter._ledger):
+            adapter._ledger._counts[RX_BATCHES] += 1
         lane.frames += count
         lane.batches += 1
         together: list = [None] * count if adapter._batched else None

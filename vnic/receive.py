@@ -99,7 +99,7 @@ class Receiving(Lifecycle):
         packet.references = 1
         packet._told = packet.views
         packet._suspect = None
-        with cython.critical_section(packet):
+        with cython.critical_section(packet, ledger):
             packet._change(DO_LEND if lent else DO_INDICATE)
             if not lent:
                 ledger._counts[INDICATED] += 1
@@ -117,7 +117,7 @@ class Receiving(Lifecycle):
         """Every driver has answered: account for the frame and take the guard off. Answers what `_receive` does."""
         ledger: Ledger = self._ledger
         last: cython.bint
-        with cython.critical_section(packet):
+        with cython.critical_section(packet, ledger):
             if not packet._segment:
                 ledger._counts[RX_FRAMES] += 1
                 ledger._counts[RX_BYTES] += packet._length
@@ -131,7 +131,8 @@ class Receiving(Lifecycle):
             packet._kept = False
             packet._change(DO_RECLAIM)
             if outcome == RX_DELIVERED and not packet._segment:
-                ledger._counts[RX_RESOURCES] += 1
+                with cython.critical_section(ledger):
+                    ledger._counts[RX_RESOURCES] += 1
             return True
         if last and self._serial is not None:
             return ledger._reclaimed(packet, None)
@@ -142,7 +143,7 @@ class Receiving(Lifecycle):
             return False
         # nobody looks at it, and nobody is to be told: the short way home
         pool: PacketPool = packet.pool
-        with cython.critical_section(pool):
+        with cython.critical_section(pool, ledger):
             packet._change(DO_RECLAIM)
             ledger._counts[RETURNED] += 1
             pool._put_back(packet)

@@ -7,7 +7,6 @@ Next: `miniport/tap.py`, what is below.
 from __future__ import annotations
 
 import errno as errors
-from collections import deque
 from typing import TYPE_CHECKING
 
 from vnic import driver as contract
@@ -397,7 +396,7 @@ class SendPath:
     def _waits(self, packet: Packet) -> cython.bint:
         """Whether a packet waits for room below."""
         lane: Lane
-        for lane in self.lanes:
+        for lane in self.lanes:  # noqa: SIM110 - a generator has no types
             if packet in lane.waiting:
                 return True
         return False
@@ -490,12 +489,13 @@ class SendPath:
     def _lend_down(self, binding: Binding, packet: Packet, step: Step | None) -> object:
         """Take a packet from its driver for a send; answers the violation if it is not the driver's to give."""
         legal: cython.bint
-        with cython.critical_section(packet):
+        with cython.critical_section(packet, self):
             legal = packet._change(DO_SEND)
             if legal:
                 packet._sender = binding
                 packet._number += 1
-                binding.sends_pending += 1
+                with cython.critical_section(binding):
+                    binding.sends_pending += 1
                 self.pending += 1
                 self._ledger._counts[TX_SUBMITTED] += 1
         if legal:
@@ -804,12 +804,13 @@ class SendPath:
             column = self._end_offload(packet, column)
         if packet._kept:
             self._look_for_change(packet, sender)
-        with cython.critical_section(packet):
+        with cython.critical_section(packet, self):
             if column == TX_FRAMES:
                 self._ledger._counts[TX_BYTES] += packet._length
             self._ledger._counts[column] += 1
             self.pending -= 1
-            sender.sends_pending -= 1
+            with cython.critical_section(sender):
+                sender.sends_pending -= 1
             if self._serial is not None:
                 self._shown.pop(packet, None)
             packet._sender = None

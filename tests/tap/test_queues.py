@@ -191,7 +191,7 @@ def test_what_does_not_fit_is_one_line_and_nothing_is_left(tmp_path: Path) -> No
     ip("tuntap", "add", "many0", "mode", "tap", "multi_queue")
     status, line = refused("one0", "--queues", "2")
     assert status == 78
-    assert "'one0' is a TAP with one queue, 2 are asked for: as root: ip tuntap del one0 mode tap && ip tuntap add one0 mode tap multi_" in line
+    assert "'one0' is a TAP with one queue, 2 are asked for: as root: ip tuntap del one0 mode tap && ip tuntap add one0 " in line
     status, line = refused("many0")
     assert status == 78
     assert "'many0' is a TAP with several queues, one is asked for: say --queues 2 or more" in line
@@ -227,8 +227,8 @@ class Hang(ProtocolDriver):
 @namespaced
 def test_one_thread_that_hangs_is_named_and_the_other_queues_go_on(tmp_path: Path) -> None:
     (tmp_path / "hang.py").write_text(HANG)
-    words = ("--driver", f"{tmp_path}/hang.py:Hang", *PROMISCUOUS_SINK, "--queues", "2", "--stats-interval", "0.2", "--drain-timeout", "0.1")
-    with Daemon(tmp_path, *words) as daemon:
+    words = ("--driver", f"{tmp_path}/hang.py:Hang", *PROMISCUOUS_SINK, "--queues", "2", "--drain-timeout", "0.1")
+    with Daemon(tmp_path, *words, "--stats-interval", "0.2") as daemon:
         with_address()
         ip("neigh", "add", "10.0.0.2", "lladdr", "02:00:00:00:00:02", "dev", "vnic0")
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:

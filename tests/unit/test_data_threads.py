@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -128,7 +129,7 @@ def test_no_batch_is_under_way_while_a_job_is_done(cables: Cables) -> None:
         def receive_packet(self, packet: Packet) -> int:
             inside.append(1)
             # others run meanwhile
-            os.stat("/")
+            Path("/").stat()
             inside.pop()
             return super().receive_packet(packet)
 
@@ -149,7 +150,7 @@ def test_no_batch_is_under_way_while_a_job_is_done(cables: Cables) -> None:
 
     def look() -> tuple[int, list[bool], list[str]]:
         found = (len(inside), [queue.reading for queue in cables.wire.adapter.queues], list(broken_sums(cables.wire.adapter.counters())))
-        os.stat("/")
+        Path("/").stat()
         return found
 
     for _ in range(100):
@@ -176,7 +177,7 @@ def test_a_thread_that_hangs_delays_jobs_and_stops_nobody_else(cables: Cables) -
     later = threads.call(lambda: 43)
     assert not future.done()
     assert threads.late() == [threads.each[1].ident]
-    where = [frame.f_code.co_name for frame in threads.stacks() if frame is not None]
+    where = [frame.f_code.co_name for frame in threads.stacks()]
     assert len(where) == QUEUES
     stuck.go.set()
     assert (future.result(10), later.result(10)) == (42, 43)

@@ -6,11 +6,11 @@ That frames keep their order while two threads read is in `tests/property/test_q
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,7 +44,7 @@ class Queued(Bench):
             self.nears.append(near)
             assert self.adapter.attach_queue(near.fileno()) == number
 
-    def __exit__(self, *how: Any) -> None:
+    def __exit__(self, *how: object) -> None:
         try:
             super().__exit__(*how)
         finally:
@@ -125,7 +125,7 @@ def test_queues_are_attached_from_outside_and_behind_the_first() -> None:
         adapter.attach_queue(0)
     adapter.halt()
     with Queued() as bench:
-        driver = Driver(look=lambda packet: violation_of(bench.adapter.attach_queue, 0))
+        driver = Driver(look=lambda _: violation_of(bench.adapter.attach_queue, 0))
         bench.bind(driver)
         bench.give_to(1, frame())
         assert driver.seen == ["the adapter is reading: attach from outside a handler"]
@@ -150,7 +150,7 @@ def test_there_are_256_queues_at_most() -> None:
 @pytest.mark.parametrize("outer", [0, 1])
 def test_no_queue_is_read_from_inside_a_handler(outer: int, inner: int) -> None:
     with Queued() as bench:
-        driver = Driver(look=lambda packet: violation(bench.adapter.receive_batch, 64, inner))
+        driver = Driver(look=lambda _: violation(bench.adapter.receive_batch, 64, inner))
         bench.bind(driver)
         bench.give_to(outer, frame())
         assert driver.seen == [rules.REENTERED.id]
@@ -283,14 +283,19 @@ def test_a_send_of_another_thread_ends_no_batch_of_a_queue() -> None:
 
 def test_the_next_binding_of_a_slot_is_not_told_of_the_last_ones_batch() -> None:
     with Queued() as bench:
-        first = Driver(lambda packet: (bench.adapter.close(first.binding), 0)[1])
-        slot = bench.bind(first).slot
+
+        def close(_: Packet) -> int:
+            bench.adapter.close(binding)
+            return 0
+
+        binding = bench.bind(Driver(close))
+        slot = binding.slot
         bench.give_to(1, frame())
         second = Batched()
         assert bench.bind(second, "second").slot == slot
         other = Batched()
         bench.bind(other, "other")
-        bench.adapter.bindings[0].packet_filter = 0  # type: ignore[assignment]
+        bench.adapter.bindings[0].packet_filter = 0
         bench.give_to(1, frame())
         assert (second.batches, other.batches) == (0, 1)
 
@@ -604,7 +609,7 @@ def test_a_serialized_miniports_drivers_are_called_by_one_thread_at_a_time() -> 
             inside.append(1)
             together.append(len(inside))
             # others run meanwhile, if they can
-            os.stat("/")
+            Path("/").stat()
             inside.pop()
             return 0
 
