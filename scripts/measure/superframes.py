@@ -78,7 +78,8 @@ def measure(setting: Setting) -> list[Found]:
     for nth, payload in enumerate(PAYLOADS):
         tap = SuperTap(payload, setting, f"super{nth}")
         drivers = {
-            "TCP superframes": [AskingCounter(), AskingKeeper()],
+            "TCP superframes": [AskingCounter()],
+            "TCP superframes, two drivers, one keeps and returns": [AskingCounter(), AskingKeeper()],
             "TCP superframes, no driver": [],
             "TCP superframes, cut for one who has not asked": [Counter()],
         }
