@@ -90,7 +90,8 @@ class Tap:
         self.fd = fd
         self.name, flags = _attached(fd)
         if flags & IFF_VNET_HDR and not offload:
-            raise Failure(Exit.CONFIG, f"descriptor {fd} ({self.name!a}) puts a virtio header before each frame", "configure offload = true")
+            what = f"descriptor {fd} ({self.name!a}) puts a virtio header before each frame"
+            raise Failure(Exit.CONFIG, what, "configure offload = true, or open it with IFF_TAP | IFF_NO_PI and no other flag")
         if problem := _unreadable(flags) or _unreadable(_flags_without_filter(fd)):
             raise Failure(Exit.CONFIG, f"descriptor {fd} ({self.name!a}) {problem}", "open it with IFF_TAP | IFF_NO_PI and no other flag")
         self.ephemeral = not flags & IFF_PERSIST

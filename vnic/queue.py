@@ -147,8 +147,8 @@ class Queue:
 
     def _go_on(self, budget: cython.int, free: cython.int, now: cython.longlong, step: Step | None) -> cython.int:
         """
-        Read and show more of a batch with superframes, a few at a time: so that what nobody keeps is read into the same large buffers again,
-        which are in the cache. The batch is over when drivers have kept eight of those that were free.
+        Read and show more of a batch with superframes, a few at a time: what nobody keeps is read into the same large buffers again, which
+        are in the cache. The batch is over when drivers have kept eight of those that were free.
         """
         superframes: Superframes = self._superframes
         total: cython.int = 0
