@@ -1,7 +1,7 @@
 # C types of vnic/binding.py
 cimport cython
 
-from vnic.context cimport Context, _here
+from vnic.context cimport Context, _here, place_of
 from vnic.ledger cimport Ledger
 from vnic.packet cimport Packet
 from vnic.pool cimport PacketPool
@@ -10,6 +10,32 @@ from vnic.steps cimport Step, _cpu, _now, _step, answer_of
 cdef int INDICATED, OWNED, MULTICAST, ALL_MULTICAST, EVERYTHING, MAX_REFERENCES
 cdef int AT_DISPATCH, IN_RECEIVE_PACKET, IN_RECEIVE, IN_RECEIVE_COMPLETE
 cdef long long SLOW_NS, TOO_SLOW_NS
+cdef object NONE_KEPT
+
+cdef extern from *:
+    """
+    #ifndef VNIC_CALL
+    #define VNIC_CALL
+    /* Call a handler with one argument: a method's function with its object, as the method would do it, but on this stack frame. */
+    static CYTHON_INLINE PyObject *vnic_call(PyObject *handler, PyObject *argument)
+    {
+        PyObject *arguments[3] = {NULL, NULL, argument};
+        PyObject **first = arguments + 2;
+        vectorcallfunc call;
+        size_t count = 1;
+        if (PyMethod_Check(handler)) {
+            *--first = PyMethod_GET_SELF(handler);
+            handler = PyMethod_GET_FUNCTION(handler);
+            count = 2;
+        }
+        call = PyVectorcall_Function(handler);
+        if (call == NULL)
+            return PyObject_Vectorcall(handler, first, count, NULL);
+        return call(handler, first, count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    }
+    #endif
+    """
+    object vnic_call(object handler, object argument)
 
 
 cdef int counted(object answer) except? -2
@@ -45,6 +71,9 @@ cdef class Binding:
     cdef bint _seen
     # its handlers that run now, on whatever thread, and must have ended before it is told of its end
     cdef int _inside
+    # where a thread is in a handler of it, see `vnic/context.py`
+    cdef long long _in_receive_packet
+    cdef long long _in_receive_packets
     cdef list _looks
     cdef object _receive_packet
     cdef object _receive_packets
@@ -62,8 +91,9 @@ cdef class Binding:
     cdef readonly dict _calls
 
     cdef bint _accepts(self, int kind, unsigned long long destination)
-    cdef void _show(self, Packet packet, Context here)
-    cdef void _promise(self, Packet packet, int count, object answer, int views, str handler)
+    cdef int _show(self, Packet packet, Context here) except -1
+    cdef int _show_otherwise(self, Packet packet, Context here) except -1
+    cdef int _promise(self, Packet packet, int count, object answer, int views, str handler) except -1
     cdef void _show_over_quota(self, Packet packet, Context here)
     cdef void _timed(self, str handler, long long started, object packet)
     cdef void _left_unclean(self, str handler, Context here, long long before)

@@ -42,7 +42,7 @@ else:
 
 if not cython.compiled:
     # compiled, they come with the C types
-    from vnic.context import _here
+    from vnic.context import _here, place_of
     from vnic.steps import _cpu, _now, _step, answer_of
 
 if cython.compiled:
@@ -54,6 +54,7 @@ MULTICAST = int(PacketFilter.MULTICAST)
 ALL_MULTICAST = int(PacketFilter.ALL_MULTICAST)
 EVERYTHING = int(PacketFilter.PROMISCUOUS | PacketFilter.ALL_LOCAL)
 MAX_REFERENCES = 0xFFFF
+NONE_KEPT: object = 0
 AT_DISPATCH = DISPATCH
 IN_RECEIVE_PACKET = WHAT["receive_packet"]
 IN_RECEIVE = WHAT["receive"]
@@ -115,6 +116,8 @@ class Binding:
         self.delivered = self.resources = self.promised = self.returned = self.errors = self.violations = 0
         self.sends_pending = 0
         self._inside = 0
+        self._in_receive_packet = place_of(slot, IN_RECEIVE_PACKET, AT_DISPATCH)
+        self._in_receive_packets = place_of(slot, WHAT["receive_packets"], AT_DISPATCH)
         self.opening = True
         self.closing = self.dead = self.closed = False
         self._pended = self._forced = False
@@ -484,45 +487,59 @@ class Binding:
             return True
         return self._filter & MULTICAST and kind == ALL_MULTICAST and destination in self._multicast
 
-    def _show(self, packet: Packet, here: Context) -> None:
+    def _show(self, packet: Packet, here: Context) -> cython.int:
         """Ask one driver how many references it keeps, and write its promise down."""
-        count: cython.int
         views: cython.int = packet.views
         started: cython.longlong = 0
-        before: cython.longlong
-        if self._receive_packet is None:
-            if self._receive_packets is not None:
-                show_alone(self, packet, here)
-            else:
-                self._show_and_copy(packet, here)
-            return
-        if self.quota and self.promised - self.returned >= self.quota:
-            self._show_over_quota(packet, here)
-            return
+        if self._receive_packet is None or (self.quota and self.promised - self.returned >= self.quota):
+            self._show_otherwise(packet, here)
+            return 0
         self.delivered += 1
         self._seen = True
         packet._asked = self.slot
         if self.verifier_level >= 2:
             started = _now()
-        before = here._enter(self.slot, IN_RECEIVE_PACKET, AT_DISPATCH)
+        # what `_enter` and `_leave` of the context do, without calling them
+        before: cython.longlong = here._place
+        inside: cython.longlong = self._in_receive_packet | (before & 0xFFFF)
+        here._place = inside
+        here.calls += 1
         try:
-            answer = self._receive_packet(packet)
+            if cython.compiled:
+                answer: object = vnic_call(self._receive_packet, packet)
+            else:
+                answer = self._receive_packet(packet)
         except BaseException as error:
             self._ledger._failed(self, "receive_packet", error)
-            answer = 0
-        if here._leave(before):
+            answer = NONE_KEPT
+        place: cython.longlong = here._place
+        # a lock that the handler has left behind is held still
+        here._place = (before & ~0xFFFF) | (place & 0xFFFF)
+        if here.unmet is not None:
+            here.unmet = None
+        if place != inside:
             self._left_unclean("receive_packet", here, before)
         if started:
             self._timed("receive_packet", started, packet)
         if packet._kept:
             self._ledger._look_for_change(packet, self)
-        count = counted(answer)
-        if count == 0 and not self.early_returns:
+        if answer is NONE_KEPT and not self.early_returns:
+            # nearly always: there is one 0 in an interpreter
             packet._asked = -1
             if packet.views > views:
                 self._tell_of_views(packet, views)
-            return
-        self._promise(packet, count, answer, views, "receive_packet")
+        else:
+            self._promise(packet, counted(answer), answer, views, "receive_packet")
+        return 0
+
+    def _show_otherwise(self, packet: Packet, here: Context) -> None:
+        """Show a packet to a driver without `receive_packet`, or to one that holds as much as it may."""
+        if self._receive_packets is not None:
+            show_alone(self, packet, here)
+        elif self._receive_packet is None:
+            self._show_and_copy(packet, here)
+        else:
+            self._show_over_quota(packet, here)
 
     def _promise(self, packet: Packet, count: cython.int, answer: object, views: cython.int, handler: str) -> None:
         """Write down how many references of a packet a driver keeps; a count of -1 is an answer that is none."""
@@ -535,7 +552,7 @@ class Binding:
                 early = packet._returned[self.slot]
             kept = max(count, early)
             if kept > 0 and not self.closed:
-                packet._promises = True
+                packet._promises = max(packet._promises, self.slot + 1)
                 packet._promised[self.slot] = kept
                 packet.references += kept - early
                 self.promised += kept
@@ -676,7 +693,7 @@ class Binding:
             owed = not self.closed and packet._state == INDICATED and packet._returned[self.slot] < packet._promised[self.slot]
             if self.early_returns and packet._asked == self.slot and packet._state == INDICATED and not self.closed:
                 # counted when it answers; until then the library's own reference keeps the packet
-                packet._promises = True
+                packet._promises = max(packet._promises, self.slot + 1)
                 packet._returned[self.slot] += 1
                 if step is not None:
                     packet._mark(step)

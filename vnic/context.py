@@ -2,7 +2,8 @@
 What each thread is doing for the library: whose handler it is in, at which level, with which locks.
 
 It costs a handler a few stores of numbers, so it is kept at every verifier level. A watchdog on another thread reads it: a handler
-whose number of calls stands still has not returned.
+whose number of calls stands still has not returned. All that a handler changes is one number, the thread's place: so one store enters
+a handler, one comparison tells whether it has left the level and the locks as they were, and whoever reads it sees nothing half changed.
 
 Next: `vnic/steps.py`, what was done to a packet.
 """
@@ -94,8 +95,7 @@ class Context:
 
     Attributes:
         ident: the thread's number, as `threading.get_ident` has it.
-        irql: its level: 0 PASSIVE, 2 DISPATCH, 5 DIRQL. See `vnic.locks.Irql`.
-        held: the locks that it holds, in the order in which it acquired them.
+        held: the locks that it holds, in the order in which it acquired them; `hold` and `let_go` change it.
         calls: handlers that it has begun; it grows.
         batch_cpu_ns: how long the thread had run when the batch began in which it is; only where a driver is at verifier level 2.
         pauses: when the collector of garbage last looked at everything on this thread: begin and end, monotonic; from level 2 on.
@@ -104,30 +104,39 @@ class Context:
 
     def __init__(self, ident: int) -> None:
         self.ident = ident
-        self.irql = PASSIVE
+        self._place = place_of(NOBODY, 0, PASSIVE)
         self.held: list[SpinLock | ReadWriteLock] = []
         self.calls = 0
         self.batch_cpu_ns = 0
         self.pause_began_ns = 0
         self.pauses: deque[tuple[int, int]] = deque(maxlen=8)
         self.unmet: str | None = None
-        self._slot = NOBODY
-        self._what = 0
+
+    @property
+    def irql(self) -> int:
+        """The thread's level: 0 PASSIVE, 2 DISPATCH, 5 DIRQL. See `vnic.locks.Irql`."""
+        return (self._place >> 16) & 255
+
+    @irql.setter
+    def irql(self, level: cython.int) -> None:
+        self._place = (self._place & ~(255 << 16)) | (level << 16)
 
     @property
     def binding(self) -> Binding | None:
         """Whose handler is running; None if it is none, or the miniport's."""
-        return None if self._slot < 0 else OPEN[self._slot]
+        slot = self._slot()
+        return None if slot < 0 else OPEN[slot]
 
     @property
     def of_miniport(self) -> bool:
         """Whether a handler of a miniport is running."""
-        return self._slot == MINIPORT
+        return self._slot() == MINIPORT
 
     @property
     def handler(self) -> str | None:
         """Which handler is running, by name; None if none is."""
-        return HANDLERS[self._what] if self._what else None
+        what = (self._place >> 24) & 255
+        return HANDLERS[what] if what else None
 
     @property
     def name(self) -> str:
@@ -140,6 +149,16 @@ class Context:
     def paused_since(self, started_ns: int) -> int:
         """For how many nanoseconds since then the collector of garbage has had this thread: that is no time of a driver's."""
         return sum([end - max(began, started_ns) for began, end in self.pauses if end > started_ns])
+
+    def hold(self, lock: SpinLock | ReadWriteLock) -> None:
+        """The thread has acquired a lock."""
+        self.held.append(lock)
+        self._place += 1
+
+    def let_go(self, lock: SpinLock | ReadWriteLock) -> None:
+        """The thread releases a lock that it holds."""
+        self.held.remove(lock)
+        self._place -= 1
 
     def enter(self, binding: Binding | None, handler: str, level: int = DISPATCH) -> int:
         """A handler of a binding, or of a miniport (None), begins, at a level. Answers what `leave` takes."""
@@ -154,28 +173,36 @@ class Context:
         """
         return self._leave(before)
 
+    def _slot(self) -> cython.int:
+        """Whose handler is running: a binding's slot, or MINIPORT, or NOBODY."""
+        return cython.cast(cython.int, self._place >> 32) - 2
+
     def _enter(self, slot: cython.int, what: cython.int, level: cython.int) -> cython.longlong:
-        before: cython.longlong = self._slot + 2
-        before = (before << 8) | self._what
-        before = (before << 8) | self.irql
-        before = (before << 8) | level
-        before = (before << 16) | len(self.held)
-        self._slot = slot
-        self._what = what
-        self.irql = level
+        """A handler begins. Answers the place before, and above its bits the level at which the handler began."""
+        before: cython.longlong = self._place
+        self._place = place_of(slot, what, level) | (before & 0xFFFF)
         self.calls += 1
-        return before
+        return before | (cython.cast(cython.longlong, level) << 48)
 
     def _leave(self, before: cython.longlong) -> cython.bint:
-        unclean: cython.bint = self.irql != (before >> 16) & 255 or len(self.held) != before & 65535
-        self.irql = (before >> 24) & 255
-        self._what = (before >> 32) & 255
-        self._slot = (before >> 40) - 2
-        self.unmet = None
-        return unclean
+        clean: cython.bint = (self._place >> 16) & 255 == before >> 48 and self._place & 0xFFFF == before & 0xFFFF
+        # a lock that the handler has left behind is held still
+        self._place = (before & 0xFFFFFFFF0000) | (self._place & 0xFFFF)
+        if self.unmet is not None:
+            self.unmet = None
+        return not clean
 
     def __repr__(self) -> str:
         return f"<Context of {self.ident}: {self.handler or 'no handler'} at level {self.irql}>"
+
+
+def place_of(slot: cython.int, what: cython.int, level: cython.int) -> cython.longlong:
+    """
+    The place of a thread in a handler, without locks.
+
+    Its lowest 16 bits count the locks held; above them are 8 for the level, 8 for the handler's number, and 16 for the slot + 2.
+    """
+    return (cython.cast(cython.longlong, slot + 2) << 32) | (what << 24) | (level << 16)
 
 
 def here() -> Context:

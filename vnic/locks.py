@@ -323,7 +323,7 @@ class SpinLock:
         self._level = Irql(here().irql)
         if not dpr:
             _raise_to_dispatch()
-        here().held.append(self)
+        here().hold(self)
 
     def _release(self, *, dpr: bool) -> None:
         self._require_initialised("released")
@@ -334,7 +334,7 @@ class SpinLock:
             raise refused(rules.LOCK_FORMS_CROSSED, CALLER, f"{crossed} of {self!r}")
         if not dpr and here().held[-1] is not self and _profile is Profile.NT:
             flag(rules.LOCK_RELEASE_ORDER, f"{self!r} is released before {here().held[-1]!r}")
-        here().held.remove(self)
+        here().let_go(self)
         if not dpr:
             here().irql = self._level
         self._owner = None
@@ -420,7 +420,7 @@ class ReadWriteLock:
                 self._readers.append(me)
         access = Access(write, Irql(here().irql))
         _raise_to_dispatch()
-        here().held.append(self)
+        here().hold(self)
         return access
 
     def release(self, access: Access) -> None:
@@ -434,7 +434,7 @@ class ReadWriteLock:
             else:
                 self._readers.remove(me)
             self._changed.notify_all()
-        here().held.remove(self)
+        here().let_go(self)
         here().irql = access.level
 
 

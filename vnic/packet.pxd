@@ -47,7 +47,8 @@ cdef class Packet(Viewed):
     cdef int _outcome
     cdef int _kind
     cdef int _seen_views
-    cdef bint _promises
+    # up to which slot bindings have promised a return, or made one, of the frame at hand
+    cdef int _promises
     # vnic/guard.py remembers what it was when it was lent
     cdef bint _kept
     cdef int _told

@@ -39,7 +39,7 @@ if not cython.compiled:
 if cython.compiled:
     from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
     from cython.cimports.cpython.bytes import PyBytes_AS_STRING
-    from cython.cimports.libc.string import memmove, memset
+    from cython.cimports.libc.string import memmove
 
 COMPILED = bool(cython.compiled)
 MAX_BINDINGS = 128
@@ -143,7 +143,7 @@ class Packet(Viewed):
         self._slot_size = pool.slot_size
         self._asked = -1
         self._outcome = self._kind = self._seen_views = 0
-        self._promises = False
+        self._promises = 0
         self._completing = self._submitted = False
         self._number = 0
         self._told = 0
@@ -627,7 +627,7 @@ class Packet(Viewed):
     def _read_too_late(self) -> None:
         """Whoever indicated the packet reads its status, and the call is over: no handler of a driver runs on this thread."""
         context: Context = _here()
-        if self.shown is not None and self.shown.thread == context.ident and context._slot < 0 and not self._serial:
+        if self.shown is not None and self.shown.thread == context.ident and context._slot() < 0 and not self._serial:
             refused(rules.STATUS_READ, "the miniport", f"the status of {self!r} is read", self)
 
     def _mark(self, step: Step) -> None:
@@ -664,13 +664,10 @@ class Packet(Viewed):
 
     def _forget_promises(self) -> None:
         """Before it is shown anew: who held the last frame in it no longer matters."""
-        if cython.compiled:
-            memset(self._promised, 0, cython.sizeof(self._promised))
-            memset(self._returned, 0, cython.sizeof(self._returned))
-        else:
-            self._promised = [0] * MAX_BINDINGS
-            self._returned = [0] * MAX_BINDINGS
-        self._promises = False
+        slot: cython.int
+        for slot in range(self._promises):
+            self._promised[slot] = self._returned[slot] = 0
+        self._promises = 0
 
     def _require_owned(self, what: str) -> object:
         if self._state == OWNED:

@@ -325,7 +325,7 @@ class PacketPool:
             packet._unlocked = unlocked
         if self._level:
             context = _here()
-            packet.made = _step("allocate", self.name if context._slot < 0 else self._whose(context), self._level, 0)
+            packet.made = _step("allocate", self.name if context._slot() < 0 else self._whose(context), self._level, 0)
             packet.shown = None
             if self._level >= 3:
                 self._look_for_poison(packet)
@@ -405,7 +405,7 @@ class PacketPool:
     def _before_free(self, packet: Packet) -> None:
         """Note who frees a packet; from level 3 on, look whether its reserved area was overrun."""
         context: Context = _here()
-        packet._mark(_step("free", self.name if context._slot < 0 else self._whose(context), self._level, 0))
+        packet._mark(_step("free", self.name if context._slot() < 0 else self._whose(context), self._level, 0))
         if self._level >= 3 and packet._reserved is not None:
             self._look_behind_reserved(packet)
 
