@@ -91,7 +91,8 @@ class Tap:
         self.fds = [fd]
         self.name, flags = _attached(fd)
         if flags & IFF_VNET_HDR and not offload:
-            raise Failure(Exit.CONFIG, f"descriptor {fd} ({self.name!a}) puts a virtio header before each frame", "configure offload = true")
+            what = f"descriptor {fd} ({self.name!a}) puts a virtio header before each frame"
+            raise Failure(Exit.CONFIG, what, "configure offload = true, or open it with IFF_TAP | IFF_NO_PI and no other flag")
         if problem := _unreadable(flags, queues) or _unreadable(_flags_without_filter(fd), queues):
             wanted = "IFF_TAP | IFF_NO_PI and no other flag" if queues == 1 else "IFF_TAP | IFF_NO_PI | IFF_MULTI_QUEUE"
             raise Failure(Exit.CONFIG, f"descriptor {fd} ({self.name!a}) {problem}", f"open it with {wanted}")

@@ -20,7 +20,7 @@ from vnic.lookahead import LookingAhead
 from vnic.offload import Offload
 from vnic.packet import Packet
 from vnic.pool import PacketPool, slot_size_for
-from vnic.queue import MAX_BUDGET, MAX_QUEUES, MOST_LARGE, Queue
+from vnic.queue import AT_ONCE, MAX_BUDGET, MAX_QUEUES, Queue
 from vnic.send import SendPath
 from vnic.states import PacketState
 from vnic.status import Status, VnicError
@@ -67,7 +67,7 @@ class Adapter(LookingAhead):
         verifier_level: how much is watched; see `vnic.verifier.levels`. By default the level of the process. It may be changed later.
         offload: what the descriptor that is attached does of it. With any of that a virtio header stands before each frame, in the order
             of this machine, and bindings may ask for it; see `vnic/superframes.py`.
-        large_buffers: how many superframes drivers may hold together, and eight more; each has 64 KiB.
+        large_buffers: how many superframes drivers may hold together, and four more; each has 64 KiB.
         joins_pools: packets of other pools may be indicated too, if the pool is no other adapter's: it joins with its first packet.
         nic: what the adapter answers to queries and does not know of itself, as its link speed.
         clock: what its timers go by; a test gives a `VirtualClock`.
@@ -125,7 +125,7 @@ class Adapter(LookingAhead):
         self._transfer_data = contract.handler(miniport, contract.MiniportDriver, "transfer_data")
         self._transfers = 0
         self._offered = int(offload | Offload.CHECKSUM) if offload else 0
-        self._superframes = self._sends.superframes = Superframes(self, large_buffers, MOST_LARGE) if offload else None
+        self._superframes = self._sends.superframes = Superframes(self, large_buffers, AT_ONCE) if offload else None
         self._queue = Queue(self, sends._first)
         self._queues = [self._queue]
         pool.verifier_level = LEVELS.of_pool(pool.name, ledger._level)

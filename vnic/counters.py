@@ -116,8 +116,7 @@ def broken_sums(values: Mapping[str, int]) -> Iterator[str]:
         ("tx_submitted", ("tx_frames", "tx_looped_only", "tx_pending", *TX_DROPS)),
         ("pool_capacity", ("pool_free", "pool_owned", "pool_indicated", "pool_sending", "pool_quarantined")),
     )
-    limits: tuple[tuple[str, str], ...] = (("rx_superframes", "rx_frames"), ("tx_superframes", "tx_frames"), ("large_free", "large_capacity"))
-    for part, total in limits:
+    for part, total in (("rx_superframes", "rx_frames"), ("tx_superframes", "tx_frames"), ("large_free", "large_capacity")):
         if values.get(part, 0) > values.get(total, 0):
             yield f"{part} is {values[part]}, more than {total}, which is {values[total]}"
     for total, parts in sums:

@@ -107,7 +107,7 @@ class LargeBuffers(Lender):
         packet._large = number
 
     def _take_back(self, packet: Packet) -> None:
-        """The packet is free: its large buffer is, too. The caller holds the critical section of the pool, and nothing here runs a driver."""
+        """The packet is free: so is its large buffer. The caller holds the critical section of the pool; nothing here runs a driver."""
         rest: Buffer = self._buffers[packet._large]
         packet._unlink()
         rest.packet = rest.following = None

@@ -54,8 +54,8 @@ class ChecksumResult(IntFlag):
     """
     What is known of a received frame, in the same place.
 
-    PARTIAL is not of NDIS: nobody has added the frame up, for it has not been on a wire; the field has the sum of the pseudo-header. A packet
-    that is sent on with this in its information is a request to do that.
+    PARTIAL is not of NDIS: nobody has added the frame up, for it has not been on a wire; the field has the sum of the pseudo-header. A
+    packet that is sent on with this in its information is a request to do that.
 
     NDIS: NDIS_TCP_IP_CHECKSUM_PACKET_INFO, Receive.
     """
@@ -127,7 +127,7 @@ class LargeSendTask(NamedTuple):
 VERSION = 1
 ALL = Checksums.IP_OPTIONS | Checksums.TCP_OPTIONS | Checksums.TCP | Checksums.UDP
 CHECKSUM_TASK = ChecksumTask(ALL, ALL, ALL, ALL)
-LARGE_SEND_TASK = LargeSendTask(0, 65535, 2, tcp_options=True, ip_options=True)
+LARGE_SEND_TASK = LargeSendTask(0, 65535, 2, True, True)
 ETHERNET_HEADER = 14
 FIXED_HEADER_SIZE = 1
 _HEADER = struct.Struct("<IIIIIII")
@@ -182,7 +182,8 @@ def unpack_tasks(data: bytes) -> Iterator[ChecksumTask | LargeSendTask]:
         if task == Task.TCP_IP_CHECKSUM:
             yield ChecksumTask(*(Checksums(word & 0x1F) for word in found))
         else:
-            yield LargeSendTask(*found[:3], tcp_options=bool(found[3]), ip_options=bool(found[4]))
+            version, longest, least, tcp_options, ip_options = found
+            yield LargeSendTask(version, longest, least, bool(tcp_options), bool(ip_options))
         at += following
 
 

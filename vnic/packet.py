@@ -34,7 +34,7 @@ else:
 if not cython.compiled:
     # compiled, they come with the C types
     from vnic.context import _here
-    from vnic.virtio import CHECKED, NEEDS_CHECKSUM, NO_SUPERFRAME, Virtio
+    from vnic.virtio import NEEDS_CHECKSUM, NO_SUPERFRAME, Virtio
 
 if cython.compiled:
     from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer

@@ -77,12 +77,18 @@ cdef class Queue:
     cdef vnic_virtio _virtio[256]
     cdef int _numbers[256]
     cdef int _large[64]
+    # with offload: how many packets the next read takes
+    cdef int _wanted
+    # the last read: packets that were taken for it, and the errno that ended it, or 0
+    cdef int _taken
     cdef int _failure
 
     cdef int receive_batch(self, int budget) except? -1
     cdef int _receive_batch(self, int budget) except? -1
     cdef int _read_and_indicate(self, int budget) except? -1
-    cdef void _indicate_batch(self, int count)
+    cdef int _go_on(self, int budget, int free, long long now, Step step) except? -1
+    cdef int _read(self, int budget) except? -1
+    cdef void _indicate_batch(self, int count, long long now, Step step)
     cdef object _show_before(self, list together, int first, int end, Context here)
     cdef bint _prepare(self, Packet packet, int position) except? -1
     cdef int _read_superframes(self, int fd, int taken) except? -1

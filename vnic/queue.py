@@ -43,8 +43,12 @@ if not cython.compiled:
 
 MAX_BUDGET = 256
 MAX_QUEUES = 256
+AT_ONCE = 4
+"""Frames that are read into large buffers before they are shown."""
 MOST_LARGE = 8
-"""Frames of a batch that reach into large buffers."""
+"""Large buffers that drivers may keep of one batch; then it ends, and they are told of its end."""
+FEWEST = 4
+"""Packets that a read takes, at least, when frames may be superframes."""
 LARGE_SIZE = LARGE
 DO_RECLAIM = int(Event.RECLAIM)
 RX_FRAMES = COLUMN["rx_frames"]
@@ -81,7 +85,8 @@ class Queue:
         self.reading = self.several = self._low = False
         self._uring = None
         self._superframes = None
-        self._failure = 0
+        self._failure = self._taken = 0
+        self._wanted = FEWEST
         if not cython.compiled:
             self._virtio = [None] * MAX_BUDGET
             self._numbers = [0] * MAX_BUDGET
@@ -149,15 +154,60 @@ class Queue:
 
     def _read_and_indicate(self, budget: cython.int) -> cython.int:
         adapter: Receiving = self.adapter
+        count: cython.int
+        superframes: Superframes = self._superframes
+        free: cython.int = 0
+        if superframes is None:
+            count = self._read(budget)
+        else:
+            free = superframes.large._top
+            count = self._read(min(budget, self._wanted))
+        if count:
+            adapter._ledger._begin()
+            try:
+                with cython.critical_section(adapter._ledger):
+                    adapter._ledger._counts[RX_BATCHES] += 1
+                self.lane.batches += 1
+                now: cython.longlong = time_ns()
+                level: cython.int = adapter.pool._level
+                step: Step = _step("receive", adapter.name, level, 0) if level else None
+                self._indicate_batch(count, now, step)
+                if superframes is not None:
+                    count += self._go_on(budget - count, free, now, step)
+                adapter._end_batch(_here())
+            finally:
+                adapter._end_indication()
+        elif self._taken == 0:
+            count = self._discard(budget)
+        if self._failure and self._failure != errors.EAGAIN:
+            raise OSError(self._failure, os.strerror(self._failure), adapter.name)
+        return count
+
+    def _go_on(self, budget: cython.int, free: cython.int, now: cython.longlong, step: Step | None) -> cython.int:
+        """
+        Read and show more of a batch with superframes, a few at a time: what nobody keeps is read into the same large buffers again, which
+        are in the cache. The batch is over when drivers have kept eight of those that were free.
+        """
+        superframes: Superframes = self._superframes
+        total: cython.int = 0
+        count: cython.int
+        while total < budget and not self._failure and free - superframes.large._top < MOST_LARGE:
+            count = self._read(min(budget - total, self._wanted))
+            if count == 0:
+                break
+            self._indicate_batch(count, now, step)
+            total += count
+        return total
+
+    def _read(self, budget: cython.int) -> cython.int:
+        """Take free packets, and read frames into them until none is left; packets without one go back."""
+        adapter: Receiving = self.adapter
         pool: PacketPool = adapter.pool
         taken: cython.int = 0
         count: cython.int = 0
         failure: cython.int = 0
         position: cython.int
         fd: cython.int = self.fd
-        if self._superframes is not None:
-            # so that packets are left for segments
-            budget = min(budget, max(1, pool.capacity // 4))
         if pool._top <= pool._reserve:
             pool.release_withheld()
         if self.several:
@@ -196,19 +246,12 @@ class Queue:
                     pool._stack[pool._top] = self._indices[position]
                     pool._top += 1
                 pool._unread = count
-        if count:
-            adapter._ledger._begin()
-            try:
-                self._indicate_batch(count)
-            finally:
-                adapter._end_indication()
-        elif taken == 0:
-            count = self._discard(budget)
-        if failure and failure != errors.EAGAIN:
-            raise OSError(failure, os.strerror(failure), adapter.name)
+        self._taken = taken
+        self._failure = failure
         return count
 
-    def _indicate_batch(self, count: cython.int) -> None:
+    def _indicate_batch(self, count: cython.int, now: cython.longlong, step: Step | None) -> None:
+        """Show the frames of one read."""
         adapter: Receiving = self.adapter
         pool: PacketPool = adapter.pool
         packet: Packet
@@ -216,16 +259,11 @@ class Queue:
         lane: Lane = self.lane
         several: cython.bint = self.several
         low: cython.bint = False
-        now: cython.longlong = time_ns()
         here: Context = _here()
         level: cython.int = pool._level
         if LEVELS.timed:
             here.batch_cpu_ns = _cpu()
-        step: Step = _step("receive", adapter.name, level, 0) if level else None
-        with cython.critical_section(adapter._ledger):
-            adapter._ledger._counts[RX_BATCHES] += 1
         lane.frames += count
-        lane.batches += 1
         together: list = [None] * count if adapter._batched else None
         cut: cython.bint
         first: cython.int = 0
@@ -274,7 +312,6 @@ class Queue:
                 self._give_up(packet, done, count)
             if together is not None:
                 self._show_before(together, first, done, here)
-        adapter._end_batch(here)
         if pool._top < pool.low_water:
             pool._note_low_water()
         if low and not self._low:
@@ -305,8 +342,8 @@ class Queue:
         """
         Read frames with virtio headers, each into the slot of a packet and, if it is longer, on into a large buffer.
 
-        A batch ends when eight have reached so far: with more, the first would not be in the cache any more when it is shown. Without a
-        large buffer a superframe is cut.
+        This ends when four have reached so far, so that they are in the cache when they are shown. Without a large buffer a superframe is
+        cut.
         """
         superframes: Superframes = self._superframes
         large: LargeBuffers = superframes.large
@@ -315,7 +352,7 @@ class Queue:
         ready: cython.int = 0
         self._failure = 0
         with cython.critical_section(large):
-            while ready < MOST_LARGE and large._top:
+            while ready < AT_ONCE and large._top:
                 large._top -= 1
                 self._large[ready] = large._stack[large._top]
                 ready += 1
@@ -342,10 +379,14 @@ class Queue:
                 ready -= used
                 count += 1
         with cython.critical_section(large):
-            while ready > 0:
-                ready -= 1
-                large._stack[large._top] = self._large[ready]
+            position = 0
+            while position < ready:
+                large._stack[large._top] = self._large[ready - 1 - position]
                 large._top += 1
+                position += 1
+        # a few packets for superframes, as many as can be for short frames; some are left for segments
+        most: cython.int = max(1, pool.capacity // 4)
+        self._wanted = min(most, max(FEWEST, 2 * count))
         return count
 
     def _give_up(self, packet: Packet, done: cython.int, count: cython.int) -> None:

@@ -1,7 +1,7 @@
 # C types of vnic/segment.py
 cimport cython
 
-from vnic.virtio cimport ECN, NEEDS_CHECKSUM, Headers, added, checked, complete, folded, number, put_number, vnic_virtio
+from vnic.virtio cimport ECN, Headers, added, checked, complete, folded, number, put_number, vnic_virtio
 
 cdef int FIN, PSH, CWR
 

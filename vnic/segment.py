@@ -20,7 +20,7 @@ else:
 
 if not cython.compiled:
     # compiled, they come with the C types
-    from vnic.virtio import ECN, NEEDS_CHECKSUM, NO_SUPERFRAME, OVER_TCP, TCP4, TCP6, UDP, added, checked, complete, folded, number, put_number
+    from vnic.virtio import ECN, added, checked, complete, folded, number, put_number
 
 if cython.compiled:
     from cython.cimports.libc.string import memcpy

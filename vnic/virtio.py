@@ -102,10 +102,10 @@ def added(p: cython.p_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -
 
 
 def complete(p: cython.p_uchar, length: cython.Py_ssize_t, start: cython.Py_ssize_t, offset: cython.Py_ssize_t) -> None:
-    """Do what the sender has left to the NIC: add the bytes up and store the checksum. The caller has checked that both are in the frame."""
+    """Do what the sender has left to the NIC: add the bytes up and store the sum. The caller has checked that both are in the frame."""
     total: cython.uint = added(p, start, length) ^ 0xFFFF
     # UDP says "none" by 0; for all others the two mean the same
-    put_number(p, start + offset, total if total else 0xFFFF)
+    put_number(p, start + offset, total or 0xFFFF)
 
 
 class Headers:
@@ -146,7 +146,7 @@ class Headers:
         if size < ETHERNET:
             return False
         kind = number(p, at)
-        while (kind == VLAN or kind == SERVICE_VLAN) and tags < 2:
+        while kind in (VLAN, SERVICE_VLAN) and tags < 2:
             at += 4
             tags += 1
             if at + 2 > size:
@@ -168,7 +168,7 @@ class Headers:
             self.end = at + 40 + number(p, at + 4)
             protocol = p[at + 6]
             at += 40
-            while protocol == HOP_BY_HOP or protocol == ROUTING or protocol == DESTINATION:
+            while protocol in (HOP_BY_HOP, ROUTING, DESTINATION):
                 if at + 2 > size:
                     return False
                 protocol = p[at]

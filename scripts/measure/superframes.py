@@ -16,6 +16,7 @@ from contest import Found, Setting, contest
 from readers import Counter, Keeper, Reader
 from taps import IFF_NO_PI, IFF_TAP, SOL_PACKET, TUNSETIFF, Tap
 
+from vnic import ProtocolDriver
 from vnic.offload import Offload
 
 TUNSETOFFLOAD, IFF_VNET_HDR, PACKET_VNET_HDR = 0x400454D0, 0x4000, 15
@@ -77,8 +78,9 @@ def measure(setting: Setting) -> list[Found]:
     answers: list[Found] = []
     for nth, payload in enumerate(PAYLOADS):
         tap = SuperTap(payload, setting, f"super{nth}")
-        drivers = {
-            "TCP superframes": [AskingCounter(), AskingKeeper()],
+        drivers: dict[str, list[ProtocolDriver]] = {
+            "TCP superframes": [AskingCounter()],
+            "TCP superframes, two drivers, one keeps and returns": [AskingCounter(), AskingKeeper()],
             "TCP superframes, no driver": [],
             "TCP superframes, cut for one who has not asked": [Counter()],
         }

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from miniport.tap import open_tap
@@ -102,7 +103,7 @@ class Side:
     def __init__(self, name: str, address: str, address6: str, *, offload: bool, asks: bool, packets: int = 1024) -> None:
         self.tap = open_tap(name, offload=offload)
         self.holder = subprocess.Popen(["unshare", "--net", "sleep", "1000"])
-        while os.readlink(f"/proc/{self.holder.pid}/ns/net") == os.readlink("/proc/self/ns/net"):
+        while Path(f"/proc/{self.holder.pid}/ns/net").readlink() == Path("/proc/self/ns/net").readlink():
             os.sched_yield()
         subprocess.run(["ip", "link", "set", name, "netns", str(self.holder.pid)], check=True)
         self.run("ip", "link", "set", "lo", "up")
@@ -111,12 +112,14 @@ class Side:
         self.run("ip", "-6", "address", "add", address6, "dev", name, "nodad")
         pool = PacketPool(packets, slot_size_for(1500), name=name)
         self.reports: list[Any] = []
-        self.adapter = Adapter(
-            pool, MiniportDriver(), name=name, offload=self.tap.offload, report=lambda event, fields: self.reports.append((event, fields["error"]))
-        )
+        self.adapter = Adapter(pool, MiniportDriver(), name=name, offload=self.tap.offload, report=self.report)
         self.adapter.attach(self.tap.fd)
         self.port = Half(offload=asks)
         self.name = name
+
+    def report(self, event: str, fields: dict[str, Any]) -> None:
+        """Nothing should be."""
+        self.reports.append((event, fields["error"]))
 
     def inside(self, *command: str) -> list[str]:
         """A command that runs in the namespace."""
@@ -155,6 +158,7 @@ class Joined:
             side.adapter.open(side.port, f"port-{side.name}")
         self.wake = os.eventfd(0)
         self.failure: BaseException | None = None
+        self.counters: list[dict[str, int]] = []
         self.thread = threading.Thread(target=self._serve)
 
     def _serve(self) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tap.joined import Joined, joined
 from tap.namespace import namespaced
+
 from vnic import Status
 
 SIZE = 8_000_000
@@ -158,7 +158,8 @@ def test_ethtool_shows_what_the_kernel_leaves_to_us() -> None:
 def test_segments_are_right_to_tshark() -> None:
     with joined(right=False, left_asks=False) as both:
         capture = Path("/tmp") / f"vnic-segments-{both.right.holder.pid}.pcap"
-        dump = subprocess.Popen(both.right.inside("tcpdump", "-i", "right0", "-Q", "in", "-U", "-w", str(capture), "tcp"), stderr=subprocess.PIPE)
+        command = both.right.inside("tcpdump", "-i", "right0", "-Q", "in", "-U", "-w", str(capture), "tcp")
+        dump = subprocess.Popen(command, stderr=subprocess.PIPE)
         try:
             assert dump.stderr is not None
             while b"listening" not in dump.stderr.readline():

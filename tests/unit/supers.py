@@ -33,7 +33,9 @@ def below_of(version: int, tags: int, options: int) -> Any:
     return below
 
 
-def superframe(protocol: str, version: int, payload: bytes, mss: int, *, tags: int = 0, options: int = 0, flags: int = 0x18) -> tuple[bytes, bytes]:
+def superframe(
+    protocol: str, version: int, payload: bytes, mss: int, *, tags: int = 0, options: int = 0, flags: int = 0x18
+) -> tuple[bytes, bytes]:
     """What the kernel hands over: a virtio header, and a frame of which only the pseudo-header is summed up."""
     below = below_of(version, tags, options)
     above: Any = TCP(sport=1234, dport=80, seq=0xFFFFFF00, ack=9, flags=flags, options=[("NOP", None)] * 4 * options, chksum=0)
@@ -42,10 +44,11 @@ def superframe(protocol: str, version: int, payload: bytes, mss: int, *, tags: i
     frame = bytearray(bytes(below / above / Raw(payload)))
     start = len(bytes(below))
     place, number = (16, 6) if protocol == "tcp" else (6, 17)
-    frame[start + place : start + place + 2] = pseudo_sum(frame, version, tags, number, len(frame) - start).to_bytes(2, "big")
+    frame[start + place : start + place + 2] = pseudo_sum(bytes(frame), version, tags, number, len(frame) - start).to_bytes(2, "big")
     kind = KIND[protocol, version] | (0x80 if flags & CWR else 0)
     virtio = Virtio()
-    virtio.flags, virtio.kind, virtio.headers, virtio.size, virtio.start, virtio.offset = 1, kind, len(frame) - len(payload), mss, start, place
+    virtio.flags, virtio.kind, virtio.headers, virtio.size = 1, kind, len(frame) - len(payload), mss
+    virtio.start, virtio.offset = start, place
     return bytes(virtio), bytes(frame)
 
 
