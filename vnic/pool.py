@@ -515,9 +515,12 @@ class PacketPool:
         packet.time_received = 0
         if packet._chain is not None:
             packet._unlink()
-        packet._oob = None
-        packet._info = None
-        packet._reserved = None
+        if packet._oob is not None:
+            packet._oob = None
+        if packet._info is not None:
+            packet._info = None
+        if packet._reserved is not None:
+            packet._reserved = None
         packet._flags = self._protocol_id
         packet._status = 0
         packet._length = 0
