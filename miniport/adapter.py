@@ -52,17 +52,23 @@ class TapMiniport(MiniportDriver):
         except OSError as error:
             what = f"no memory for {packets} packets ({packets * slot_size_for(mtu) >> 20} MiB): {error.strerror}"
             raise Failure(Exit.UNAVAILABLE, what, "ask for fewer packets") from None
-        self.adapter = Adapter(
-            pool,
-            self,
-            name=tap.name,
-            address=station_address(config),
-            mtu=mtu,
-            low_water=config.pool.low_water,
-            network_addresses=config.adapter.address,
-            verifier_level=config.verifier.level,
-            report=report,
-        )
+        try:
+            self.adapter = Adapter(
+                pool,
+                self,
+                name=tap.name,
+                address=station_address(config),
+                mtu=mtu,
+                low_water=config.pool.low_water,
+                network_addresses=config.adapter.address,
+                verifier_level=config.verifier.level,
+                offload=tap.offload,
+                large_buffers=config.pool.large_buffers,
+                report=report,
+            )
+        except OSError as error:
+            what = f"no memory for {config.pool.large_buffers} large buffers ({config.pool.large_buffers >> 4} MiB): {error.strerror}"
+            raise Failure(Exit.UNAVAILABLE, what, "ask for fewer large buffers") from None
         self.here = True
         self.rings: list[Uring | None] = [None] * len(tap.fds)
         self._at_start = interface_counters(tap.name) or _NOTHING
@@ -111,6 +117,8 @@ class TapMiniport(MiniportDriver):
 
     def choose_reader(self, wanted: str) -> str:
         """Choose how the interface is read, and say why; `rings` has None, or what it is to be read through, for each queue."""
+        if self.tap.offload:
+            return "superframes are read by readv, with their virtio headers"
         self.rings, why = choose_readers(wanted, self.tap.fds, self.adapter.pool)
         return why
 

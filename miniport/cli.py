@@ -145,6 +145,8 @@ def add_run_arguments(run: Parser) -> None:
     run.add_argument("--mtu", metavar="N", type=int, help="68 to 65520, default 1500")
     run.add_argument("--mac", metavar="M", help="the adapter's own address, default 02:00:00:00:00:02")
     run.add_argument("--packets", metavar="N", type=int, help="packets in the receive pool, default 1024")
+    text = "let the kernel hand over superframes and leave checksums"
+    run.add_argument("--offload", action="store_true", default=None, help=text)
     run.add_argument("--verifier", metavar="LEVEL", type=int, help="how much is checked: 0 to 4, default 1")
     run.add_argument("--stats-interval", metavar="S", type=float, help="seconds between lines of counters, default 10")
     run.add_argument("--log-format", metavar="F", choices=("auto", "text", "json"), help="auto, text or json")

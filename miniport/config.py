@@ -28,22 +28,30 @@ MAX_FILE = 1 << 20
 
 
 class AdapterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The interface. `mac` is the adapter's own address, None for the default; `address` is for drivers to answer for."""
+    """
+    The interface. `mac` is the adapter's own address, None for the default; `address` is for drivers to answer for.
+
+    With `offload` the kernel hands over superframes of up to 64 KiB, and leaves checksums to us.
+    """
 
     name: str = "vnic0"
     mtu: Annotated[int, Meta(ge=68, le=65520)] = 1500
     mac: str | None = None
     address: tuple[str, ...] = ()
+    offload: bool = False
 
 
 class PoolConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
     The receive pool. With `low_water` packets free or fewer, frames are lent to be copied; None leaves it to the adapter.
 
+    With offload there are `large_buffers` of 64 KiB for superframes.
+
     A driver that holds `quota` packets of an adapter has to copy further ones; None is three quarters of the pool, 0 is no limit.
     """
 
     packets: Annotated[int, Meta(ge=1, le=65535)] = 1024
+    large_buffers: Annotated[int, Meta(ge=1, le=4096)] = 64
     low_water: Annotated[int, Meta(ge=0)] | None = None
     quota: Annotated[int, Meta(ge=0, le=65535)] | None = None
 
@@ -119,6 +127,7 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
     "mtu": ("adapter", "mtu", "--mtu"),
     "mac": ("adapter", "mac", "--mac"),
     "address": ("adapter", "address", "--address"),
+    "offload": ("adapter", "offload", "--offload"),
     "packets": ("pool", "packets", "--packets"),
     "queues": ("loop", "queues", "--queues"),
     "reader": ("loop", "reader", "--reader"),

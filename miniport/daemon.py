@@ -87,8 +87,8 @@ class Daemon:
         catch_strays(self.loop, self.log, self.reports, self._post)
         filters, drivers = load_filters(config.filter), load_drivers(config.protocol)
         with contextlib.ExitStack() as undo:
-            queues = config.loop.queues
-            tap = open_tap(adapter.name, queues) if tap_fd is None else adopt_tap(tap_fd, queues)
+            queues, offload = config.loop.queues, adapter.offload
+            tap = open_tap(adapter.name, queues, offload=offload) if tap_fd is None else adopt_tap(tap_fd, queues, offload=offload)
             undo.callback(tap.close)
             self.miniport = TapMiniport(tap, config, self.reports)
             self.stack = Stack(self.miniport.adapter, config.pool.quota)
@@ -169,6 +169,7 @@ class Daemon:
             queues=len(self.miniport.tap.fds),
             reader=adapter.reader,
             reader_why=reader_why,
+            offload=[flag.name.lower() for flag in self.miniport.tap.offload if flag.name],
             filters=[binding.name for binding in self.stack.filters],
             drivers=[bound.binding.name for bound in self.stack.drivers],
         )

@@ -17,12 +17,14 @@ import fcntl
 import os
 import socket
 import struct
+import sys
 from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from miniport.errors import Exit, Failure
 from miniport.tap_failures import DEVICE, cannot_attach, cannot_open, holder, queues_of
+from vnic.offload import Offload
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -32,6 +34,8 @@ MAX_NAME = 15
 TUNSETIFF = 0x400454CA
 TUNSETOFFLOAD = 0x400454D0
 TUNGETIFF = 0x800454D2
+TUNSETVNETHDRSZ = 0x400454D8
+TUNSETVNETLE = 0x400454DC
 TUNATTACHFILTER = 0x400054D5 | struct.calcsize("HP") << 16
 TUNDETACHFILTER = 0x400054D6 | struct.calcsize("HP") << 16
 IFF_TAP = 0x0002
@@ -40,6 +44,15 @@ IFF_PERSIST = 0x0800
 IFF_NO_PI = 0x1000
 IFF_VNET_HDR = 0x4000
 BPF_RET_CONSTANT = 0x06
+TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6, TUN_F_TSO_ECN, TUN_F_USO4, TUN_F_USO6 = 0x01, 0x02, 0x04, 0x08, 0x20, 0x40
+TSO = TUN_F_TSO4 | TUN_F_TSO6
+OFFLOADS: tuple[tuple[int, Offload], ...] = (
+    (TUN_F_CSUM | TSO | TUN_F_TSO_ECN | TUN_F_USO4 | TUN_F_USO6, Offload.CHECKSUM | Offload.SEGMENTATION | Offload.UDP_SEGMENTATION),
+    (TUN_F_CSUM | TSO | TUN_F_TSO_ECN, Offload.CHECKSUM | Offload.SEGMENTATION),
+    (TUN_F_CSUM, Offload.CHECKSUM),
+)
+"""What is asked of the kernel, the most first: UDP since Linux 6.2."""
+VIRTIO_HEADER = 10
 IFREQ = struct.Struct("16sH22x")
 
 
@@ -59,6 +72,7 @@ class Tap:
     Args:
         fd: a descriptor that is attached to a TAP.
         queues: how many queues the interface is to have; with more than one the others are opened here.
+        offload: have the kernel hand over superframes, and leave checksums to us, as far as it can.
 
     Raises:
         Failure: the descriptor is no TAP that vnic can read, or the other queues cannot be had; it still belongs to the caller then.
@@ -69,12 +83,16 @@ class Tap:
         name: the interface's name when last asked for.
         index: the interface's number, which outlives a change of name.
         ephemeral: the interface goes when the last descriptor of it is closed.
+        offload: what the kernel leaves to us, and takes from us; NONE unless a virtio header stands before each frame.
     """
 
-    def __init__(self, fd: int, queues: int = 1) -> None:
+    def __init__(self, fd: int, queues: int = 1, *, offload: bool = False) -> None:
         self.fd = fd
         self.fds = [fd]
         self.name, flags = _attached(fd)
+        if flags & IFF_VNET_HDR and not offload:
+            what = f"descriptor {fd} ({self.name!a}) puts a virtio header before each frame"
+            raise Failure(Exit.CONFIG, what, "configure offload = true, or open it with IFF_TAP | IFF_NO_PI and no other flag")
         if problem := _unreadable(flags, queues) or _unreadable(_flags_without_filter(fd), queues):
             wanted = "IFF_TAP | IFF_NO_PI and no other flag" if queues == 1 else "IFF_TAP | IFF_NO_PI | IFF_MULTI_QUEUE"
             raise Failure(Exit.CONFIG, f"descriptor {fd} ({self.name!a}) {problem}", f"open it with {wanted}")
@@ -89,15 +107,16 @@ class Tap:
         # The last user of a persistent TAP may have left offloads on: frames would come 64 KiB long and without checksums.
         fcntl.ioctl(fd, TUNSETOFFLOAD, 0)
         if queues > 1:
-            self._open_further(queues)
+            self._open_further(queues, bool(flags & IFF_VNET_HDR))
+        self.offload = _take_offload(fd) if flags & IFF_VNET_HDR else Offload.NONE
 
-    def _open_further(self, queues: int) -> None:
+    def _open_further(self, queues: int, headers: bool) -> None:
         """Open the other queues of the interface; all of them, or none."""
         try:
             while len(self.fds) < queues:
                 fd = _open_device(self.name, queues)
                 self.fds.append(fd)
-                _attach(fd, self.name, queues)
+                _attach(fd, self.name, queues, headers)
                 if socket.if_nametoindex(_attached(fd)[0]) != self.index:
                     raise Failure(Exit.UNAVAILABLE, f"{self.name!a} was renamed while its queues were opened", "start vnic again")
             _require_all_ours(self.name, queues)
@@ -133,13 +152,14 @@ class Tap:
         self.close()
 
 
-def open_tap(name: str, queues: int = 1) -> Tap:
+def open_tap(name: str, queues: int = 1, *, offload: bool = False) -> Tap:
     """
     Attach to a TAP, or create it if there is no interface of that name.
 
     Args:
         name: the interface's name.
         queues: 1 to `MAX_QUEUES`; an interface that is there must have been made for several, or for one.
+        offload: with virtio headers, and as much offload as the kernel has.
 
     Returns:
         The TAP, which owns its descriptors.
@@ -150,20 +170,21 @@ def open_tap(name: str, queues: int = 1) -> Tap:
     check_name(name)
     fd = _open_device(name, queues)
     try:
-        _attach(fd, name, queues)
-        return Tap(fd, queues)
+        _attach(fd, name, queues, offload)
+        return Tap(fd, queues, offload=offload)
     except BaseException:
         os.close(fd)
         raise
 
 
-def adopt_tap(fd: int, queues: int = 1) -> Tap:
+def adopt_tap(fd: int, queues: int = 1, *, offload: bool = False) -> Tap:
     """
     Take over a descriptor that the process was started with.
 
     Args:
         fd: the descriptor; it belongs to the result, or still to the caller if this raises.
         queues: with more than one it must be a queue of several; the others are opened by the interface's name.
+        offload: take as much as the kernel has, if the descriptor was opened with IFF_VNET_HDR.
 
     Returns:
         The TAP, which owns its descriptors.
@@ -171,7 +192,7 @@ def adopt_tap(fd: int, queues: int = 1) -> Tap:
     Raises:
         Failure: the descriptor is not open, or is no TAP that vnic can read.
     """
-    return Tap(fd, queues)
+    return Tap(fd, queues, offload=offload)
 
 
 def check_name(name: str) -> None:
@@ -223,9 +244,9 @@ def _open_device(name: str, queues: int) -> int:
         raise cannot_open(name, error, queues) from None
 
 
-def _attach(fd: int, name: str, queues: int) -> None:
-    """Make a descriptor the interface, or a queue of it."""
-    flags = IFF_TAP | IFF_NO_PI | (IFF_MULTI_QUEUE if queues > 1 else 0)
+def _attach(fd: int, name: str, queues: int, headers: bool) -> None:
+    """Make a descriptor the interface, or a queue of it, with virtio headers or without."""
+    flags = IFF_TAP | IFF_NO_PI | (IFF_MULTI_QUEUE if queues > 1 else 0) | (IFF_VNET_HDR if headers else 0)
     try:
         fcntl.ioctl(fd, TUNSETIFF, IFREQ.pack(name.encode(), flags))
     except OSError as error:
@@ -269,13 +290,26 @@ def _flags_without_filter(fd: int) -> int:
     return flags
 
 
+def _take_offload(fd: int) -> Offload:
+    """
+    Ask the kernel for superframes and checksums, the most first. The header has the order of this machine.
+
+    Without any of it a header stands before each frame all the same, so checksums are had even from a kernel that leaves none to us.
+    """
+    fcntl.ioctl(fd, TUNSETVNETHDRSZ, struct.pack("i", VIRTIO_HEADER))
+    fcntl.ioctl(fd, TUNSETVNETLE, struct.pack("i", sys.byteorder == "little"))
+    for flags, offload in OFFLOADS:
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(fd, TUNSETOFFLOAD, flags)
+            return offload
+    return Offload.CHECKSUM
+
+
 def _unreadable(flags: int, queues: int) -> str | None:
     if not flags & IFF_TAP:
         return "is a TUN, which has no Ethernet frames"
     if not flags & IFF_NO_PI:
         return "puts packet information before each frame"
-    if flags & IFF_VNET_HDR:
-        return "puts a virtio header before each frame"
     if queues > 1:
         return None if flags & IFF_MULTI_QUEUE else f"is the only queue of its interface, and {queues} are asked for"
     return "is one queue of several and would see a part of the frames" if flags & IFF_MULTI_QUEUE else None

@@ -9,6 +9,7 @@ from vnic.packet cimport Packet
 from vnic.pool cimport PacketPool
 from vnic.queue cimport Queue
 from vnic.send cimport SendPath
+from vnic.superframes cimport Superframes
 
 
 @cython.final
@@ -19,3 +20,4 @@ cdef class Adapter(LookingAhead):
     # the first one, and all of them
     cdef Queue _queue
     cdef list _queues
+    cdef Superframes _superframes

@@ -17,12 +17,14 @@ from vnic.counters import COUNTED
 from vnic.lane import Lane
 from vnic.ledger import Ledger, report_to_logging
 from vnic.lookahead import LookingAhead
+from vnic.offload import Offload
 from vnic.packet import Packet
 from vnic.pool import PacketPool, slot_size_for
-from vnic.queue import MAX_BUDGET, MAX_QUEUES, Queue
+from vnic.queue import AT_ONCE, MAX_BUDGET, MAX_QUEUES, Queue
 from vnic.send import SendPath
 from vnic.states import PacketState
 from vnic.status import Status, VnicError
+from vnic.superframes import Superframes
 from vnic.verifier import rules
 from vnic.verifier.faults import FAULTS
 from vnic.verifier.levels import LEVELS
@@ -63,6 +65,9 @@ class Adapter(LookingAhead):
         serialized: one handler of the miniport runs at a time, sends are queued for it, and `indicate` tells by `packet.status` whether
             a packet is the miniport's again; see `vnic/serialized.py`.
         verifier_level: how much is watched; see `vnic.verifier.levels`. By default the level of the process. It may be changed later.
+        offload: what the descriptor that is attached does of it. With any of that a virtio header stands before each frame, in the order
+            of this machine, and bindings may ask for it; see `vnic/superframes.py`.
+        large_buffers: how many superframes drivers may hold together, and four more; each has 64 KiB.
         joins_pools: packets of other pools may be indicated too, if the pool is no other adapter's: it joins with its first packet.
         nic: what the adapter answers to queries and does not know of itself, as its link speed.
         clock: what its timers go by; a test gives a `VirtualClock`.
@@ -84,6 +89,8 @@ class Adapter(LookingAhead):
         network_addresses: Sequence[str] = (),
         serialized: bool = False,
         verifier_level: int | None = None,
+        offload: Offload = Offload.NONE,
+        large_buffers: int = 64,
         joins_pools: bool = False,
         nic: NicValues | None = None,
         clock: Clock | None = None,
@@ -93,6 +100,8 @@ class Adapter(LookingAhead):
             raise TypeError("an adapter is made once")
         if 0 < pool.slot_size < slot_size_for(mtu):
             raise ValueError(f"slots of {pool.slot_size} bytes are too small for MTU {mtu}: {slot_size_for(mtu)} are needed")
+        if offload and not pool.slot_size:
+            raise ValueError(f"packets of {pool.name} have no slots, which offload needs")
         if len(address) != 6 or address[0] & 1:
             raise ValueError(f"{address.hex(':')} is no 6-byte station address")
         if pool._claimed:
@@ -115,6 +124,8 @@ class Adapter(LookingAhead):
         self.network_addresses = tuple(network_addresses)
         self._transfer_data = contract.handler(miniport, contract.MiniportDriver, "transfer_data")
         self._transfers = 0
+        self._offered = int(offload | Offload.CHECKSUM) if offload else 0
+        self._superframes = self._sends.superframes = Superframes(self, large_buffers, AT_ONCE) if offload else None
         self._queue = Queue(self, sends._first)
         self._queues = [self._queue]
         pool.verifier_level = LEVELS.of_pool(pool.name, ledger._level)
@@ -157,6 +168,8 @@ class Adapter(LookingAhead):
         LEVELS.timed = LEVELS.timed or level >= 2
         for pool in self._pools:
             pool.verifier_level = LEVELS.of_pool(pool.name, level)
+        if self._superframes is not None:
+            self._superframes._follow(level)
         for binding in self._opened:
             binding.verifier_level = LEVELS.of_driver(binding.name, level)
 
@@ -171,10 +184,10 @@ class Adapter(LookingAhead):
 
         Raises:
             VnicError: a batch is being read; no driver can exchange the wire under its adapter.
-            ValueError: the ring is another descriptor's or another pool's.
+            ValueError: the ring is another descriptor's or another pool's, or the adapter has offload, for which there is none.
         """
         self._check(fd, ring)
-        self._queue.attach(fd, ring)
+        self._queue.attach(fd, ring, self._superframes)
         self._sends._first.fd = fd
         self._sends.on_blocked = on_blocked
 
@@ -205,7 +218,7 @@ class Adapter(LookingAhead):
         lane = Lane(self._sends, self.pool, number)
         lane.fd = fd
         queue = Queue(self, lane)
-        queue.attach(fd, ring)
+        queue.attach(fd, ring, self._superframes)
         self._sends._first.pool = self.pool
         self._sends.lanes.append(lane)
         self._queues.append(queue)
@@ -221,6 +234,8 @@ class Adapter(LookingAhead):
                 raise VnicError("the adapter is reading: attach from outside a handler")
         if ring is not None and (ring.fd != fd or ring.pool is not self.pool):
             raise ValueError(f"a ring for descriptor {ring.fd} and pool {ring.pool.name} is attached to {self.name}, descriptor {fd}")
+        if ring is not None and self._superframes is not None:
+            raise ValueError(f"{self.name} has offload, and a ring reads no virtio headers")
 
     @property
     def queues(self) -> tuple[Queue, ...]:
@@ -358,6 +373,8 @@ class Adapter(LookingAhead):
         values["pool_indicated"] = found[PacketState.INDICATED]
         values["pool_sending"] = found[PacketState.SENDING] + found[PacketState.TRANSFERRING]
         values["pool_quarantined"] = found[PacketState.QUARANTINED]
+        values["large_capacity"] = 0 if self._superframes is None else self._superframes.large.count
+        values["large_free"] = 0 if self._superframes is None else self._superframes.large.available
         return values
 
     def __repr__(self) -> str:

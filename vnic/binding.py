@@ -12,11 +12,12 @@ from vnic import driver as contract
 from vnic.context import CONTEXTS, DISPATCH, OPEN, WHAT, Context
 from vnic.filters import PacketFilter
 from vnic.ledger import Ledger, where
+from vnic.offload import Offload, with_included
 from vnic.packet import HEADER_SIZE, MAX_BINDINGS, Packet
 from vnic.pending import PendingCall
 from vnic.pool import PacketPool
 from vnic.states import BROKEN, Event, PacketState
-from vnic.status import Status
+from vnic.status import Status, VnicError
 from vnic.steps import Step
 from vnic.verifier import rules
 from vnic.verifier.faults import FAULTS
@@ -46,6 +47,7 @@ if not cython.compiled:
 
 if cython.compiled:
     from cython.cimports.cpython.long import PyLong_AsLongAndOverflow
+    from cython.cimports.cpython.object import PyObject
 
 INDICATED = int(PacketState.INDICATED)
 OWNED = int(PacketState.OWNED)
@@ -127,6 +129,8 @@ class Binding:
         self._sends = sends
         self._filter = 0
         self._filter_set = False
+        self._offload = 0
+        self._offload_set = False
         self._multicast = frozenset()
         self._looked = False
         # on each thread: the slot was another binding's
@@ -205,6 +209,27 @@ class Binding:
                 raise ValueError(f"{address.hex(':') or 'nothing'} is no 6-byte group address")
         self._multicast = frozenset(int.from_bytes(address, "big") for address in listed)
         self.adapter._sync()
+
+    @property
+    def offload(self) -> Offload:
+        """
+        What is left to the adapter on both ways. `driver.offload` says what is asked for; this is what is had, and can be set any time.
+
+        Raises:
+            VnicError: the adapter does not have what is to be set.
+
+        NDIS: OID_TCP_TASK_OFFLOAD.
+        """
+        return Offload(self._offload)
+
+    @offload.setter
+    def offload(self, value: Offload) -> None:
+        self._require_open("its offload is set")
+        if value & ~int(self.adapter.offload):
+            raise VnicError(f"{self.adapter.name} has {self.adapter.offload!r}, and {Offload(value)!r} is asked for")
+        self._offload = with_included(value) & int(self.adapter.offload)
+        self._offload_set = True
+        self.adapter._reorder()
 
     def owed(self, packet: Packet) -> int:
         """How often the binding still has to return this packet."""
@@ -479,25 +504,18 @@ class Binding:
         packet._asked = self.slot
         if self.verifier_level >= 2:
             started = _now()
-        # what `_enter` and `_leave` of the context do, without calling them
-        before: cython.longlong = here._place
-        inside: cython.longlong = self._in_receive_packet | (before & 0xFFFF)
-        here._place = inside
-        here.calls += 1
-        try:
-            if cython.compiled:
-                answer: object = vnic_call(self._receive_packet, packet)
-            else:
+        before: cython.longlong = here._enter_at(self._in_receive_packet)
+        if cython.compiled:
+            # without a `try`, which makes this function half as long again
+            given: cython.pointer(PyObject) = vnic_call(self._receive_packet, packet)
+            answer: object = vnic_own(given) if given != cython.NULL else self._raised("receive_packet")
+        else:
+            try:
                 answer = self._receive_packet(packet)
-        except BaseException as error:
-            self._ledger._failed(self, "receive_packet", error)
-            answer = NONE_KEPT
-        place: cython.longlong = here._place
-        # a lock that the handler has left behind is held still
-        here._place = (before & ~0xFFFF) | (place & 0xFFFF)
-        if here.unmet is not None:
-            here.unmet = None
-        if place != inside:
+            except BaseException as error:
+                self._ledger._failed(self, "receive_packet", error)
+                answer = NONE_KEPT
+        if here._leave(before):
             self._left_unclean("receive_packet", here, before)
         if started:
             self._timed("receive_packet", started, packet)
@@ -511,6 +529,15 @@ class Binding:
         else:
             self._promise(packet, counted(answer), answer, views, "receive_packet")
         return 0
+
+    def _raised(self, handler: str) -> object:
+        """A handler that was called from C has raised: report what, and keep nothing."""
+        if cython.compiled:
+            try:
+                vnic_own(cython.NULL)
+            except BaseException as error:
+                self._ledger._failed(self, handler, error)
+        return NONE_KEPT
 
     def _show_otherwise(self, packet: Packet, here: Context) -> None:
         """Show a packet to a driver without `receive_packet`, or to one that holds as much as it may."""

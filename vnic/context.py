@@ -187,19 +187,26 @@ class Context:
         return cython.cast(cython.int, self._place >> 32) - 2
 
     def _enter(self, slot: cython.int, what: cython.int, level: cython.int) -> cython.longlong:
-        """A handler begins. Answers the place before, and above its bits the level at which the handler began."""
-        before: cython.longlong = self._place
-        self._place = place_of(slot, what, level) | (before & 0xFFFF)
-        self.calls += 1
-        return before | (cython.cast(cython.longlong, level) << 48)
+        """A handler begins. Answers what `_leave` takes."""
+        return self._enter_at(place_of(slot, what, level))
 
-    def _leave(self, before: cython.longlong) -> cython.bint:
-        clean: cython.bint = (self._place >> 16) & 255 == before >> 48 and self._place & 0xFFFF == before & 0xFFFF
-        # a lock that the handler has left behind is held still
-        self._place = (before & 0xFFFFFFFF0000) | (self._place & 0xFFFF)
-        if self.unmet is not None:
-            self.unmet = None
-        return not clean
+    if not cython.compiled:
+        # compiled, they stand in the .pxd file, where each caller has them for its own
+
+        def _enter_at(self, place: int) -> int:
+            """A handler begins at a place. Answers the place before, and above its bits the level at which the handler began."""
+            before = self._place
+            self._place = place | (before & 0xFFFF)
+            self.calls += 1
+            return before | ((place & 0xFF0000) << 32)
+
+        def _leave(self, before: int) -> bool:
+            """The handler has ended; a lock that it has left behind is held still. Answers whether the level or the locks are others."""
+            place = self._place
+            self._place = (before & 0xFFFFFFFF0000) | (place & 0xFFFF)
+            if self.unmet is not None:
+                self.unmet = None
+            return (place ^ before) & 0xFFFF != 0 or (place ^ (before >> 32)) & 0xFF0000 != 0
 
     def __repr__(self) -> str:
         return f"<Context of {self.ident}: {self.handler or 'no handler'} at level {self.irql}>"

@@ -8,6 +8,7 @@ from typing_extensions import Buffer as _Buffer
 from vnic.driver import MiniportDriver, ProtocolDriver
 from vnic.filters import PacketFilter
 from vnic.locks import SpinLock
+from vnic.offload import Offload
 from vnic.oids import NicValues
 from vnic.oob import OobData
 from vnic.pending import PendingCall
@@ -48,6 +49,7 @@ class Buffer:
     def memory(self) -> memoryview: ...
     @property
     def data(self) -> memoryview: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
     def adjust(self, length: int) -> None: ...
 
 @final
@@ -196,6 +198,7 @@ class Binding:
     slot: int
     packet_filter: PacketFilter
     multicast_list: tuple[bytes, ...]
+    offload: Offload
     @property
     def held(self) -> int: ...
     @property
@@ -271,6 +274,8 @@ class Adapter:
         network_addresses: Sequence[str] = ...,
         serialized: bool = ...,
         verifier_level: int | None = ...,
+        offload: Offload = ...,
+        large_buffers: int = ...,
         joins_pools: bool = ...,
         nic: NicValues | None = ...,
         clock: Clock | None = ...,
@@ -282,6 +287,8 @@ class Adapter:
     def fd(self) -> int: ...
     @property
     def link_up(self) -> bool: ...
+    @property
+    def offload(self) -> Offload: ...
     @property
     def halted(self) -> bool: ...
     @property

@@ -1,14 +1,17 @@
 # C types of vnic/packet.py
 cimport cython
 
-from vnic.buffer cimport Buffer
+from vnic.buffer cimport Buffer, Viewed
 from vnic.chain cimport Chain
 from vnic.context cimport Context, _here
 from vnic.steps cimport Step
+from vnic.virtio cimport CHECKED, NEEDS_CHECKSUM, NO_SUPERFRAME, vnic_virtio
 
 cdef int SHORTEST, FREE, OWNED, INDICATED, SENDING, TRANSFERRING, QUARANTINED, EVENTS, ILLEGAL
 cdef unsigned int UNSET
 cdef bint COUNTS_VIEWS
+cdef int TCP_IP_CHECKSUM, TCP_LARGE_SEND
+cdef object RIGHT_TCP, RIGHT_UDP, PARTIAL_TCP, PARTIAL_UDP
 cdef unsigned char NEXT_STATE[128]
 
 
@@ -16,8 +19,12 @@ cdef class Taker:
     cdef void _over(self, Packet packet, object status, bint at_once) noexcept
 
 
+cdef class Lender:
+    cdef void _take_back(self, Packet packet) noexcept
+
+
 @cython.final
-cdef class Packet:
+cdef class Packet(Viewed):
     # what each frame touches stands first, in as few cache lines as can be
     cdef readonly object pool
     cdef readonly int index
@@ -76,6 +83,15 @@ cdef class Packet:
     # whoever sends it has said where its frame is, for this once
     cdef bint _sealed
     cdef Taker _taker
+    # what its virtio header said, or is to say
+    cdef vnic_virtio _virtio
+    # the large buffer that it has for the rest of a superframe: whose, and which; None and -1: none
+    cdef Lender _lender
+    cdef int _large
+    # the counter of what is wrong with its frame, or 0
+    cdef int _fault
+    # its frame was cut out of a superframe, and is counted as such
+    cdef bint _segment
     cdef Buffer _slot_buffer
     cdef object _frame_in
     cdef list _retired
@@ -83,14 +99,27 @@ cdef class Packet:
     cdef unsigned short _promised[128]
     cdef unsigned short _returned[128]
 
-    cdef bint _change(self, int event) noexcept
+    # for each frame, and so without a call; the same as in vnic/packet.py
+
+    cdef inline bint _change(self, int event) noexcept:
+        cdef int after = NEXT_STATE[self._state * EVENTS + event]
+        if after == ILLEGAL:
+            return False
+        self._state = after
+        return True
+
+    cdef inline unsigned long long _destination(self) noexcept:
+        cdef unsigned char *p = self._shared
+        cdef unsigned long long high = (p[0] << 8) | p[1]
+        cdef unsigned long long low = (<unsigned long long>p[2] << 24) | (p[3] << 16) | (p[4] << 8) | p[5]
+        return (high << 32) | low
+
     cdef object _mark(self, Step step)
     cdef object _remember(self, bint much)
     cdef object _read_too_late(self)
     cdef object _require_owned(self, str what)
     cdef object _require_out(self)
     cdef void _forget_promises(self) noexcept
-    cdef unsigned long long _destination(self) noexcept
     cdef object _require_bare(self, object rule, str what)
     cdef object _require_unchained(self)
     cdef Chain _open_chain(self)
@@ -98,6 +127,7 @@ cdef class Packet:
     cdef object _seal(self)
     cdef object _seal_pieces(self)
     cdef object _gather(self)
-    cdef object _drop_view(self)
+    cdef Buffer _open_slot(self)
+    cdef object _tell_of_offload(self)
     cdef object _retire(self)
     cdef object _unlink(self)

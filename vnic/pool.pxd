@@ -87,5 +87,5 @@ cdef class PacketPool:
     cdef void _untake(self, Lane lane, int *indices, int first, int behind) noexcept
     cdef void _fresh(self, Packet packet) noexcept
     cdef void _put_back(self, Packet packet) noexcept
-    cdef void _on_stack(self, Packet packet) noexcept
+    cdef inline void _on_stack(self, Packet packet) noexcept
     cdef unsigned char *_shadow_of(self, Py_ssize_t index) noexcept

@@ -36,6 +36,7 @@ if not cython.compiled:
     from vnic.context import _here
     from vnic.guard import poison, spoiled
     from vnic.steps import _step
+    from vnic.virtio import Virtio
 
 if cython.compiled:
     from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -514,14 +515,22 @@ class PacketPool:
         packet.time_received = 0
         if packet._chain is not None:
             packet._unlink()
-        packet._oob = None
-        packet._info = None
-        packet._reserved = None
+        if packet._oob is not None:
+            packet._oob = None
+        if packet._info is not None:
+            packet._info = None
+        if packet._reserved is not None:
+            packet._reserved = None
         packet._flags = self._protocol_id
         packet._status = 0
         packet._length = 0
         packet._stale = False
-        packet._sent = packet._kept = False
+        packet._sent = packet._kept = packet._segment = False
+        packet._fault = 0
+        if cython.compiled:
+            memset(cython.address(packet._virtio), 0, cython.sizeof(packet._virtio))
+        else:
+            packet._virtio = Virtio()
         self.allocations += 1
 
     def _put_back(self, packet: Packet) -> None:
@@ -538,6 +547,8 @@ class PacketPool:
 
     def _on_stack(self, packet: Packet) -> None:
         """The packet is FREE now."""
+        if packet._lender is not None:
+            packet._lender._take_back(packet)
         if self._level >= 3:
             poison(packet)
         if packet.index >= self.capacity:

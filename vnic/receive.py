@@ -35,6 +35,7 @@ OWNED = int(PacketState.OWNED)
 LENT = int(PacketState.LENT)
 ALL_LOCAL = int(PacketFilter.ALL_LOCAL)
 PROMISCUOUS = int(PacketFilter.PROMISCUOUS)
+EVERYTHING = PROMISCUOUS | ALL_LOCAL
 DO_INDICATE = int(Event.INDICATE)
 DO_LEND = int(Event.LEND)
 DO_RECLAIM = int(Event.RECLAIM)
@@ -54,13 +55,16 @@ RETURNED = COLUMN["returned"]
 class Receiving(Lifecycle):
     """The part of an adapter that shows frames; `Adapter` says what the rest is."""
 
-    def _receive(self, packet: Packet, here: Context) -> cython.bint:
+    def _receive(self, packet: Packet, here: Context, plain: cython.bint) -> cython.bint:
         """
         Show one OWNED packet to every binding that accepts it; account for its frame; take the library's guard off.
 
+        Plain: only to those that have not asked for superframes.
+
+
         Answers whether it is the miniport's again already: it was lent, or the miniport is serialized and nobody keeps it.
         """
-        bindings: list = self._bindings
+        bindings: list = self._plain if plain else self._bindings
         binding: Binding
         lent: cython.bint = packet._status != 0
         outcome: cython.int = self._begin_frame(packet)
@@ -68,7 +72,8 @@ class Receiving(Lifecycle):
             destination: cython.ulonglong = packet._destination()
             kind: cython.int = self._sends._kind(destination)
             for binding in bindings:
-                if not binding._accepts(kind, destination):
+                # the first half of `_accepts`, without a call
+                if not binding._filter & (kind | EVERYTHING) and not binding._accepts(kind, destination):
                     continue
                 outcome = RX_DELIVERED
                 if lent:
@@ -81,19 +86,19 @@ class Receiving(Lifecycle):
         """Lend an OWNED packet upward, with a guard of the library's own. Answers what its frame counts as if nobody is shown it."""
         ledger: Ledger = self._ledger
         lent: cython.bint = packet._status != 0
-        legal: cython.bint = packet._state == OWNED
-        if not legal:
+        if packet._state != OWNED:
             # a handler has indicated, freed or sent it since the whole array was looked at
             ledger._violation(BROKEN[packet.state, Event.INDICATE], None, packet, f"{packet!r} is indicated")
             return -1
-        if packet._chain is not None:
+        if packet._chain is not None and packet._lender is None:
             packet._seal()
         length: cython.int = packet._length
         if packet._promises:
             packet._forget_promises()
         packet.references = 1
         packet._told = packet.views
-        packet._suspect = None
+        if packet._suspect is not None:
+            packet._suspect = None
         with cython.critical_section(packet, ledger):
             packet._change(DO_LEND if lent else DO_INDICATE)
             if not lent:
@@ -102,6 +107,8 @@ class Receiving(Lifecycle):
             keep(packet)
         if length < SHORTEST:
             return RX_DROPPED_RUNT
+        if packet._fault:
+            return packet._fault
         if length >= packet._slot_size and packet._chain is None:
             return RX_DROPPED_TRUNCATED
         return RX_FILTERED if self._bindings else RX_DROPPED_NO_DRIVER
@@ -109,11 +116,13 @@ class Receiving(Lifecycle):
     def _end_frame(self, packet: Packet, outcome: cython.int, lent: cython.bint) -> cython.bint:
         """Every driver has answered: account for the frame and take the guard off. Answers what `_receive` does."""
         ledger: Ledger = self._ledger
+        counts: cython.p_ulonglong = ledger._counts
         last: cython.bint
         with cython.critical_section(packet, ledger):
-            ledger._counts[RX_FRAMES] += 1
-            ledger._counts[RX_BYTES] += packet._length
-            ledger._counts[outcome] += 1
+            if not packet._segment:
+                counts[RX_FRAMES] += 1
+                counts[RX_BYTES] += packet._length
+                counts[outcome] += 1
             packet.references -= 1
             last = packet.references == 0
             if self._serial is not None:
@@ -122,22 +131,22 @@ class Receiving(Lifecycle):
         if lent:
             packet._kept = False
             packet._change(DO_RECLAIM)
-            if outcome == RX_DELIVERED:
+            if outcome == RX_DELIVERED and not packet._segment:
                 with cython.critical_section(ledger):
-                    ledger._counts[RX_RESOURCES] += 1
+                    counts[RX_RESOURCES] += 1
             return True
         if last and self._serial is not None:
             return ledger._reclaimed(packet, None)
         if not last:
             return False
-        if ledger._reclaim is not None or ledger._level >= 4 or packet.views or packet._kept:
+        if packet.views or packet._kept or ledger._level >= 4 or ledger._reclaim is not None:
             ledger._home(packet, None)
             return False
         # nobody looks at it, and nobody is to be told: the short way home
         pool: PacketPool = packet.pool
         with cython.critical_section(pool, ledger):
             packet._change(DO_RECLAIM)
-            ledger._counts[RETURNED] += 1
+            counts[RETURNED] += 1
             pool._put_back(packet)
         return False
 
@@ -148,7 +157,7 @@ class Receiving(Lifecycle):
             packet._kind = self._sends._kind(packet._destination())
         return packet._outcome >= 0
 
-    def _receive_together(self, packets: list, here: Context, copied: set | None, read: cython.bint) -> None:
+    def _receive_together(self, packets: list, here: Context, copied: set | None, read: cython.bint, plain: cython.bint) -> None:
         """
         Show packets of one indication, where a driver wants them in batches; then account for their frames.
 
@@ -160,16 +169,17 @@ class Receiving(Lifecycle):
             packets: begun.
             here: this thread.
             copied: those that are the miniport's only after a `return_packet`, although they are lent; or None.
-            read: the others that are lent are the pool's again, and not a miniport's.
+            read: the others that are lent are their pool's again, and not a miniport's.
+            plain: only to those that have not asked for superframes.
         """
         binding: Binding
         packet: Packet
-        pool: PacketPool = self.pool
+        pool: PacketPool
         early: list = []
         late: list = []
         lent: cython.bint
         kinds: cython.int = 0
-        for binding in self._bindings:
+        for binding in self._plain if plain else self._bindings:
             if binding._receive_packets is not None:
                 (early if binding._filter & ALL_LOCAL else late).append(binding)
         for packet in packets:
@@ -181,9 +191,9 @@ class Receiving(Lifecycle):
         try:
             for binding in early:
                 show_batches(self, binding, packets, kinds, here)
-            if len(self._bindings) > len(early) + len(late):
+            if len(self._plain if plain else self._bindings) > len(early) + len(late):
                 for packet in packets:
-                    self._show_to_each(packet, here)
+                    self._show_to_each(packet, here, plain)
             for binding in late:
                 show_batches(self, binding, packets, kinds, here)
         finally:
@@ -192,15 +202,16 @@ class Receiving(Lifecycle):
                 if not self._end_frame(packet, packet._outcome, lent):
                     continue
                 if read:
+                    pool = packet.pool
                     with cython.critical_section(pool):
                         pool._put_back(packet)
                 elif copied is not None and packet in copied:
                     self._end_copied(packet)
 
-    def _show_to_each(self, packet: Packet, here: Context) -> None:
+    def _show_to_each(self, packet: Packet, here: Context, plain: cython.bint) -> None:
         """Show one packet to every binding that accepts it and is not shown batches."""
         binding: Binding
-        bindings: list = self._bindings
+        bindings: list = self._plain if plain else self._bindings
         if packet._outcome == RX_FILTERED and not bindings:
             packet._outcome = RX_DROPPED_NO_DRIVER
         if packet._outcome != RX_FILTERED and packet._outcome != RX_DELIVERED:

@@ -8,8 +8,12 @@ from vnic.lane cimport Lane
 from vnic.ledger cimport Ledger
 from vnic.packet cimport Packet
 from vnic.steps cimport Step, _now, _step
+from vnic.virtio cimport NEEDS_CHECKSUM, NO_SUPERFRAME, Headers
 from vnic.wire cimport FRAMES, Burst, put
 
+cdef int TCP_IP_CHECKSUM, TCP_LARGE_SEND, CHECKSUM, SEGMENTATION, UDP_SEGMENTATION
+cdef long long ASKED_TCP, ASKED_UDP, ASKED_IP, PARTIAL, LONGEST_IP
+cdef int TX_SUPERFRAMES, TX_DROPPED_OFFLOAD
 cdef int SHORTEST, SENDING, DO_SEND, DO_COMPLETE
 cdef int TX_SUBMITTED, TX_FRAMES, TX_BYTES, TX_QUEUED, TX_LOOPED, TX_LOOPED_ONLY, TX_NOT_LOOPED, TX_DROPPED_ERROR
 cdef int MAX_NESTED, AT_DISPATCH, THE_MINIPORT, IN_SEND, IN_SEND_PACKETS, IN_SEND_COMPLETE
@@ -30,6 +34,8 @@ cdef class SendPath:
     cdef public unsigned long long station
     cdef public list bindings
     cdef public object on_blocked
+    cdef public object superframes
+    cdef Headers _headers
     cdef Ledger _ledger
     cdef int _longest
     cdef int _limit
@@ -60,6 +66,9 @@ cdef class SendPath:
     cdef object _lend_down(self, Binding binding, Packet packet, Step step)
     cdef bint _ends(self, Packet packet) except -1
     cdef object _refusal(self, Packet packet)
+    cdef bint _leaves(self, Packet packet, Binding sender) except -1
+    cdef bint _ask_below(self, Packet packet, long long size, long long asked) except -1
+    cdef int _end_offload(self, Packet packet, int column) except -1
     cdef object _put(self, Packet packet)
     cdef bint _pend(self, Packet packet, object status) except -1
     cdef object _complete_all_pended(self, Binding binding)

@@ -16,6 +16,7 @@ from vnic.counters import COLUMN
 from vnic.filters import PacketFilter
 from vnic.lane import Lane
 from vnic.ledger import Ledger
+from vnic.offload import ChecksumRequest, ChecksumResult, Offload
 from vnic.oob import Info
 from vnic.packet import DONT_LOOPBACK, HEADER_SIZE, LOOPBACK, LOOPBACK_ONLY, Packet
 from vnic.states import BROKEN, Event, PacketState
@@ -23,6 +24,7 @@ from vnic.status import Status
 from vnic.steps import Step
 from vnic.verifier import rules
 from vnic.verifier.faults import FAULTS
+from vnic.virtio import Headers
 from vnic.wire import Burst
 
 if TYPE_CHECKING:
@@ -39,10 +41,21 @@ if not cython.compiled:
     from vnic.context import _here
     from vnic.guard import changed, keep
     from vnic.steps import _now, _step
+    from vnic.virtio import NEEDS_CHECKSUM, NO_SUPERFRAME, Virtio
     from vnic.wire import FRAMES, put
+
+if cython.compiled:
+    from cython.cimports.libc.string import memset
 
 SUCCESS, PENDING, RESOURCES = Status.SUCCESS, Status.PENDING, Status.RESOURCES
 CANCEL_ID = int(Info.CANCEL_ID)
+TCP_IP_CHECKSUM, TCP_LARGE_SEND = int(Info.TCP_IP_CHECKSUM), int(Info.TCP_LARGE_SEND)
+ASKED_TCP = int(ChecksumRequest.TCP)
+ASKED_UDP = int(ChecksumRequest.UDP)
+ASKED_IP = int(ChecksumRequest.IP)
+PARTIAL = int(ChecksumResult.PARTIAL)
+CHECKSUM, SEGMENTATION, UDP_SEGMENTATION = int(Offload.CHECKSUM), int(Offload.SEGMENTATION), int(Offload.UDP_SEGMENTATION)
+LONGEST_IP = 65535
 PENDS = int(PENDING)
 VLAN_SIZE = 4
 SHORTEST = HEADER_SIZE
@@ -66,6 +79,8 @@ DO_SEND = int(Event.SEND)
 DO_COMPLETE = int(Event.COMPLETE)
 TX_SUBMITTED = COLUMN["tx_submitted"]
 TX_FRAMES = COLUMN["tx_frames"]
+TX_SUPERFRAMES = COLUMN["tx_superframes"]
+TX_DROPPED_OFFLOAD = COLUMN["tx_dropped_offload"]
 TX_BYTES = COLUMN["tx_bytes"]
 TX_QUEUED = COLUMN["tx_queued"]
 TX_LOOPED = COLUMN["tx_looped"]
@@ -108,6 +123,7 @@ class SendPath:
         station: the adapter's address, as a number.
         bindings: those to whose filters a send is shown; whoever watches everything comes first.
         on_blocked: called when a send has to wait.
+        superframes: what the adapter has for offload, if a virtio header stands before each frame; else None.
     """
 
     def __init__(self, ledger: Ledger, miniport: MiniportDriver, mtu: int, limit: int) -> None:
@@ -121,6 +137,8 @@ class SendPath:
         self.station = 0
         self.bindings: list[Binding] = []
         self.on_blocked: Callable[[], None] | None = None
+        self.superframes = None
+        self._headers = Headers()
         self._ledger = ledger
         self._longest = mtu + HEADER_SIZE + VLAN_SIZE
         self._limit = limit
@@ -214,7 +232,7 @@ class SendPath:
         packet: Packet
         status: object
         position: cython.Py_ssize_t
-        burst: Burst = Burst()
+        burst: Burst = Burst(self.superframes is not None)
         lent: list = []
         statuses: list = []
         for packet in packets:
@@ -498,13 +516,87 @@ class SendPath:
             packet._sealed = False
         elif packet._chain is not None:
             packet._seal_pieces()
-        if packet._length < SHORTEST or packet._length > self._longest:
+        if self.superframes is not None and self._leaves(packet, sender):
+            # it is a superframe, or it cannot be what it asks for
+            if packet._fault:
+                return Status.INVALID_PACKET
+        elif packet._length < SHORTEST or packet._length > self._longest:
             detail = f"{packet!r} is sent; {SHORTEST} to {self._longest} bytes go"
             self._ledger._violation(rules.LENGTH_ILLEGAL, sender, packet, detail)
             return Status.INVALID_PACKET
         if packet._flags & ONLY_LOOPED:
             return SUCCESS
         return None if self.link_up else Status.NO_CABLE
+
+    def _leaves(self, packet: Packet, sender: Binding) -> cython.bint:
+        """
+        Write the virtio header of a send: what its sender leaves to the adapter, and may.
+
+        Answers whether it is a superframe, or `_fault` says that it cannot be what it asks for. Else it is an ordinary frame.
+        """
+        size: cython.longlong = 0
+        asked: cython.longlong = 0
+        packet._fault = 0
+        if cython.compiled:
+            memset(cython.address(packet._virtio), 0, cython.sizeof(packet._virtio))
+        else:
+            packet._virtio = Virtio()
+        if packet._info is None or not sender._offload:
+            return False
+        packet._fault = TX_DROPPED_OFFLOAD
+        large = packet._info[TCP_LARGE_SEND] if sender._offload & SEGMENTATION else None
+        word = packet._info[TCP_IP_CHECKSUM]
+        if large is not None:
+            if not isinstance(large, int) or not 0 < large <= LONGEST_IP:
+                return True
+            size = large
+        if word is not None:
+            if not isinstance(word, int) or not 0 <= word <= UNSET:
+                return True
+            asked = word
+        if asked & PARTIAL:
+            asked = ASKED_TCP | ASKED_UDP
+        elif asked & ASKED_IP:
+            # it is nothing that was offered
+            return True
+        if not size and not asked & (ASKED_TCP | ASKED_UDP):
+            packet._fault = 0
+            return False
+        return self._ask_below(packet, size, asked)
+
+    def _ask_below(self, packet: Packet, size: cython.longlong, asked: cython.longlong) -> cython.bint:
+        """The same, when it is clear that something is left to the adapter."""
+        headers: Headers = self._headers
+        sender: Binding = packet._sender
+        first: cython.Py_ssize_t = packet._length
+        if packet._length < SHORTEST:
+            return True
+        if packet._scattered:
+            first = packet._chain.first_length()
+        if not headers.find(packet._shared, first, packet._length):
+            if not packet._scattered:
+                return True
+            # all headers together are found in one piece only
+            packet._gather()
+            if not headers.find(packet._shared, packet._length, packet._length):
+                return True
+        if asked and not asked & (ASKED_UDP if headers.udp else ASKED_TCP):
+            return True
+        packet._virtio.flags = NEEDS_CHECKSUM
+        packet._virtio.start = headers.transport
+        packet._virtio.offset = headers.offset()
+        if size and packet._length - headers.payload > size:
+            if headers.udp and not sender._offload & UDP_SEGMENTATION:
+                return True
+            if headers.end != packet._length or headers.payload + size > self._longest:
+                return True
+            packet._virtio.kind = headers.kind()
+            packet._virtio.headers = headers.payload
+            packet._virtio.size = size
+            packet._fault = 0
+            return True
+        packet._fault = 0
+        return False
 
     def _put(self, packet: Packet) -> object:
         """Hand one packet to the miniport, or put it on the wire, or in the queue; answers its status."""
@@ -700,7 +792,7 @@ class SendPath:
 
     def _write(self, packet: Packet, lane: Lane) -> cython.int:
         """Write one frame; answers 0, or the errno."""
-        return errors.EIO if lane.fd < 0 else put(lane.fd, packet)
+        return errors.EIO if lane.fd < 0 else put(lane.fd, packet, self.superframes is not None)
 
     def _finish(self, packet: Packet, status: object) -> None:
         """A send is over: count how it ended, and let the driver have its packet again."""
@@ -708,6 +800,8 @@ class SendPath:
         column: cython.int = TX_FRAMES if status is SUCCESS else DROP_OF.get(status, TX_DROPPED_ERROR)
         if column == TX_FRAMES and packet._flags & ONLY_LOOPED:
             column = TX_LOOPED_ONLY
+        if packet._virtio.flags or packet._fault:
+            column = self._end_offload(packet, column)
         if packet._kept:
             self._look_for_change(packet, sender)
         with cython.critical_section(packet, self):
@@ -723,6 +817,20 @@ class SendPath:
             packet._completing = packet._submitted = False
             packet._status = 0
             packet._change(DO_COMPLETE)
+
+    def _end_offload(self, packet: Packet, column: cython.int) -> cython.int:
+        """A send is over of which something was left to the adapter; answers where it is counted."""
+        if packet._fault:
+            column = TX_DROPPED_OFFLOAD
+        elif packet._virtio.kind != NO_SUPERFRAME and column == TX_FRAMES:
+            with cython.critical_section(packet):
+                self._ledger._counts[TX_SUPERFRAMES] += 1
+            # what a miniport says of it: bytes of payload that were sent
+            packet._info[TCP_LARGE_SEND] = packet._length - packet._virtio.headers
+        packet._fault = 0
+        packet._virtio.flags = 0
+        packet._virtio.kind = NO_SUPERFRAME
+        return column
 
     def _look_for_change(self, packet: Packet, sender: Binding) -> None:
         """From verifier level 3 on: a packet that is sent must not change until it is complete."""
@@ -772,6 +880,8 @@ class SendPath:
         binding: Binding
         bindings: list = self.bindings
         looped: cython.bint = False
+        plain: list = None
+        needed: cython.int = SEGMENTATION if packet._virtio.kind != NO_SUPERFRAME else CHECKSUM
         if packet._flags & NOT_LOOPED:
             return
         if len(bindings) == 1:
@@ -794,6 +904,11 @@ class SendPath:
                 # this may be another thread than the one that closes it
                 continue
             looped = True
+            if packet._virtio.flags and not binding._offload & needed:
+                binding._leave()
+                plain = plain or []
+                plain.append(binding)
+                continue
             packet._flags |= LOOPBACK
             packet._status = 1
             binding._show_and_copy(packet, here)
@@ -802,6 +917,8 @@ class SendPath:
             with cython.critical_section(self):
                 self._ledger._counts[TX_LOOPED] += 1
             binding._leave()
+        if plain is not None:
+            self.superframes._loop_plain(packet, plain, here)
         here.nested -= 1
         if looped and not self._ledger._indicating():
             for binding in bindings:

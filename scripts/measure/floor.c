@@ -155,6 +155,17 @@ int fill(int socket, int ifindex, const unsigned char *frame, int length, int co
     return sent;
 }
 
+/* The same through a socket with PACKET_VNET_HDR: a virtio header of ten bytes stands before the frame, and is not counted. */
+int fill_superframes(int socket, int ifindex, const unsigned char *frame, int length, int count)
+{
+    struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_ifindex = ifindex, .sll_halen = 6};
+    int sent = 0;
+    memcpy(to.sll_addr, frame + 10, 6);
+    while (sent < count && sendto(socket, frame, length, 0, (struct sockaddr *)&to, sizeof to) > 0)
+        sent++;
+    return sent;
+}
+
 /* Send one frame again and again for so many nanoseconds, whether there is room or not. Answers how many the kernel took. */
 long long send_for(int socket, int ifindex, const unsigned char *frame, int length, long long ns)
 {

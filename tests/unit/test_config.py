@@ -80,13 +80,13 @@ def test_an_empty_file_is_the_defaults() -> None:
     ("text", "line"),
     [
         ("[adapter]\nmut = 1", "$.adapter.mut: unknown key: did you mean mtu?"),
-        ("[adapter]\nqqq = 1", "$.adapter.qqq: unknown key: known are name, mtu, mac, address"),
+        ("[adapter]\nqqq = 1", "$.adapter.qqq: unknown key: known are name, mtu, mac, address, offload"),
         ("[adpater]\nmtu = 1500", "$.adpater: unknown key: did you mean adapter?"),
         (
             '"x` - at `$.adapter.mtu" = 1',
             "$.x` - at `$.adapter.mtu: unknown key: known are adapter, pool, loop, filter, protocol, log, verifier, control",
         ),
-        ('[adapter]\n"m\\nu\\u001b" = 1', "$.adapter.m\\nu\\x1b: unknown key: known are name, mtu, mac, address"),
+        ('[adapter]\n"m\\nu\\u001b" = 1', "$.adapter.m\\nu\\x1b: unknown key: known are name, mtu, mac, address, offload"),
         ("[adapter]\nmtu = 67", "$.adapter.mtu: 67 is not allowed: give an integer from 68 to 65520"),
         ("[adapter]\nmtu = 65521", "$.adapter.mtu: 65521 is not allowed: give an integer from 68 to 65520"),
         ("[adapter]\nmtu = '1500'", "$.adapter.mtu: '1500' is not allowed: give an integer from 68 to 65520"),
