@@ -16,7 +16,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
 from tap.daemon import AS_NOBODY, PROMISCUOUS_SINK, VNIC, Daemon, Sender, ip, link, needs, ping, run
 from tap.namespace import NOBODY, namespaced, replace_device, until
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
 ECHO = ("--driver", "arp", "--driver", "icmp_echo", "--address", "10.0.0.2/24")
 TUNSETIFF = 0x400454CA
+UDP_SEGMENT = 103
 TAP, MULTI_QUEUE, NO_PI = 0x0002, 0x0100, 0x1000
 
 
@@ -70,7 +70,7 @@ def test_flows_are_spread_over_all_queues_and_pings_are_answered(tmp_path: Path)
         assert link("vnic0") is None
 
 
-@pytest.mark.skipif(not Path("/usr/sbin/ethtool").exists(), reason="needs ethtool: apt install ethtool")
+@needs("ethtool", "ethtool")
 @namespaced
 def test_ethtool_shows_as_many_queues(tmp_path: Path) -> None:
     with Daemon(tmp_path, *PROMISCUOUS_SINK, "--queues", "3") as daemon:
@@ -121,6 +121,28 @@ def test_every_frame_is_accounted_for_under_load_with_keepers_and_a_reload(tmp_p
         counters, bindings = daemon.quiet()
         assert bindings["sink"]["delivered"] == counters["rx_delivered"]
         assert min(spread(daemon)) > 0
+        daemon.stop()
+
+
+@namespaced
+def test_superframes_come_through_every_queue(tmp_path: Path) -> None:
+    words = ("--driver", "arp", "--driver", "udp echo=7", *PROMISCUOUS_SINK, "--address", "10.0.0.2/24", "--queues", "2", "--offload")
+    with Daemon(tmp_path, *words) as daemon:
+        with_address()
+        flows(64, 20)
+        for number in range(16):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                sender.settimeout(10)
+                sender.bind(("10.0.0.1", 31_000 + number))
+                # one datagram of 1,400 bytes and then what the kernel may cut into twenty, if it hands over superframes at all
+                sender.sendto(bytes(1400), ("10.0.0.2", 7))
+                assert sender.recv(2000) == bytes(1400)
+                sender.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 1000)
+                with suppress(OSError):
+                    sender.sendto(bytes(20_000), ("10.0.0.2", 9))
+        counters, _ = daemon.quiet()
+        assert min(spread(daemon)) > 0
+        assert counters["rx_dropped_no_packet"] == 0
         daemon.stop()
 
 

@@ -148,6 +148,9 @@ def test_check_says_ok_and_what_it_found(tmp_path: Path, capsys: pytest.CaptureF
     assert main(["check", str(path)]) == 0
     mode = "compiled" if vnic.COMPILED else "not compiled"
     assert capsys.readouterr().out == f"{path}: ok: adapter vnic0, mtu 1500, 1024 packets, drivers: sink, sink-2; core {mode}\n"
+    path.write_text("loop.queues = 4")
+    assert main(["check", str(path)]) == 0
+    assert capsys.readouterr().out == f"{path}: ok: adapter vnic0, mtu 1500, 1024 packets, 4 queues, drivers: none; core {mode}\n"
 
 
 def test_check_makes_the_filters_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ The inspector's views: what they say of a stack of drivers, and that looking cha
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from unit.inspecting import FRAME, HOSTILE, Breaker, Keeper, Waiter, bind, stack_on
 
+from miniport.data_thread import DataThreads
 from miniport.errors import Exit, Failure
+from miniport.inspector import overview_text
 from miniport.inspector.doctor import doctor
 from miniport.inspector.held import leaks, pending
 from miniport.inspector.overview import bindings, pools, show, stats
@@ -21,6 +24,7 @@ from miniport.inspector.packets import log, packet
 from miniport.inspector.report import PARTS, report
 from miniport.inspector.running import locks, threads
 from miniport.inspector.subject import Inspector, Subject
+from miniport.inspector.text import Paint
 from miniport.inspector.verifying import verify_audit, verify_inject, verify_rule, verify_set, verify_show, violation, violations
 from miniport.stack import Stack
 from protocol.arp import Arp
@@ -75,6 +79,30 @@ def test_show_has_each_adapter_with_its_bindings_and_their_figures(wire: Wire) -
     }
     assert answer["answers"]
     keeper.give_back()
+
+
+def test_show_has_a_line_for_each_of_several_queues(wire: Wire) -> None:
+    stack = stack_on(wire, Sink())
+    wire.give(FRAME)
+    answer = show(look(stack))
+    (adapter,) = answer["adapters"]
+    assert adapter["queues"] == [{"number": 0, "thread": None, "reader": "read", "frames": 1, "batches": 1}]
+    assert not [line for line in overview_text.show(answer, Paint(on=False)) if "queue" in line]
+    far, near = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    near.setblocking(False)
+    readers = DataThreads(wire.adapter, 64, lambda _: None, queues=2)
+    readers.start([wire.near.fileno(), near.fileno()])
+    far.send(FRAME)
+    far.send(FRAME)
+    wire.wait_for(lambda: wire.adapter.queues[1].frames == 2)
+    answer = show(Inspector(stack, readers).tick())
+    assert readers.end(10)
+    lines = [line.strip() for line in overview_text.show(answer, Paint(on=False)) if "queue" in line]
+    assert lines[0] == "queue 0: 1 in 1 batches by read, vnic-data-0"
+    assert lines[1].startswith("queue 1: 2 in ")
+    assert lines[1].endswith(" batches by read, vnic-data-1")
+    far.close()
+    near.close()
 
 
 def test_a_filter_s_adapter_is_named_by_the_binding_that_it_belongs_to(wire: Wire) -> None:
