@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tap.daemon import Daemon, ip, needs, run
 from tap.joined import Joined, joined
 from tap.namespace import namespaced
 
@@ -145,6 +146,7 @@ def test_udp_in_superframes_is_cut_for_who_has_not_asked(address: str) -> None:
     assert both.counters[0]["rx_segments"] >= 5 * 41
 
 
+@needs("ethtool", "ethtool")
 @namespaced
 def test_ethtool_shows_what_the_kernel_leaves_to_us() -> None:
     with joined(right=False, right_asks=False) as both:
@@ -154,6 +156,8 @@ def test_ethtool_shows_what_the_kernel_leaves_to_us() -> None:
             assert f"{feature}: off" in without
 
 
+@needs("tshark", "tshark")
+@needs("tcpdump", "tcpdump")
 @namespaced
 def test_segments_are_right_to_tshark() -> None:
     with joined(right=False, left_asks=False) as both:
@@ -176,8 +180,41 @@ def test_segments_are_right_to_tshark() -> None:
             capture.unlink()
 
 
+BURST = """
+import socket, sys
+client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+client.connect(("10.0.0.2", 9))
+client.setsockopt(socket.IPPROTO_UDP, 103, 1000)
+for _ in range(20):
+    client.send(bytes(50000))
+"""
+
+
+@needs("tshark", "tshark")
+@namespaced
+def test_a_daemon_with_offload_shows_shipped_drivers_what_they_know(tmp_path: Path) -> None:
+    file = tmp_path / "cut.pcapng"
+    drivers = ("arp", "icmp_echo", "udp discard=9", f"capture file={file}")
+    bound = [word for driver in drivers for word in ("--driver", driver)]
+    with Daemon(tmp_path, "--offload", "--address", "10.0.0.2/24", *bound) as daemon:
+        ready = daemon.wait_for("ready")
+        assert ready["offload"] == ["checksum", "segmentation", "udp_segmentation"]
+        assert ready["reader"] == "read"
+        ip("addr", "add", "10.0.0.1/24", "dev", "vnic0")
+        run("ping", "-q", "-c", "3", "-i", "0.05", "10.0.0.2")
+        run("python3", "-c", BURST)
+        counters, bindings = daemon.quiet()
+        assert counters["rx_superframes"] == 20
+        assert counters["rx_segments"] == 1000
+        assert bindings["udp"]["delivered"] >= 1000
+        assert counters["large_free"] == counters["large_capacity"] == 64
+        daemon.stop()
+    assert tshark(file, "udp.dstport == 9 && (udp.checksum.status != 1 || ip.checksum.status != 1)") == []
+    assert len(tshark(file, "udp.dstport == 9 && udp.length == 1008")) == 1000
+
+
 def tshark(capture: Path, shown: str) -> list[Any]:
     """The frames of a capture that a filter lets through, all checksums looked at."""
-    checks = ["-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE"]
+    checks = [word for protocol in ("tcp", "udp", "ip") for word in ("-o", f"{protocol}.check_checksum:TRUE")]
     done = subprocess.run(["tshark", "-r", str(capture), *checks, "-Y", shown], capture_output=True, text=True, check=True, timeout=60)
     return done.stdout.splitlines()
