@@ -6,19 +6,25 @@ What arrives must be what was sent, and the kernel, which checks every checksum 
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
+import os
 import random
 import subprocess
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from tap.daemon import Daemon, ip, needs, run
 from tap.joined import Joined, joined
 from tap.namespace import namespaced
 
-from vnic import Status
+from miniport.errors import Failure
+from miniport.tap import IFF_NO_PI, IFF_TAP, IFF_VNET_HDR, IFREQ, TUNSETIFF, TUNSETOFFLOAD, adopt_tap, open_tap
+from vnic import Offload, Status
 
 SIZE = 8_000_000
 SERVER = """
@@ -146,6 +152,43 @@ def test_udp_in_superframes_is_cut_for_who_has_not_asked(address: str) -> None:
     assert both.counters[0]["rx_segments"] >= 5 * 41
 
 
+@namespaced
+def test_a_descriptor_with_virtio_headers_is_adopted_only_with_offload() -> None:
+    fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    fcntl.ioctl(fd, TUNSETIFF, IFREQ.pack(b"given0", IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
+    with pytest.raises(Failure) as refused:
+        adopt_tap(fd)
+    assert "virtio header" in refused.value.what
+    with adopt_tap(fd, offload=True) as tap:
+        assert tap.offload == Offload.CHECKSUM | Offload.SEGMENTATION | Offload.UDP_SEGMENTATION
+
+
+@namespaced
+def test_a_descriptor_without_virtio_headers_has_no_offload() -> None:
+    fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    fcntl.ioctl(fd, TUNSETIFF, IFREQ.pack(b"given0", IFF_TAP | IFF_NO_PI))
+    with adopt_tap(fd, offload=True) as tap:
+        assert tap.offload == Offload.NONE
+
+
+@namespaced
+def test_what_an_older_kernel_has_not_is_not_asked_for() -> None:
+    """UDP came with Linux 6.2: before that the kernel refuses what it does not know."""
+    asked: list[int] = []
+    real = fcntl.ioctl
+
+    def older(fd: int, request: int, argument: Any = 0) -> Any:
+        if request == TUNSETOFFLOAD and argument:
+            asked.append(argument)
+            if argument & 0x60:
+                raise OSError(errno.EINVAL, "unknown offload")
+        return real(fd, request, argument)
+
+    with mock.patch("miniport.tap.fcntl.ioctl", older), open_tap("older0", offload=True) as tap:
+        assert tap.offload == Offload.CHECKSUM | Offload.SEGMENTATION
+    assert asked == [0x6F, 0x0F]
+
+
 @needs("ethtool", "ethtool")
 @namespaced
 def test_ethtool_shows_what_the_kernel_leaves_to_us() -> None:
@@ -190,13 +233,14 @@ for _ in range(20):
 """
 
 
+@pytest.mark.parametrize("filters", [(), ("--filter", "passthru")], ids=["bare", "above a filter"])
 @needs("tshark", "tshark")
 @namespaced
-def test_a_daemon_with_offload_shows_shipped_drivers_what_they_know(tmp_path: Path) -> None:
+def test_a_daemon_with_offload_shows_shipped_drivers_what_they_know(tmp_path: Path, filters: tuple[str, ...]) -> None:
     file = tmp_path / "cut.pcapng"
     drivers = ("arp", "icmp_echo", "udp discard=9", f"capture file={file}")
     bound = [word for driver in drivers for word in ("--driver", driver)]
-    with Daemon(tmp_path, "--offload", "--address", "10.0.0.2/24", *bound) as daemon:
+    with Daemon(tmp_path, "--offload", "--address", "10.0.0.2/24", *filters, *bound) as daemon:
         ready = daemon.wait_for("ready")
         assert ready["offload"] == ["checksum", "segmentation", "udp_segmentation"]
         assert ready["reader"] == "read"
