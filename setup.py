@@ -16,7 +16,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 CORE = (
-    *("context", "steps", "virtio", "segment", "buffer", "chain", "packet", "large", "facts", "guard", "pool"),
+    *("lane", "context", "steps", "virtio", "segment", "buffer", "chain", "packet", "large", "facts", "guard", "pool"),
     *("ledger", "binding", "wire", "send", "replies", "lifecycle", "batch", "receive", "superframes", "indicate", "lookahead"),
     *("uring", "queue", "adapter", "waiting"),
 )

@@ -1,5 +1,6 @@
 # C types of vnic/binding.py
 cimport cython
+from cpython.object cimport PyObject
 
 from vnic.context cimport Context, _here, place_of
 from vnic.ledger cimport Ledger
@@ -33,12 +34,19 @@ cdef extern from *:
             return PyObject_Vectorcall(handler, first, count, NULL);
         return call(handler, first, count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     }
+    /* The result of such a call, for Cython: NULL is what the handler has raised. */
+    static CYTHON_INLINE PyObject *vnic_own(PyObject *result)
+    {
+        return result;
+    }
     #endif
     """
-    object vnic_call(object handler, object argument)
+    PyObject *vnic_call(object handler, object argument)
+    object vnic_own(PyObject *result)
 
 
 cdef int counted(object answer) except? -2
+cdef object forget(Context context, int slot)
 
 
 @cython.final
@@ -68,7 +76,8 @@ cdef class Binding:
     cdef int _offload
     cdef bint _offload_set
     cdef frozenset _multicast
-    cdef bint _seen
+    # it was shown a frame without a packet, and is owed a receive_complete
+    cdef bint _looked
     # its handlers that run now, on whatever thread, and must have ended before it is told of its end
     cdef int _inside
     # where a thread is in a handler of it, see `vnic/context.py`
@@ -92,6 +101,7 @@ cdef class Binding:
 
     cdef bint _accepts(self, int kind, unsigned long long destination)
     cdef int _show(self, Packet packet, Context here) except -1
+    cdef object _raised(self, str handler)
     cdef int _show_otherwise(self, Packet packet, Context here) except -1
     cdef int _promise(self, Packet packet, int count, object answer, int views, str handler) except -1
     cdef void _show_over_quota(self, Packet packet, Context here)
@@ -102,7 +112,7 @@ cdef class Binding:
     cdef object _look(self, object context, object packet, object header, object lookahead, object size)
     cdef void _look_ahead(self, object context, object header, object lookahead, object size)
     cdef object _looking_at(self, object context, str what)
-    cdef void _end_batch(self)
+    cdef void _end_batch(self, Context here)
     cdef object _require_sends(self)
     cdef object _before_send(self, str what)
     cdef object _take_back(self, Packet packet, Step step)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vnic import driver as contract
-from vnic.context import DISPATCH, OPEN, WHAT, Context
+from vnic.context import CONTEXTS, DISPATCH, OPEN, WHAT, Context
 from vnic.filters import PacketFilter
 from vnic.ledger import Ledger, where
 from vnic.offload import Offload, with_included
@@ -47,6 +47,7 @@ if not cython.compiled:
 
 if cython.compiled:
     from cython.cimports.cpython.long import PyLong_AsLongAndOverflow
+    from cython.cimports.cpython.object import PyObject
 
 INDICATED = int(PacketState.INDICATED)
 OWNED = int(PacketState.OWNED)
@@ -131,7 +132,10 @@ class Binding:
         self._offload = 0
         self._offload_set = False
         self._multicast = frozenset()
-        self._seen = False
+        self._looked = False
+        # on each thread: the slot was another binding's
+        for context in list(CONTEXTS.values()):
+            forget(context, slot)
         self._looks = []
         self.transfers_pending = 0
         self.verifier_level = LEVELS.of_driver(name, ledger._level)
@@ -494,30 +498,24 @@ class Binding:
         if self._receive_packet is None or (self.quota and self.promised - self.returned >= self.quota):
             self._show_otherwise(packet, here)
             return 0
-        self.delivered += 1
-        self._seen = True
+        with cython.critical_section(self):
+            self.delivered += 1
+        here._saw[self.slot] = True
         packet._asked = self.slot
         if self.verifier_level >= 2:
             started = _now()
-        # what `_enter` and `_leave` of the context do, without calling them
-        before: cython.longlong = here._place
-        inside: cython.longlong = self._in_receive_packet | (before & 0xFFFF)
-        here._place = inside
-        here.calls += 1
-        try:
-            if cython.compiled:
-                answer: object = vnic_call(self._receive_packet, packet)
-            else:
+        before: cython.longlong = here._enter_at(self._in_receive_packet)
+        if cython.compiled:
+            # without a `try`, which makes this function half as long again
+            given: cython.pointer(PyObject) = vnic_call(self._receive_packet, packet)
+            answer: object = vnic_own(given) if given != cython.NULL else self._raised("receive_packet")
+        else:
+            try:
                 answer = self._receive_packet(packet)
-        except BaseException as error:
-            self._ledger._failed(self, "receive_packet", error)
-            answer = NONE_KEPT
-        place: cython.longlong = here._place
-        # a lock that the handler has left behind is held still
-        here._place = (before & ~0xFFFF) | (place & 0xFFFF)
-        if here.unmet is not None:
-            here.unmet = None
-        if place != inside:
+            except BaseException as error:
+                self._ledger._failed(self, "receive_packet", error)
+                answer = NONE_KEPT
+        if here._leave(before):
             self._left_unclean("receive_packet", here, before)
         if started:
             self._timed("receive_packet", started, packet)
@@ -532,6 +530,15 @@ class Binding:
             self._promise(packet, counted(answer), answer, views, "receive_packet")
         return 0
 
+    def _raised(self, handler: str) -> object:
+        """A handler that was called from C has raised: report what, and keep nothing."""
+        if cython.compiled:
+            try:
+                vnic_own(cython.NULL)
+            except BaseException as error:
+                self._ledger._failed(self, handler, error)
+        return NONE_KEPT
+
     def _show_otherwise(self, packet: Packet, here: Context) -> None:
         """Show a packet to a driver without `receive_packet`, or to one that holds as much as it may."""
         if self._receive_packets is not None:
@@ -545,7 +552,7 @@ class Binding:
         """Write down how many references of a packet a driver keeps; a count of -1 is an answer that is none."""
         early: cython.int = 0
         kept: cython.int
-        with cython.critical_section(packet):
+        with cython.critical_section(packet, self):
             # what is returned from here on is counted against the answer; what was before, by a driver that may, is known now
             packet._asked = -1
             if self.early_returns and packet._promises:
@@ -638,7 +645,8 @@ class Binding:
     def _look_ahead(self, context: object, header: object, lookahead: object, size: object) -> None:
         """Show the beginning of a frame that is in no packet."""
         self.delivered += 1
-        self._seen = True
+        # such a batch is ended by a call of its own, from whatever thread
+        self._looked = True
         try:
             self._look(context, None, memoryview(header).toreadonly(), memoryview(lookahead).toreadonly(), size)
         except BaseException as error:
@@ -659,9 +667,10 @@ class Binding:
         started: cython.longlong = _now() if self.verifier_level >= 2 and self._receive is None else 0
         before: cython.longlong = here._enter(self.slot, IN_RECEIVE_PACKET, AT_DISPATCH)
         answer: object = 0
-        self.delivered += 1
-        self.resources += packet._status != 0
-        self._seen = True
+        with cython.critical_section(self):
+            self.delivered += 1
+            self.resources += packet._status != 0
+        here._saw[self.slot] = True
         packet._asked = self.slot
         try:
             if self._receive is not None:
@@ -689,7 +698,7 @@ class Binding:
         """Count one return; the packet goes home with the last. Answers the violation, nothing changed, if none is owed."""
         last: cython.bint = False
         owed: cython.bint
-        with cython.critical_section(packet):
+        with cython.critical_section(packet, self):
             owed = not self.closed and packet._state == INDICATED and packet._returned[self.slot] < packet._promised[self.slot]
             if self.early_returns and packet._asked == self.slot and packet._state == INDICATED and not self.closed:
                 # counted when it answers; until then the library's own reference keeps the packet
@@ -749,14 +758,14 @@ class Binding:
             return rules.OVER_RETURN
         return rules.DOUBLE_RETURN if packet._promised[self.slot] else rules.WRONG_BINDING
 
-    def _end_batch(self) -> None:
-        """Call `receive_complete`, if the binding saw a frame of the batch."""
-        if not self._seen:
+    def _end_batch(self, here: Context) -> None:
+        """Call `receive_complete`, if the binding saw a frame of the batch: on this thread, others have batches of their own."""
+        if not (here._saw[self.slot] or self._looked):
             return
-        self._seen = False
+        here._saw[self.slot] = False
+        self._looked = False
         if self._receive_complete is None or self.closing:
             return
-        here: Context = _here()
         started: cython.longlong = _now() if self.verifier_level >= 2 else 0
         before: cython.longlong = here._enter(self.slot, IN_RECEIVE_COMPLETE, AT_DISPATCH)
         try:
@@ -767,6 +776,11 @@ class Binding:
             self._left_unclean("receive_complete", here, before)
         if started:
             self._timed("receive_complete", started, None)
+
+
+def forget(context: Context, slot: cython.int) -> None:
+    """On one thread, what was seen by the last binding of this slot."""
+    context._saw[slot] = False
 
 
 def count_flag(rule: Rule) -> None:

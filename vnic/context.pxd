@@ -1,6 +1,8 @@
 # C types of vnic/context.py
 cimport cython
 
+from vnic.lane cimport Lane
+
 
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident() nogil
@@ -18,12 +20,30 @@ cdef class Context:
     cdef public long long pause_began_ns
     cdef readonly object pauses
     cdef public object unmet
-    # where it is, see `place_of`; `vnic/binding.py` and `vnic/batch.py` set it themselves, where each frame comes by
+    # where it is, see `place_of`
     cdef long long _place
+    cdef public Lane lane
+    cdef public int nested
+    # the bindings, by slot, that were shown a frame on this thread and are owed a receive_complete
+    cdef unsigned char _saw[128]
 
     cdef int _slot(self) noexcept
     cdef long long _enter(self, int slot, int what, int level) noexcept
-    cdef bint _leave(self, long long before) noexcept
+
+    # for each frame and driver, and so without a call; the same as in vnic/context.py
+
+    cdef inline long long _enter_at(self, long long place) noexcept:
+        cdef long long before = self._place
+        self._place = place | (before & 0xFFFF)
+        self.calls += 1
+        return before | ((place & 0xFF0000) << 32)
+
+    cdef inline bint _leave(self, long long before) noexcept:
+        cdef long long place = self._place
+        self._place = (before & 0xFFFFFFFF0000LL) | (place & 0xFFFF)
+        if self.unmet is not None:
+            self.unmet = None
+        return (place ^ before) & 0xFFFF != 0 or (place ^ (before >> 32)) & 0xFF0000 != 0
 
 
 cdef Context _here()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import cython
 
     from vnic.core import Binding
+    from vnic.lane import Lane
     from vnic.locks import ReadWriteLock, SpinLock
 else:
     from vnic import _cython as cython
@@ -60,6 +61,8 @@ HANDLERS = (
 """The handlers by number; in a context there is room for a number only."""
 WHAT: dict[str, int] = {name: number for number, name in enumerate(HANDLERS)}
 OTHER = len(HANDLERS) - 1
+SLOTS = 128
+"""As many as there can be bindings: `vnic.packet.MAX_BINDINGS`."""
 
 OPEN: list[Binding | None] = []
 """The open bindings of the process, each at its slot; `vnic/binding.py` makes the slots."""
@@ -100,6 +103,8 @@ class Context:
         batch_cpu_ns: how long the thread had run when the batch began in which it is; only where a driver is at verifier level 2.
         pauses: when the collector of garbage last looked at everything on this thread: begin and end, monotonic; from level 2 on.
         unmet: the pool that had nothing left when it was last asked in this handler, or None.
+        lane: of which queue it reads a batch now, or writes what waits; None, if the adapter has one queue only.
+        nested: sends that are being shown to drivers on it, each within the last one.
     """
 
     def __init__(self, ident: int) -> None:
@@ -111,6 +116,10 @@ class Context:
         self.pause_began_ns = 0
         self.pauses: deque[tuple[int, int]] = deque(maxlen=8)
         self.unmet: str | None = None
+        self.lane: Lane | None = None
+        self.nested = 0
+        if not cython.compiled:
+            self._saw = bytearray(SLOTS)
 
     @property
     def irql(self) -> int:
@@ -178,19 +187,26 @@ class Context:
         return cython.cast(cython.int, self._place >> 32) - 2
 
     def _enter(self, slot: cython.int, what: cython.int, level: cython.int) -> cython.longlong:
-        """A handler begins. Answers the place before, and above its bits the level at which the handler began."""
-        before: cython.longlong = self._place
-        self._place = place_of(slot, what, level) | (before & 0xFFFF)
-        self.calls += 1
-        return before | (cython.cast(cython.longlong, level) << 48)
+        """A handler begins. Answers what `_leave` takes."""
+        return self._enter_at(place_of(slot, what, level))
 
-    def _leave(self, before: cython.longlong) -> cython.bint:
-        clean: cython.bint = (self._place >> 16) & 255 == before >> 48 and self._place & 0xFFFF == before & 0xFFFF
-        # a lock that the handler has left behind is held still
-        self._place = (before & 0xFFFFFFFF0000) | (self._place & 0xFFFF)
-        if self.unmet is not None:
-            self.unmet = None
-        return not clean
+    if not cython.compiled:
+        # compiled, they stand in the .pxd file, where each caller has them for its own
+
+        def _enter_at(self, place: int) -> int:
+            """A handler begins at a place. Answers the place before, and above its bits the level at which the handler began."""
+            before = self._place
+            self._place = place | (before & 0xFFFF)
+            self.calls += 1
+            return before | ((place & 0xFF0000) << 32)
+
+        def _leave(self, before: int) -> bool:
+            """The handler has ended; a lock that it has left behind is held still. Answers whether the level or the locks are others."""
+            place = self._place
+            self._place = (before & 0xFFFFFFFF0000) | (place & 0xFFFF)
+            if self.unmet is not None:
+                self.unmet = None
+            return (place ^ before) & 0xFFFF != 0 or (place ^ (before >> 32)) & 0xFF0000 != 0
 
     def __repr__(self) -> str:
         return f"<Context of {self.ident}: {self.handler or 'no handler'} at level {self.irql}>"

@@ -24,6 +24,7 @@ The data path by name, in the order in which it is read.
     indicate.py  packets that a miniport has filled itself
     lookahead.py frames that are in no packet
     uring.py     many frames read in one system call, where that is quicker
+    lane.py      what one of several queues has for itself
     queue.py     one descriptor, read batch by batch
     adapter.py   all of these together
     waiting.py   between two batches: sleep until there is something to read
@@ -39,7 +40,7 @@ from vnic.binding import Binding, return_packets
 from vnic.buffer import Buffer, BufferPool
 from vnic.packet import COMPILED, DONT_LOOPBACK, LOOPBACK, LOOPBACK_ONLY, MAX_BINDINGS, Packet, copy_packet
 from vnic.pool import MAX_PACKETS, PROTOCOL_RESERVED_SIZE_IN_PACKET, PacketPool, slot_size_for
-from vnic.queue import MAX_BUDGET
+from vnic.queue import MAX_BUDGET, MAX_QUEUES, Queue
 from vnic.replies import Replies
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "MAX_BINDINGS",
     "MAX_BUDGET",
     "MAX_PACKETS",
+    "MAX_QUEUES",
     "PROTOCOL_RESERVED_SIZE_IN_PACKET",
     "Adapter",
     "Batch",
@@ -59,6 +61,7 @@ __all__ = [
     "BufferPool",
     "Packet",
     "PacketPool",
+    "Queue",
     "Replies",
     "copy_packet",
     "return_packets",

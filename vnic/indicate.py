@@ -119,7 +119,7 @@ class Indicating(Receiving):
                     together.append(packet)
             if together is not None:
                 self._receive_together(together, here, copied, False, False)
-            self._end_batch()
+            self._end_batch(here)
         finally:
             self._end_indication()
 

@@ -469,7 +469,7 @@ class Lifecycle:
         if status in (Status.MEDIA_CONNECT, Status.MEDIA_DISCONNECT):
             self._sends.link_up = status == Status.MEDIA_CONNECT
             if not self._sends.link_up:
-                self._sends.flush()
+                self._sends.flush(-1)
         self._tell("status", status, bytes(buffer))
 
     def indicate_status_complete(self) -> None:
@@ -619,8 +619,8 @@ class Lifecycle:
 
     def _halt_miniport(self) -> None:
         called: cython.bint
-        if self._ledger._indicating():
-            # a driver has ended everything from inside an indication: when that is over
+        if self._ledger._threads:
+            # a driver has ended everything from inside an indication: when that is over, on all threads
             return
         with cython.critical_section(self):
             called = self._halt_called

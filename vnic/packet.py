@@ -644,22 +644,19 @@ class Packet(Viewed):
             self._history = None
             self._kept = self._poisoned = False
 
-    def _change(self, event: cython.int) -> cython.bint:
-        """Take one edge of the state table; False, and nothing changed, if there is no such edge."""
-        after: cython.int = NEXT_STATE[self._state * EVENTS + event]
-        if after == ILLEGAL:
-            return False
-        self._state = after
-        return True
+    if not cython.compiled:
+        # compiled, they stand in the .pxd file, where each caller has them for its own
 
-    def _destination(self) -> cython.ulonglong:
-        """The first six bytes of a frame in one piece, as a number."""
-        if cython.compiled:
-            p: cython.p_uchar = self._shared
-            high: cython.ulonglong = (p[0] << 8) | p[1]
-            low: cython.ulonglong = (cython.cast(cython.ulonglong, p[2]) << 24) | (p[3] << 16) | (p[4] << 8) | p[5]
-            return (high << 32) | low
-        else:
+        def _change(self, event: int) -> bool:
+            """Take one edge of the state table; False, and nothing changed, if there is no such edge."""
+            after = NEXT_STATE[self._state * EVENTS + event]
+            if after == ILLEGAL:
+                return False
+            self._state = after
+            return True
+
+        def _destination(self) -> int:
+            """The first six bytes of a frame in one piece, as a number."""
             return int.from_bytes(self._shared[:6], "big")
 
     def _forget_promises(self) -> None:

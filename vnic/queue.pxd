@@ -2,6 +2,7 @@
 cimport cython
 
 from vnic.context cimport Context, _here
+from vnic.lane cimport Lane
 from vnic.large cimport LargeBuffers
 from vnic.ledger cimport Ledger
 from vnic.packet cimport Packet
@@ -58,8 +59,11 @@ cdef int RX_FRAMES, RX_BYTES, RX_BATCHES, RX_DROPPED_NO_PACKET, RX_DROPPED_FAULT
 @cython.final
 cdef class Queue:
     cdef readonly Receiving adapter
+    cdef readonly Lane lane
+    cdef readonly int number
     cdef readonly int fd
     cdef readonly bint reading
+    cdef readonly bint several
     # packets were low when the last batch ended
     cdef bint _low
     # how it is read; NULL: by read()
@@ -80,6 +84,7 @@ cdef class Queue:
     cdef int _failure
 
     cdef int receive_batch(self, int budget) except? -1
+    cdef int _receive_batch(self, int budget) except? -1
     cdef int _read_and_indicate(self, int budget) except? -1
     cdef int _go_on(self, int budget, int free, long long now, Step step) except? -1
     cdef int _read(self, int budget) except? -1

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from vnic.context import Context
 from vnic.counters import COLUMN
+from vnic.lane import Lane
 from vnic.large import LARGE, LargeBuffers
 from vnic.ledger import Ledger
 from vnic.packet import Packet
@@ -41,6 +42,7 @@ if not cython.compiled:
     from vnic.steps import _cpu, _step
 
 MAX_BUDGET = 256
+MAX_QUEUES = 256
 AT_ONCE = 4
 """Frames that are read into large buffers before they are shown."""
 MOST_LARGE = 8
@@ -64,18 +66,23 @@ class Queue:
 
     Args:
         adapter: whose frames they are.
+        lane: what it has for itself, if there are others.
 
     Attributes:
+        number: the first is 0.
+        several: the adapter has other queues, too.
         fd: the descriptor; -1 before there is one.
         reading: a batch is being read, or shown.
     """
 
-    def __init__(self, adapter: Receiving) -> None:
+    def __init__(self, adapter: Receiving, lane: Lane) -> None:
         if getattr(self, "adapter", None) is not None:
             raise TypeError("queues are made by adapters, once")
         self.adapter = adapter
+        self.lane = lane
+        self.number = lane.number
         self.fd = -1
-        self.reading = self._low = False
+        self.reading = self.several = self._low = False
         self._uring = None
         self._superframes = None
         self._failure = self._taken = 0
@@ -100,8 +107,37 @@ class Queue:
         """How frames are read: "io_uring", or "read"."""
         return "read" if self._uring is None or self._uring.broken else "io_uring"
 
+    @property
+    def frames(self) -> int:
+        """Frames that were read through it, those that were read away included."""
+        return self.lane.frames
+
+    @property
+    def batches(self) -> int:
+        """Batches in which they were shown."""
+        return self.lane.batches
+
     def receive_batch(self, budget: cython.int) -> cython.int:
         """What `Adapter.receive_batch` does; there it is documented."""
+        adapter: Receiving = self.adapter
+        here: Context
+        before: Lane
+        if not self.several:
+            return self._receive_batch(budget)
+        here = _here()
+        before = here.lane
+        if before is not None and before.sends is adapter._sends:
+            raise adapter._ledger._violation(rules.REENTERED, here.binding, None, "receive_batch is running already")
+        here.lane = self.lane
+        # other threads read, too: whoever ends everything has to wait for this one
+        adapter._ledger._begin()
+        try:
+            return self._receive_batch(budget)
+        finally:
+            here.lane = before
+            adapter._end_indication()
+
+    def _receive_batch(self, budget: cython.int) -> cython.int:
         adapter: Receiving = self.adapter
         with cython.critical_section(self):
             running: cython.bint = self.reading
@@ -129,14 +165,16 @@ class Queue:
         if count:
             adapter._ledger._begin()
             try:
-                adapter._ledger._counts[RX_BATCHES] += 1
+                with cython.critical_section(adapter._ledger):
+                    adapter._ledger._counts[RX_BATCHES] += 1
+                self.lane.batches += 1
                 now: cython.longlong = time_ns()
                 level: cython.int = adapter.pool._level
                 step: Step = _step("receive", adapter.name, level, 0) if level else None
                 self._indicate_batch(count, now, step)
                 if superframes is not None:
                     count += self._go_on(budget - count, free, now, step)
-                adapter._end_batch()
+                adapter._end_batch(_here())
             finally:
                 adapter._end_indication()
         elif self._taken == 0:
@@ -172,12 +210,15 @@ class Queue:
         fd: cython.int = self.fd
         if pool._top <= pool._reserve:
             pool.release_withheld()
-        with cython.critical_section(pool):
-            while taken < budget and pool._top > pool._reserve:
-                pool._top -= 1
-                self._indices[taken] = pool._stack[pool._top]
-                taken += 1
-            pool._unread = taken
+        if self.several:
+            taken = pool._take(self.lane, self._indices, budget)
+        else:
+            with cython.critical_section(pool):
+                while taken < budget and pool._top > pool._reserve:
+                    pool._top -= 1
+                    self._indices[taken] = pool._stack[pool._top]
+                    taken += 1
+                pool._unread = taken
         if pool._level >= 3:
             for position in range(taken):
                 pool._look_for_poison(pool._packets[self._indices[position]])
@@ -197,11 +238,14 @@ class Queue:
                     failure = error.errno
                     break
                 count += 1
-        with cython.critical_section(pool):
-            for position in range(taken - 1, count - 1, -1):
-                pool._stack[pool._top] = self._indices[position]
-                pool._top += 1
-            pool._unread = count
+        if self.several:
+            pool._untake(self.lane, self._indices, count, taken)
+        else:
+            with cython.critical_section(pool):
+                for position in range(taken - 1, count - 1, -1):
+                    pool._stack[pool._top] = self._indices[position]
+                    pool._top += 1
+                pool._unread = count
         self._taken = taken
         self._failure = failure
         return count
@@ -212,11 +256,14 @@ class Queue:
         pool: PacketPool = adapter.pool
         packet: Packet
         position: cython.int
+        lane: Lane = self.lane
+        several: cython.bint = self.several
         low: cython.bint = False
         here: Context = _here()
         level: cython.int = pool._level
         if LEVELS.timed:
             here.batch_cpu_ns = _cpu()
+        lane.frames += count
         together: list = [None] * count if adapter._batched else None
         cut: cython.bint
         first: cython.int = 0
@@ -225,7 +272,10 @@ class Queue:
             for position in range(count):
                 packet = pool._packets[self._indices[position]]
                 with cython.critical_section(pool):
-                    pool._unread -= 1
+                    if several:
+                        lane.unread -= 1
+                    else:
+                        pool._unread -= 1
                     pool._fresh(packet)
                 packet._length = self._lengths[position]
                 packet.time_received = now
@@ -234,7 +284,11 @@ class Queue:
                     # another thread may have changed the level since the batch began
                     if packet._history is not None:
                         packet._history.append(step)
-                low = low or pool._top + (count - position) <= adapter.low_water
+                if not several:
+                    low = low or pool._top + (count - position) <= adapter.low_water
+                elif not low and pool._top <= adapter.low_water:
+                    # those that other threads are about to read into, or to give back, are not out either
+                    low = pool._available() + pool._reading() < adapter.low_water
                 packet._status = low
                 if level >= 4 and not low and FAULTS.lends(pool.name):
                     packet._status = 1
@@ -259,7 +313,7 @@ class Queue:
             if together is not None:
                 self._show_before(together, first, done, here)
         if pool._top < pool.low_water:
-            pool.low_water = pool._top
+            pool._note_low_water()
         if low and not self._low:
             adapter._name_the_holder()
         self._low = low
@@ -350,7 +404,10 @@ class Queue:
                 if position > done:
                     pool._stack[pool._top] = self._indices[position]
                     pool._top += 1
-                    pool._unread -= 1
+                    if self.several:
+                        self.lane.unread -= 1
+                    else:
+                        pool._unread -= 1
         packet._asked = -1
         packet.references -= 1
         if packet._status:
@@ -371,6 +428,7 @@ class Queue:
             except BlockingIOError:
                 break
             count += 1
+            self.lane.frames += 1
             with cython.critical_section(adapter):
                 ledger._counts[RX_FRAMES] += 1
                 ledger._counts[RX_BYTES] += max(0, len(frame) - header)

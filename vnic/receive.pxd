@@ -1,4 +1,6 @@
 # C types of vnic/receive.py
+cimport cython
+
 from vnic.batch cimport show_batches
 from vnic.binding cimport Binding
 from vnic.context cimport Context
@@ -8,7 +10,7 @@ from vnic.lifecycle cimport Lifecycle
 from vnic.packet cimport Packet
 from vnic.pool cimport PacketPool
 
-cdef int SHORTEST, OWNED, LENT, ALL_LOCAL, PROMISCUOUS, DO_INDICATE, DO_LEND, DO_RECLAIM
+cdef int SHORTEST, OWNED, LENT, ALL_LOCAL, PROMISCUOUS, EVERYTHING, DO_INDICATE, DO_LEND, DO_RECLAIM
 cdef unsigned int KEPT
 cdef int RX_FRAMES, RX_BYTES, RX_DELIVERED, RX_FILTERED, RX_RESOURCES, INDICATED, RETURNED
 cdef int RX_DROPPED_RUNT, RX_DROPPED_TRUNCATED, RX_DROPPED_NO_DRIVER
@@ -18,12 +20,16 @@ cdef class Receiving(Lifecycle):
     cdef public object name
     cdef readonly int low_water
 
+    @cython.final
     cdef bint _receive(self, Packet packet, Context here, bint plain) except? -1
-    cdef int _begin_frame(self, Packet packet) except? -1
-    cdef bint _end_frame(self, Packet packet, int outcome, bint lent) except? -1
+    @cython.final
+    cdef inline int _begin_frame(self, Packet packet) except? -1
+    @cython.final
+    cdef inline bint _end_frame(self, Packet packet, int outcome, bint lent) except? -1
+    @cython.final
     cdef bint _begin_together(self, Packet packet) except? -1
     cdef object _receive_together(self, list packets, Context here, set copied, bint read, bint plain)
     cdef object _show_to_each(self, Packet packet, Context here, bint plain)
     cdef object _end_copied(self, Packet packet)
-    cdef void _end_batch(self)
+    cdef void _end_batch(self, Context here)
     cdef object _end_indication(self)

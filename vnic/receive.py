@@ -35,6 +35,7 @@ OWNED = int(PacketState.OWNED)
 LENT = int(PacketState.LENT)
 ALL_LOCAL = int(PacketFilter.ALL_LOCAL)
 PROMISCUOUS = int(PacketFilter.PROMISCUOUS)
+EVERYTHING = PROMISCUOUS | ALL_LOCAL
 DO_INDICATE = int(Event.INDICATE)
 DO_LEND = int(Event.LEND)
 DO_RECLAIM = int(Event.RECLAIM)
@@ -71,7 +72,8 @@ class Receiving(Lifecycle):
             destination: cython.ulonglong = packet._destination()
             kind: cython.int = self._sends._kind(destination)
             for binding in bindings:
-                if not binding._accepts(kind, destination):
+                # the first half of `_accepts`, without a call
+                if not binding._filter & (kind | EVERYTHING) and not binding._accepts(kind, destination):
                     continue
                 outcome = RX_DELIVERED
                 if lent:
@@ -84,8 +86,7 @@ class Receiving(Lifecycle):
         """Lend an OWNED packet upward, with a guard of the library's own. Answers what its frame counts as if nobody is shown it."""
         ledger: Ledger = self._ledger
         lent: cython.bint = packet._status != 0
-        legal: cython.bint = packet._state == OWNED
-        if not legal:
+        if packet._state != OWNED:
             # a handler has indicated, freed or sent it since the whole array was looked at
             ledger._violation(BROKEN[packet.state, Event.INDICATE], None, packet, f"{packet!r} is indicated")
             return -1
@@ -96,8 +97,9 @@ class Receiving(Lifecycle):
             packet._forget_promises()
         packet.references = 1
         packet._told = packet.views
-        packet._suspect = None
-        with cython.critical_section(packet):
+        if packet._suspect is not None:
+            packet._suspect = None
+        with cython.critical_section(packet, ledger):
             packet._change(DO_LEND if lent else DO_INDICATE)
             if not lent:
                 ledger._counts[INDICATED] += 1
@@ -114,12 +116,13 @@ class Receiving(Lifecycle):
     def _end_frame(self, packet: Packet, outcome: cython.int, lent: cython.bint) -> cython.bint:
         """Every driver has answered: account for the frame and take the guard off. Answers what `_receive` does."""
         ledger: Ledger = self._ledger
+        counts: cython.p_ulonglong = ledger._counts
         last: cython.bint
-        with cython.critical_section(packet):
+        with cython.critical_section(packet, ledger):
             if not packet._segment:
-                ledger._counts[RX_FRAMES] += 1
-                ledger._counts[RX_BYTES] += packet._length
-                ledger._counts[outcome] += 1
+                counts[RX_FRAMES] += 1
+                counts[RX_BYTES] += packet._length
+                counts[outcome] += 1
             packet.references -= 1
             last = packet.references == 0
             if self._serial is not None:
@@ -129,20 +132,21 @@ class Receiving(Lifecycle):
             packet._kept = False
             packet._change(DO_RECLAIM)
             if outcome == RX_DELIVERED and not packet._segment:
-                ledger._counts[RX_RESOURCES] += 1
+                with cython.critical_section(ledger):
+                    counts[RX_RESOURCES] += 1
             return True
         if last and self._serial is not None:
             return ledger._reclaimed(packet, None)
         if not last:
             return False
-        if ledger._reclaim is not None or ledger._level >= 4 or packet.views or packet._kept:
+        if packet.views or packet._kept or ledger._level >= 4 or ledger._reclaim is not None:
             ledger._home(packet, None)
             return False
         # nobody looks at it, and nobody is to be told: the short way home
         pool: PacketPool = packet.pool
-        with cython.critical_section(pool):
+        with cython.critical_section(pool, ledger):
             packet._change(DO_RECLAIM)
-            ledger._counts[RETURNED] += 1
+            counts[RETURNED] += 1
             pool._put_back(packet)
         return False
 
@@ -222,11 +226,11 @@ class Receiving(Lifecycle):
             else:
                 binding._show(packet, here)
 
-    def _end_batch(self) -> None:
+    def _end_batch(self, here: Context) -> None:
         binding: Binding
         bindings: list = self._bindings
         for binding in bindings:
-            binding._end_batch()
+            binding._end_batch(here)
 
     def _name_the_holder(self) -> None:
         """Packets have just run low: name the binding that holds more than half of them, if there is one."""

@@ -4,6 +4,7 @@ cimport cython
 from vnic.binding cimport Binding
 from vnic.context cimport Context, _here
 from vnic.guard cimport changed, keep
+from vnic.lane cimport Lane
 from vnic.ledger cimport Ledger
 from vnic.packet cimport Packet
 from vnic.steps cimport Step, _now, _step
@@ -25,7 +26,6 @@ cdef unsigned long long BROADCAST_ADDRESS, GROUP_BIT
 
 @cython.final
 cdef class SendPath:
-    cdef public int fd
     cdef public bint link_up
     cdef public bint halted
     cdef public bint resetting
@@ -39,8 +39,8 @@ cdef class SendPath:
     cdef Ledger _ledger
     cdef int _longest
     cdef int _limit
-    cdef int _nested
-    cdef object _queue
+    cdef Lane _first
+    cdef readonly list lanes
     # sends that are over and pending all the same, on purpose, and their statuses; None before the first
     cdef dict _pended
     cdef object _below
@@ -58,7 +58,10 @@ cdef class SendPath:
     cdef object _send_each(self, Binding binding, list packets)
     cdef object _send_burst(self, Binding binding, list packets, Step step)
     cdef object _write_burst(self, Binding binding, Burst burst, list lent, list statuses)
-    cdef object _wait(self, Packet packet)
+    cdef Lane _lane(self)
+    cdef object _wait(self, Packet packet, Lane lane)
+    cdef object _flush(self, Lane lane)
+    cdef bint _waits(self, Packet packet) except -1
     cdef object _tell_of_waiting(self)
     cdef object _lend_down(self, Binding binding, Packet packet, Step step)
     cdef bint _ends(self, Packet packet) except -1
@@ -72,7 +75,7 @@ cdef class SendPath:
     cdef object _put_many(self, list packets)
     cdef object _submitted(self, Packet packet)
     cdef object _put_below(self, Packet packet)
-    cdef int _write(self, Packet packet)
+    cdef int _write(self, Packet packet, Lane lane)
     cdef void _finish(self, Packet packet, object status)
     cdef void _give_back(self, Packet packet, object status)
     cdef void _hand_back(self, Packet packet, object status, bint at_once)

@@ -7,7 +7,6 @@ Next: `miniport/tap.py`, what is below.
 from __future__ import annotations
 
 import errno as errors
-from collections import deque
 from typing import TYPE_CHECKING
 
 from vnic import driver as contract
@@ -15,6 +14,7 @@ from vnic.binding import Binding
 from vnic.context import DISPATCH, MINIPORT, WHAT, Context
 from vnic.counters import COLUMN
 from vnic.filters import PacketFilter
+from vnic.lane import Lane
 from vnic.ledger import Ledger
 from vnic.offload import ChecksumRequest, ChecksumResult, Offload
 from vnic.oob import Info
@@ -104,14 +104,17 @@ class SendPath:
     """
     The send half of an adapter: what is written to, and the packets that wait for it, in order.
 
+    With several queues a send goes out where the thread that sends reads: the kernel learns from that which queue a flow's frames belong
+    to. Any other thread's goes out where the first queue is. Each has an order of its own.
+
     Args:
         ledger: where sends are counted.
         miniport: its `send` is called, if it has one of its own; otherwise packets are written to the descriptor.
         mtu: largest payload of a frame.
-        limit: packets that may wait.
+        limit: packets that may wait, for each descriptor.
 
     Attributes:
-        fd: the descriptor; -1 before there is one.
+        lanes: the descriptors, that of the first queue first, and what waits for each.
         link_up: while it is False, sends answer NO_CABLE.
         halted: once it is True, sends answer CLOSING.
         resetting: while it is True, sends answer RESET_IN_PROGRESS.
@@ -124,7 +127,8 @@ class SendPath:
     """
 
     def __init__(self, ledger: Ledger, miniport: MiniportDriver, mtu: int, limit: int) -> None:
-        self.fd = -1
+        self._first = Lane(self, None, 0)
+        self.lanes: list[Lane] = [self._first]
         self.link_up = True
         self.halted = False
         self.resetting = False
@@ -138,14 +142,26 @@ class SendPath:
         self._ledger = ledger
         self._longest = mtu + HEADER_SIZE + VLAN_SIZE
         self._limit = limit
-        self._nested = 0
-        self._queue: deque[Packet] = deque()
         self._pended = None
         self._below = contract.handler(miniport, contract.MiniportDriver, "send")
         self._below_many = contract.handler(miniport, contract.MiniportDriver, "send_packets")
         self._serial = None
         self._shown = {}
         self._cancel_below = contract.handler(miniport, contract.MiniportDriver, "cancel_sends")
+
+    @property
+    def fd(self) -> int:
+        """The descriptor of the first queue; -1 before there is one."""
+        return self._first.fd
+
+    def _lane(self) -> Lane:
+        """Where what this thread sends goes out."""
+        here: Context
+        if len(self.lanes) > 1:
+            here = _here()
+            if here.lane is not None and here.lane.sends is self:
+                return here.lane
+        return self._first
 
     def send(self, binding: Binding, packet: Packet) -> Status:
         """What `Binding.send` does; there it is documented."""
@@ -255,15 +271,16 @@ class SendPath:
         over: cython.bint
         behind: cython.bint
         blocked: cython.bint = False
+        lane: Lane = self._lane()
         with cython.critical_section(self):
             # as with a single one; while it is written others run, who may end the adapter, or send
             over = self.halted or binding.closing
-            behind = over or len(self._queue) > 0
+            behind = over or len(lane.waiting) > 0
             if not behind:
-                if self.fd >= 0:
-                    burst.write(self.fd)
+                if lane.fd >= 0:
+                    burst.write(lane.fd)
                 over = self.halted or binding.closing
-            first: cython.bint = not self._queue
+            first: cython.bint = not lane.waiting
             for position in range(len(lent)):
                 if statuses[position] is not None:
                     continue
@@ -279,19 +296,19 @@ class SendPath:
                     statuses[position] = STATUS_OF.get(failure, Status.FAILURE)
                 elif over:
                     statuses[position] = Status.CLOSING
-                elif len(self._queue) >= self._limit:
+                elif len(lane.waiting) >= self._limit:
                     statuses[position] = RESOURCES
                 else:
                     statuses[position] = PENDING
                     blocked = True
-                    self._wait(packet)
+                    self._wait(packet, lane)
         if blocked and first:
             self._tell_of_waiting()
 
-    def _wait(self, packet: Packet) -> None:
+    def _wait(self, packet: Packet, lane: Lane) -> None:
         """A packet waits for room below, behind all others; the caller holds the critical section."""
         packet._completing = False
-        self._queue.append(packet)
+        lane.waiting.append(packet)
         self._ledger._counts[TX_QUEUED] += 1
         if packet._history is not None:
             keep(packet)
@@ -316,7 +333,7 @@ class SendPath:
             sender = packet._sender
             # while it is shown to those who watch, its send is over already; while it waits here, nobody below has it
             legal = packet._state == SENDING and sender is not None and packet._asked < 0 and not packet._completing
-            legal = legal and sender._sends is self and packet not in self._queue
+            legal = legal and sender._sends is self and not self._waits(packet)
             if legal:
                 packet._completing = True
         if not legal:
@@ -336,30 +353,53 @@ class SendPath:
     def _step_of(self, what: str, binding: Binding) -> Step | None:
         return _step(what, binding.name, binding.verifier_level, 0) if binding.verifier_level else None
 
-    def flush(self) -> int:
-        """What `Adapter.flush` does; there it is documented."""
+    def flush(self, queue: int = -1) -> int:
+        """What `Adapter.flush` does; there it is documented. A queue of -1 is all of them."""
+        lane: Lane
+        before: Lane
+        if self._serial is not None:
+            return self.waiting(queue)
+        here: Context = _here()
+        for lane in list(self.lanes):
+            if queue >= 0 and queue != lane.number:
+                continue
+            before = here.lane
+            # what is sent again when it is complete goes out there, too
+            here.lane = lane
+            try:
+                self._flush(lane)
+            finally:
+                here.lane = before
+        return self.waiting(queue)
+
+    def _flush(self, lane: Lane) -> None:
         packet: Packet
         failure: cython.int
-        if self._serial is not None:
-            return len(self._queue)
         # no more than wait now: a driver that sends again in send_complete must not keep the caller here
-        for _ in range(len(self._queue)):
+        for _ in range(len(lane.waiting)):
             with cython.critical_section(self):
-                if not self._queue:
+                if not lane.waiting:
                     break
-                packet = self._queue[0]
-                failure = self._write(packet)
+                packet = lane.waiting[0]
+                failure = self._write(packet, lane)
                 if failure == errors.EAGAIN:
                     break
-                self._queue.popleft()
+                lane.waiting.popleft()
             if failure == 0:
                 self._loop_back(packet)
             self._give_back(packet, SUCCESS if failure == 0 else STATUS_OF.get(failure, Status.FAILURE))
-        return len(self._queue)
 
-    def waiting(self) -> int:
-        """How many packets wait for room below."""
-        return len(self._queue)
+    def waiting(self, queue: int = -1) -> int:
+        """How many packets wait for room below a queue; -1: below all of them."""
+        return sum([len(lane.waiting) for lane in self.lanes if queue < 0 or queue == lane.number])
+
+    def _waits(self, packet: Packet) -> cython.bint:
+        """Whether a packet waits for room below."""
+        lane: Lane
+        for lane in self.lanes:  # noqa: SIM110 - a generator has no types
+            if packet in lane.waiting:
+                return True
+        return False
 
     def _pend(self, packet: Packet, status: object) -> cython.bint:
         """At verifier level 4 a send that is over may stay pending, on purpose: `complete_pended` follows, or `abort`."""
@@ -401,27 +441,31 @@ class SendPath:
     def abort(self, binding: Binding | None) -> None:
         """Give waiting packets back to their drivers, aborted: one binding's, or all."""
         packet: Packet
+        lane: Lane
         aborted = []
         if self._pended is not None:
             self._complete_all_pended(binding)
         with cython.critical_section(self):
-            for _ in range(len(self._queue)):
-                packet = self._queue.popleft()
-                (aborted if binding is None or packet._sender is binding else self._queue).append(packet)
+            for lane in self.lanes:
+                for _ in range(len(lane.waiting)):
+                    packet = lane.waiting.popleft()
+                    (aborted if binding is None or packet._sender is binding else lane.waiting).append(packet)
         for packet in aborted:
             self._give_back(packet, Status.REQUEST_ABORTED)
 
     def cancel(self, binding: Binding, cancel_id: object) -> int:
         """What `Adapter.cancel_sends` does; there it is documented."""
         packet: Packet
+        lane: Lane
         mine = []
         if type(cancel_id) is not int:
             raise TypeError(f"a cancel id is an int, not a {type(cancel_id).__name__}")
         with cython.critical_section(self):
-            for _ in range(len(self._queue)):
-                packet = self._queue.popleft()
-                mark = packet._info[CANCEL_ID] if packet._sender is binding and packet._info is not None else None
-                (mine if type(mark) is int and mark == cancel_id else self._queue).append(packet)
+            for lane in self.lanes:
+                for _ in range(len(lane.waiting)):
+                    packet = lane.waiting.popleft()
+                    mark = packet._info[CANCEL_ID] if packet._sender is binding and packet._info is not None else None
+                    (mine if type(mark) is int and mark == cancel_id else lane.waiting).append(packet)
         for packet in mine:
             self._give_back(packet, Status.REQUEST_ABORTED)
         if self._cancel_below is not None and self._serial is not None:
@@ -445,12 +489,13 @@ class SendPath:
     def _lend_down(self, binding: Binding, packet: Packet, step: Step | None) -> object:
         """Take a packet from its driver for a send; answers the violation if it is not the driver's to give."""
         legal: cython.bint
-        with cython.critical_section(packet):
+        with cython.critical_section(packet, self):
             legal = packet._change(DO_SEND)
             if legal:
                 packet._sender = binding
                 packet._number += 1
-                binding.sends_pending += 1
+                with cython.critical_section(binding):
+                    binding.sends_pending += 1
                 self.pending += 1
                 self._ledger._counts[TX_SUBMITTED] += 1
         if legal:
@@ -571,14 +616,15 @@ class SendPath:
         first: cython.bint
         over: cython.bint
         sender: Binding = packet._sender
+        lane: Lane = self._lane()
         with cython.critical_section(self):
             # it may have closed since its send began: then the queue has been emptied for the last time
             over = self.halted or sender.closing
-            failure = errors.EAGAIN if over or self._queue else self._write(packet)
-            blocked = not over and failure == errors.EAGAIN and len(self._queue) < self._limit
-            first = not self._queue
+            failure = errors.EAGAIN if over or lane.waiting else self._write(packet, lane)
+            blocked = not over and failure == errors.EAGAIN and len(lane.waiting) < self._limit
+            first = not lane.waiting
             if blocked:
-                self._wait(packet)
+                self._wait(packet, lane)
         if failure == 0:
             self._loop_back(packet)
             return SUCCESS
@@ -663,8 +709,8 @@ class SendPath:
     def take_waiting(self) -> list[Packet]:
         """Take all packets that wait, in order."""
         with cython.critical_section(self):
-            packets = list(self._queue)
-            self._queue.clear()
+            packets = list(self._first.waiting)
+            self._first.waiting.clear()
         return packets
 
     def wait_first(self, packets: list[Packet]) -> None:
@@ -677,7 +723,7 @@ class SendPath:
                 if self._ends(packet):
                     aborted.append(packet)
                 elif packet._sender is not None:
-                    self._queue.appendleft(packet)
+                    self._first.waiting.appendleft(packet)
         for packet in reversed(aborted):
             self._give_back(packet, Status.REQUEST_ABORTED)
 
@@ -690,7 +736,7 @@ class SendPath:
                 if self._ends(packet):
                     aborted.append(packet)
                 else:
-                    self._queue.append(packet)
+                    self._first.waiting.append(packet)
                     self._ledger._counts[TX_QUEUED] += 1
         for packet in aborted:
             self._give_back(packet, Status.REQUEST_ABORTED)
@@ -744,9 +790,9 @@ class SendPath:
             self._loop_back(packet)
         return status
 
-    def _write(self, packet: Packet) -> cython.int:
+    def _write(self, packet: Packet, lane: Lane) -> cython.int:
         """Write one frame; answers 0, or the errno."""
-        return errors.EIO if self.fd < 0 else put(self.fd, packet, self.superframes is not None)
+        return errors.EIO if lane.fd < 0 else put(lane.fd, packet, self.superframes is not None)
 
     def _finish(self, packet: Packet, status: object) -> None:
         """A send is over: count how it ended, and let the driver have its packet again."""
@@ -758,12 +804,13 @@ class SendPath:
             column = self._end_offload(packet, column)
         if packet._kept:
             self._look_for_change(packet, sender)
-        with cython.critical_section(packet):
+        with cython.critical_section(packet, self):
             if column == TX_FRAMES:
                 self._ledger._counts[TX_BYTES] += packet._length
             self._ledger._counts[column] += 1
             self.pending -= 1
-            sender.sends_pending -= 1
+            with cython.critical_section(sender):
+                sender.sends_pending -= 1
             if self._serial is not None:
                 self._shown.pop(packet, None)
             packet._sender = None
@@ -837,7 +884,7 @@ class SendPath:
         needed: cython.int = SEGMENTATION if packet._virtio.kind != NO_SUPERFRAME else CHECKSUM
         if packet._flags & NOT_LOOPED:
             return
-        if len(bindings) == 1 and self._nested < MAX_NESTED:
+        if len(bindings) == 1:
             binding = bindings[0]
             if binding.no_loopback and binding is packet._sender:
                 # nobody else is there, and it does not want to see what it sends
@@ -845,14 +892,11 @@ class SendPath:
         destination: cython.ulonglong = packet._destination()
         kind: cython.int = self._kind(destination)
         here: Context = _here()
-        with cython.critical_section(self):
-            nested: cython.bint = self._nested >= MAX_NESTED
-            if nested:
+        if here.nested >= MAX_NESTED:
+            with cython.critical_section(self):
                 self._ledger._counts[TX_NOT_LOOPED] += 1
-            else:
-                self._nested += 1
-        if nested:
             return
+        here.nested += 1
         for binding in bindings:
             if (binding is packet._sender and binding.no_loopback) or not binding._accepts(kind, destination):
                 continue
@@ -875,8 +919,7 @@ class SendPath:
             binding._leave()
         if plain is not None:
             self.superframes._loop_plain(packet, plain, here)
-        with cython.critical_section(self):
-            self._nested -= 1
+        here.nested -= 1
         if looped and not self._ledger._indicating():
             for binding in bindings:
-                binding._end_batch()
+                binding._end_batch(here)

@@ -199,7 +199,8 @@ cdef extern from *:
      * Read frames into slots, one each, in the order of their coming, until `wanted` are read or none is left. How many; *failure says
      * why there are no more. What was read into stands first in `indices` when this returns.
      *
-     * The first few by read(), since most batches are small and a read that finds nothing costs as much as one that does; then through
+     * By the system call itself: read() of the C library, in a process with threads, makes sure for each call that it could be cancelled,
+     * with two locked instructions. The first few not through the ring, since most batches are small and a read that finds nothing costs as much as one that does; then through
      * the ring, if there is one: as many as there were already, at most 32.
      */
     static CYTHON_UNUSED int vnic_fill(vnic_ring *ring, int fd, unsigned char *memory, Py_ssize_t slot, int *indices, int *lengths,
@@ -208,7 +209,7 @@ cdef extern from *:
         int count = 0;
         while (count < wanted && *failure == 0) {
             if (ring == NULL || ring->fd < 0 || ring->broken || count < VNIC_FIRST_READS) {
-                ssize_t length = read(fd, memory + indices[count] * slot, slot);
+                ssize_t length = syscall(SYS_read, fd, memory + indices[count] * slot, slot);
                 if (length >= 0)
                     lengths[count++] = (int)length;
                 else if (errno != EINTR)

@@ -95,6 +95,12 @@ def test_an_empty_file_is_the_defaults() -> None:
         ("[pool]\npackets = 65536", "$.pool.packets: 65536 is not allowed: give an integer from 1 to 65535"),
         ("[pool]\nlow_water = -1", "$.pool.low_water: -1 is not allowed: give an integer of at least 0"),
         ("[pool]\npackets = 8\nlow_water = 8", "$.pool.low_water: 8 is not below the 8 packets: give 0 to 7"),
+        ("[loop]\nqueues = 0", "$.loop.queues: 0 is not allowed: give an integer from 1 to 256"),
+        ("[loop]\nqueues = 257", "$.loop.queues: 257 is not allowed: give an integer from 1 to 256"),
+        (
+            "[loop]\nqueues = 8\n[pool]\npackets = 7",
+            "$.loop.queues: 8 queues are more than the 7 packets: ask for more packets, or fewer queues",
+        ),
         ("[loop]\nbudget = 257", "$.loop.budget: 257 is not allowed: give an integer from 1 to 256"),
         ("[loop]\ndrain_timeout = nan", "$.loop.drain_timeout: nan is not allowed: give a number from 0 to 3600"),
         ("[loop]\ndrain_timeout = inf", "$.loop.drain_timeout: inf is not allowed: give a number from 0 to 3600"),
