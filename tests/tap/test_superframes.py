@@ -233,7 +233,7 @@ for _ in range(20):
 """
 
 
-@pytest.mark.parametrize("filters", [(), ("--filter", "passthru")], ids=["bare", "above a filter"])
+@pytest.mark.parametrize("filters", [(), ("--filter", "passthru"), ("--queues", "2")], ids=["bare", "above a filter", "two queues"])
 @needs("tshark", "tshark")
 @namespaced
 def test_a_daemon_with_offload_shows_shipped_drivers_what_they_know(tmp_path: Path, filters: tuple[str, ...]) -> None:

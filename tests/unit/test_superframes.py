@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import queue
 import random
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -293,6 +294,30 @@ def test_returns_from_other_threads_bring_everything_home() -> None:
         counters = wire.adapter.counters()
         assert counters["large_free"] == 16
         assert counters["pool_free"] == 64
+
+
+@pytest.mark.parametrize("packets", [8, 64])
+def test_each_of_several_queues_reads_superframes(packets: int) -> None:
+    virtio, whole = superframe("tcp", 4, data(9000), 1448)
+    cut = segments(virtio, whole)
+    far, near = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    near.setblocking(False)
+    with far, near, bench(packets=packets, large_buffers=9) as wire:
+        number = wire.adapter.attach_queue(near.fileno())
+        plain, asker = Driver(), Asker(lambda packet: int(packet.status is Status.SUCCESS))
+        wire.bind(plain, "plain")
+        wire.bind(asker, "asker")
+        for _ in range(3):
+            far.send(virtio + whole)
+            assert wire.adapter.receive_batch(queue=number) == 1
+            assert wire.give(virtio + whole) == 1
+        assert asker.frames == [whole] * 6
+        assert plain.frames == cut * 6
+        counters = wire.adapter.counters()
+        assert (counters["rx_superframes"], counters["rx_segments"], counters["rx_segments_lost"]) == (6, 6 * len(cut), 0)
+        # each queue can read four more
+        assert (len(asker.kept), counters["large_free"]) == (1, 8)
+        asker.give_back()
 
 
 class Bridge(Sender):
