@@ -219,6 +219,9 @@ class Adapter(LookingAhead):
         lane.fd = fd
         queue = Queue(self, lane)
         queue.attach(fd, ring, self._superframes)
+        if self._superframes is not None:
+            # each can go on reading
+            self._superframes.reserve += AT_ONCE
         self._sends._first.pool = self.pool
         self._sends.lanes.append(lane)
         self._queues.append(queue)

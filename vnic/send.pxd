@@ -35,7 +35,6 @@ cdef class SendPath:
     cdef public list bindings
     cdef public object on_blocked
     cdef public object superframes
-    cdef Headers _headers
     cdef Ledger _ledger
     cdef int _longest
     cdef int _limit

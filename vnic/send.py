@@ -138,7 +138,6 @@ class SendPath:
         self.bindings: list[Binding] = []
         self.on_blocked: Callable[[], None] | None = None
         self.superframes = None
-        self._headers = Headers()
         self._ledger = ledger
         self._longest = mtu + HEADER_SIZE + VLAN_SIZE
         self._limit = limit
@@ -566,7 +565,7 @@ class SendPath:
 
     def _ask_below(self, packet: Packet, size: cython.longlong, asked: cython.longlong) -> cython.bint:
         """The same, when it is clear that something is left to the adapter."""
-        headers: Headers = self._headers
+        headers: Headers = Headers()
         sender: Binding = packet._sender
         first: cython.Py_ssize_t = packet._length
         if packet._length < SHORTEST:
@@ -823,7 +822,7 @@ class SendPath:
         if packet._fault:
             column = TX_DROPPED_OFFLOAD
         elif packet._virtio.kind != NO_SUPERFRAME and column == TX_FRAMES:
-            with cython.critical_section(packet):
+            with cython.critical_section(self._ledger):
                 self._ledger._counts[TX_SUPERFRAMES] += 1
             # what a miniport says of it: bytes of payload that were sent
             packet._info[TCP_LARGE_SEND] = packet._length - packet._virtio.headers

@@ -26,10 +26,9 @@ cdef class Superframes:
     cdef readonly LargeBuffers large
     cdef public int reserve
     cdef PacketPool _spare
-    cdef Headers _headers
 
     cdef bint _prepare(self, Packet packet, int number) except? -1
-    cdef bint _is_superframe(self, Packet packet, int kind) noexcept
+    cdef bint _is_superframe(self, Packet packet, int kind) except -1
     cdef object _show(self, Packet packet, Context here, Step step)
     cdef object _show_segments(self, Packet packet, Context here, Step step)
     cdef bint _begin(self, Cut cut, Packet packet) except -1

@@ -83,7 +83,6 @@ class Superframes:
         self.large = LargeBuffers(count, adapter.name)
         self._spare = PacketPool(SPARE, adapter.pool.slot_size, name=f"{adapter.name} segments")
         self._spare._claimed = True
-        self._headers = Headers()
         self.reserve = reserve
         self.adapter = adapter
 
@@ -99,7 +98,7 @@ class Superframes:
             Whether somebody must be shown its segments. If something is wrong with it, the packet says so.
         """
         adapter: Receiving = self.adapter
-        counts: Ledger = adapter._ledger
+        ledger: Ledger = adapter._ledger
         length: cython.Py_ssize_t = packet._length
         flags: cython.uint = packet._virtio.flags
         kind: cython.int = packet._virtio.kind
@@ -117,9 +116,11 @@ class Superframes:
             elif flags & NEEDS_CHECKSUM and adapter._unchecked:
                 complete(packet._bytes, length, packet._virtio.start, packet._virtio.offset)
                 packet._virtio.flags = CHECKED
-                counts._counts[RX_CHECKSUMS] += 1
+                with cython.critical_section(ledger):
+                    ledger._counts[RX_CHECKSUMS] += 1
             return False
-        counts._counts[RX_SUPERFRAMES] += 1
+        with cython.critical_section(ledger):
+            ledger._counts[RX_SUPERFRAMES] += 1
         if length >= packet._slot_size and number < 0:
             packet._fault = RX_DROPPED_NO_LARGE
         elif not (right and self._is_superframe(packet, kind)):
@@ -130,7 +131,7 @@ class Superframes:
 
     def _is_superframe(self, packet: Packet, kind: cython.int) -> cython.bint:
         """Whether a superframe is what its virtio header says, and makes segments that are frames here."""
-        headers: Headers = self._headers
+        headers: Headers = Headers()
         length: cython.Py_ssize_t = packet._length
         if not headers.find(packet._shared, min(length, packet._slot_size), length) or headers.end != length:
             return False
@@ -181,10 +182,12 @@ class Superframes:
         for nth in range(cut.count):
             segment = self._take(packet, step)
             if segment is None:
-                ledger._counts[RX_SEGMENTS_LOST] += 1
+                with cython.critical_section(ledger):
+                    ledger._counts[RX_SEGMENTS_LOST] += 1
                 continue
             segment._length = cut.write(nth, segment._bytes)
-            ledger._counts[RX_SEGMENTS] += 1
+            with cython.critical_section(ledger):
+                ledger._counts[RX_SEGMENTS] += 1
             pool = segment.pool
             if not adapter._batched:
                 if adapter._receive(segment, here, True):
@@ -219,6 +222,8 @@ class Superframes:
         """A packet for a segment: of the adapter's pool, lent if those run low, else one of the last resort."""
         segment: Packet = None
         pool: PacketPool = self.adapter.pool
+        if pool._top <= pool._reserve and pool._lanes is not None:
+            pool._recall()
         if pool._top <= pool._reserve:
             pool.release_withheld()
         with cython.critical_section(pool):
@@ -226,7 +231,9 @@ class Superframes:
                 pool._top -= 1
                 segment = pool._packets[pool._stack[pool._top]]
                 pool._fresh(segment)
-                segment._status = pool._top <= self.adapter.low_water
+                if pool._top <= self.adapter.low_water:
+                    # those that are read into now, or wait for their turn in a batch, are not out either
+                    segment._status = pool._available() + pool._reading() <= self.adapter.low_water
         if segment is None:
             segment = self._take_spare()
         elif pool._level >= 3:
@@ -273,7 +280,7 @@ class Superframes:
         for nth in range(count):
             segment = self._take_spare()
             if segment is None:
-                with cython.critical_section(self):
+                with cython.critical_section(ledger):
                     ledger._counts[TX_NOT_LOOPED] += 1
                 return
             self._fill(segment, packet, cut, nth)
@@ -282,7 +289,7 @@ class Superframes:
                     continue
                 binding._show_and_copy(segment, here)
                 if nth == 0:
-                    with cython.critical_section(self):
+                    with cython.critical_section(ledger):
                         ledger._counts[TX_LOOPED] += 1
                 binding._leave()
             segment._kept = False

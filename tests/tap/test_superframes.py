@@ -6,18 +6,25 @@ What arrives must be what was sent, and the kernel, which checks every checksum 
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
+import os
 import random
 import subprocess
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
+from tap.daemon import Daemon, ip, needs, run
 from tap.joined import Joined, joined
 from tap.namespace import namespaced
 
-from vnic import Status
+from miniport.errors import Failure
+from miniport.tap import IFF_NO_PI, IFF_TAP, IFF_VNET_HDR, IFREQ, TUNSETIFF, TUNSETOFFLOAD, adopt_tap, open_tap
+from vnic import Offload, Status
 
 SIZE = 8_000_000
 SERVER = """
@@ -146,6 +153,44 @@ def test_udp_in_superframes_is_cut_for_who_has_not_asked(address: str) -> None:
 
 
 @namespaced
+def test_a_descriptor_with_virtio_headers_is_adopted_only_with_offload() -> None:
+    fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    fcntl.ioctl(fd, TUNSETIFF, IFREQ.pack(b"given0", IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
+    with pytest.raises(Failure) as refused:
+        adopt_tap(fd)
+    assert "virtio header" in refused.value.what
+    with adopt_tap(fd, offload=True) as tap:
+        assert tap.offload == Offload.CHECKSUM | Offload.SEGMENTATION | Offload.UDP_SEGMENTATION
+
+
+@namespaced
+def test_a_descriptor_without_virtio_headers_has_no_offload() -> None:
+    fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    fcntl.ioctl(fd, TUNSETIFF, IFREQ.pack(b"given0", IFF_TAP | IFF_NO_PI))
+    with adopt_tap(fd, offload=True) as tap:
+        assert tap.offload == Offload.NONE
+
+
+@namespaced
+def test_what_an_older_kernel_has_not_is_not_asked_for() -> None:
+    """UDP came with Linux 6.2: before that the kernel refuses what it does not know."""
+    asked: list[int] = []
+    real = fcntl.ioctl
+
+    def older(fd: int, request: int, argument: Any = 0) -> Any:
+        if request == TUNSETOFFLOAD and argument:
+            asked.append(argument)
+            if argument & 0x60:
+                raise OSError(errno.EINVAL, "unknown offload")
+        return real(fd, request, argument)
+
+    with mock.patch("miniport.tap.fcntl.ioctl", older), open_tap("older0", offload=True) as tap:
+        assert tap.offload == Offload.CHECKSUM | Offload.SEGMENTATION
+    assert asked == [0x6F, 0x0F]
+
+
+@needs("ethtool", "ethtool")
+@namespaced
 def test_ethtool_shows_what_the_kernel_leaves_to_us() -> None:
     with joined(right=False, right_asks=False) as both:
         with_offload, without = (side.run("ethtool", "-k", side.name) for side in both.sides)
@@ -154,6 +199,8 @@ def test_ethtool_shows_what_the_kernel_leaves_to_us() -> None:
             assert f"{feature}: off" in without
 
 
+@needs("tshark", "tshark")
+@needs("tcpdump", "tcpdump")
 @namespaced
 def test_segments_are_right_to_tshark() -> None:
     with joined(right=False, left_asks=False) as both:
@@ -176,8 +223,42 @@ def test_segments_are_right_to_tshark() -> None:
             capture.unlink()
 
 
+BURST = """
+import socket, sys
+client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+client.connect(("10.0.0.2", 9))
+client.setsockopt(socket.IPPROTO_UDP, 103, 1000)
+for _ in range(20):
+    client.send(bytes(50000))
+"""
+
+
+@pytest.mark.parametrize("filters", [(), ("--filter", "passthru"), ("--queues", "2")], ids=["bare", "above a filter", "two queues"])
+@needs("tshark", "tshark")
+@namespaced
+def test_a_daemon_with_offload_shows_shipped_drivers_what_they_know(tmp_path: Path, filters: tuple[str, ...]) -> None:
+    file = tmp_path / "cut.pcapng"
+    drivers = ("arp", "icmp_echo", "udp discard=9", f"capture file={file}")
+    bound = [word for driver in drivers for word in ("--driver", driver)]
+    with Daemon(tmp_path, "--offload", "--address", "10.0.0.2/24", *filters, *bound) as daemon:
+        ready = daemon.wait_for("ready")
+        assert ready["offload"] == ["checksum", "segmentation", "udp_segmentation"]
+        assert ready["reader"] == "read"
+        ip("addr", "add", "10.0.0.1/24", "dev", "vnic0")
+        run("ping", "-q", "-c", "3", "-i", "0.05", "10.0.0.2")
+        run("python3", "-c", BURST)
+        counters, bindings = daemon.quiet()
+        assert counters["rx_superframes"] == 20
+        assert counters["rx_segments"] == 1000
+        assert bindings["udp"]["delivered"] >= 1000
+        assert counters["large_free"] == counters["large_capacity"] == 64
+        daemon.stop()
+    assert tshark(file, "udp.dstport == 9 && (udp.checksum.status != 1 || ip.checksum.status != 1)") == []
+    assert len(tshark(file, "udp.dstport == 9 && udp.length == 1008")) == 1000
+
+
 def tshark(capture: Path, shown: str) -> list[Any]:
     """The frames of a capture that a filter lets through, all checksums looked at."""
-    checks = ["-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE"]
+    checks = [word for protocol in ("tcp", "udp", "ip") for word in ("-o", f"{protocol}.check_checksum:TRUE")]
     done = subprocess.run(["tshark", "-r", str(capture), *checks, "-Y", shown], capture_output=True, text=True, check=True, timeout=60)
     return done.stdout.splitlines()

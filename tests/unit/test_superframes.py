@@ -4,7 +4,10 @@ Superframes through an adapter: whole for who has asked, in segments for all oth
 
 from __future__ import annotations
 
+import queue
 import random
+import socket
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -89,11 +92,13 @@ def test_who_does_not_ask_is_shown_segments() -> None:
         assert counters["indicated"] == counters["returned"] == 23
 
 
+@pytest.mark.parametrize("level", [0, 1, 3])
 @pytest.mark.parametrize("first", [Asker, Driver, BatchDriver])
-def test_both_kinds_of_drivers_beside_each_other(first: type[Driver]) -> None:
+def test_both_kinds_of_drivers_beside_each_other(first: type[Driver], level: int) -> None:
     kinds = [("tcp", 4), ("udp", 6), ("udp", 4)]
     frames = [superframe(protocol, version, data(9000, seed), 700) for seed, (protocol, version) in enumerate(kinds)]
     with bench() as wire:
+        wire.adapter.verifier_level = level
         drivers = [first(), Asker(), Driver(), BatchDriver()]
         for nth, driver in enumerate(drivers):
             wire.bind(driver, f"d{nth}")
@@ -247,6 +252,72 @@ def test_with_no_large_buffer_at_all_it_is_cut_and_counted() -> None:
         wire.reports.clear()
         assert len(asker.frames) == 3
         views.clear()
+
+
+def test_returns_from_other_threads_bring_everything_home() -> None:
+    virtio, whole = superframe("tcp", 4, data(6000), 1448)
+    cut = segments(virtio, whole)
+    held: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def returner() -> None:
+        while (item := held.get()) is not None:
+            binding, packet = item
+            assert bytes(packet.buffers[0].data)[:14] == whole[:14]
+            binding.return_packets([packet])
+
+    class Holder(Driver):
+        def receive_packet(self, packet: Packet) -> int:
+            self.frames.append(bytes(packet.data))
+            if packet.status is not Status.SUCCESS:
+                return 0
+            held.put((self.binding, packet))
+            return 1
+
+    class AskingHolder(Holder):
+        offload = Offload.SEGMENTATION
+
+    with bench(packets=64, large_buffers=16) as wire:
+        plain, asker = Holder(), AskingHolder()
+        wire.bind(plain, "plain")
+        wire.bind(asker, "asker")
+        threads = [threading.Thread(target=returner) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for _ in range(100):
+            wire.give(virtio + whole, virtio + whole)
+        for _ in threads:
+            held.put(None)
+        for thread in threads:
+            thread.join()
+        assert asker.frames == [whole] * 200
+        assert plain.frames == cut * 200
+        counters = wire.adapter.counters()
+        assert counters["large_free"] == 16
+        assert counters["pool_free"] == 64
+
+
+@pytest.mark.parametrize("packets", [8, 64])
+def test_each_of_several_queues_reads_superframes(packets: int) -> None:
+    virtio, whole = superframe("tcp", 4, data(9000), 1448)
+    cut = segments(virtio, whole)
+    far, near = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    near.setblocking(False)
+    with far, near, bench(packets=packets, large_buffers=9) as wire:
+        number = wire.adapter.attach_queue(near.fileno())
+        plain, asker = Driver(), Asker(lambda packet: int(packet.status is Status.SUCCESS))
+        wire.bind(plain, "plain")
+        wire.bind(asker, "asker")
+        for _ in range(3):
+            far.send(virtio + whole)
+            assert wire.adapter.receive_batch(queue=number) == 1
+            assert wire.give(virtio + whole) == 1
+        assert asker.frames == [whole] * 6
+        assert plain.frames == cut * 6
+        counters = wire.adapter.counters()
+        assert (counters["rx_superframes"], counters["rx_segments"], counters["rx_segments_lost"]) == (6, 6 * len(cut), 0)
+        # each queue can read four more
+        assert (len(asker.kept), counters["large_free"]) == (1, 8)
+        asker.give_back()
 
 
 class Bridge(Sender):
