@@ -24,6 +24,8 @@ COMPILED = [f"vnic/{name}.py" for name in CORE]
 DIRECTIVES = {"binding": True, "boundscheck": False, "wraparound": False, "cdivision": True, "initializedcheck": False}
 # an object made without its __init__, or copied by pickle, must raise and not crash; this costs 1 % of a frame's instructions
 DIRECTIVES |= {"auto_pickle": False, "nonecheck": True}
+# functions that are declared inline are inlined, however long they are: a frame takes 7 % fewer instructions; -O3 takes no fewer
+FLAGS = ["-O2", "--param=max-inline-insns-single=2000", "--param=large-function-growth=2000", "--param=inline-unit-growth=300"]
 
 
 class CompileCore(build_ext):
@@ -54,5 +56,5 @@ if editable and mode == "require":
     raise SystemExit("vnic: VNIC_BUILD=require: an editable install is always pure, a compiled core in the tree goes stale; leave -e out")
 
 modules = COMPILED if mode == "require" else []
-extensions = [Extension(path.removesuffix(".py").replace("/", "."), [path], extra_compile_args=["-O2"]) for path in modules]
+extensions = [Extension(path.removesuffix(".py").replace("/", "."), [path], extra_compile_args=FLAGS) for path in modules]
 setup(ext_modules=extensions, cmdclass={"build_ext": CompileCore})

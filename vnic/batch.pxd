@@ -7,7 +7,7 @@ from vnic.lifecycle cimport Lifecycle
 from vnic.packet cimport Packet
 from vnic.steps cimport _now
 
-cdef int AT_DISPATCH, IN_RECEIVE_PACKETS, RX_DELIVERED, RX_FILTERED, EVERYTHING
+cdef int RX_DELIVERED, RX_FILTERED, EVERYTHING
 cdef object RESOURCES
 
 

@@ -14,7 +14,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from vnic.binding import Binding, shown
-from vnic.context import DISPATCH, WHAT, Context
+from vnic.context import Context
 from vnic.counters import COLUMN
 from vnic.filters import PacketFilter
 from vnic.lifecycle import Lifecycle
@@ -42,8 +42,6 @@ if cython.compiled:
 HEADER = 64
 """Bytes of each frame that `Batch.headers` has: Ethernet, two VLAN tags, and IPv4 or IPv6 with nearly all of what is behind."""
 EVERYTHING = int(PacketFilter.PROMISCUOUS | PacketFilter.ALL_LOCAL)
-AT_DISPATCH = DISPATCH
-IN_RECEIVE_PACKETS = WHAT["receive_packets"]
 RX_DELIVERED = COLUMN["rx_delivered"]
 RX_FILTERED = COLUMN["rx_filtered"]
 SUCCESS, RESOURCES = Status.SUCCESS, Status.RESOURCES
@@ -238,13 +236,15 @@ def ask(binding: Binding, part: list, status: Status, here: Context) -> None:
     """Call `receive_packets`, and write down for each packet how many references are kept of it."""
     packet: Packet
     position: cython.Py_ssize_t = 0
+    place: cython.Py_ssize_t
     one: cython.int
     answers: list = None
     size: cython.Py_ssize_t = len(part)
     batch: Batch = Batch(part, status)
     batch._shown = True
     started: cython.longlong = _now() if binding.verifier_level >= 2 else 0
-    for packet in part:
+    for place in range(size):
+        packet = cython.cast(Packet, part[place])
         packet._outcome = RX_DELIVERED
         packet._seen_views = packet.views
         packet._asked = binding.slot
@@ -253,7 +253,7 @@ def ask(binding: Binding, part: list, status: Status, here: Context) -> None:
         if status is RESOURCES:
             binding.resources += size
     here._saw[binding.slot] = True
-    before: cython.longlong = here._enter(binding.slot, IN_RECEIVE_PACKETS, AT_DISPATCH)
+    before: cython.longlong = here._enter_at(binding._in_receive_packets)
     try:
         answer = binding._receive_packets(batch)
         one = counted(answer)
@@ -274,7 +274,8 @@ def ask(binding: Binding, part: list, status: Status, here: Context) -> None:
         one = 0
     if one == 0 and answers is None and status is SUCCESS and not binding.early_returns:
         # nearly always
-        for packet in part:
+        for place in range(size):
+            packet = cython.cast(Packet, part[place])
             packet._asked = -1
             if packet._history is not None and packet._kept:
                 binding._ledger._look_for_change(packet, binding)

@@ -9,6 +9,10 @@ from typing import Any
 import numpy as np
 
 from vnic import ProtocolDriver
+from vnic.core import HEADER
+
+TOGETHER = 16384
+"""Frames that are counted at a time: a call of numpy takes about a microsecond, however little it does."""
 
 
 class Totals(ProtocolDriver):
@@ -22,12 +26,23 @@ class Totals(ProtocolDriver):
 
 
 class Classifier(ProtocolDriver):
-    """Count by EtherType, as numpy does it: no loop over packets."""
+    """Count by EtherType, as numpy does it: no loop over packets. Of each batch the column of EtherTypes is kept."""
 
     def __init__(self) -> None:
-        self.by_type: Any = np.zeros(65536, np.int64)
+        self.column: Any = np.empty(TOGETHER, np.uint16)
+        self.waiting = 0
+        self.by_type: Any = np.zeros(1 << 16, np.int64)
 
     def receive_packets(self, batch: Any) -> int:
-        kinds = np.asarray(batch.headers)[:, 12:14].copy().view(">u2")[:, 0]
-        np.add.at(self.by_type, kinds, 1)
+        end = self.waiting + len(batch)
+        if end > TOGETHER:
+            self.count()
+            end = len(batch)
+        self.column[self.waiting : end] = np.frombuffer(batch.headers, np.uint16)[6 :: HEADER // 2]
+        self.waiting = end
         return 0
+
+    def count(self) -> None:
+        """Count what waits; the numbers are in the byte order of the wire."""
+        self.by_type += np.bincount(self.column[: self.waiting], minlength=1 << 16)
+        self.waiting = 0
