@@ -222,7 +222,8 @@ class Superframes:
         """A packet for a segment: of the adapter's pool, lent if those run low, else one of the last resort."""
         segment: Packet = None
         pool: PacketPool = self.adapter.pool
-        if pool._top <= pool._reserve and pool._lanes is not None:
+        if pool._lanes is not None and pool._top <= self.adapter.low_water:
+            # what queues have at hand is free, too
             pool._recall()
         if pool._top <= pool._reserve:
             pool.release_withheld()
