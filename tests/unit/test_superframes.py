@@ -276,7 +276,7 @@ def test_returns_from_other_threads_bring_everything_home() -> None:
     class AskingHolder(Holder):
         offload = Offload.SEGMENTATION
 
-    with bench(packets=64, large_buffers=16) as wire:
+    with bench(packets=64, low_water=16, large_buffers=16) as wire:
         plain, asker = Holder(), AskingHolder()
         wire.bind(plain, "plain")
         wire.bind(asker, "asker")
