@@ -294,6 +294,9 @@ def test_returns_from_other_threads_bring_everything_home() -> None:
         counters = wire.adapter.counters()
         assert counters["large_free"] == 16
         assert counters["pool_free"] == 64
+        # who holds more than half of a pool that runs low is named; it depends on the threads whether somebody does
+        assert {rule for rule, _ in wire.reports} <= {"26"}
+        wire.reports.clear()
 
 
 @pytest.mark.parametrize("packets", [8, 64])
