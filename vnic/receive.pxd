@@ -10,7 +10,7 @@ from vnic.lifecycle cimport Lifecycle
 from vnic.packet cimport Packet
 from vnic.pool cimport PacketPool
 
-cdef int SHORTEST, OWNED, LENT, ALL_LOCAL, PROMISCUOUS, EVERYTHING, DO_INDICATE, DO_LEND, DO_RECLAIM
+cdef int SHORTEST, OWNED, LENT, SHOWN, ALL_LOCAL, PROMISCUOUS, EVERYTHING, DO_INDICATE, DO_LEND, DO_RECLAIM, DO_FREE
 cdef unsigned int KEPT
 cdef int RX_FRAMES, RX_BYTES, RX_DELIVERED, RX_FILTERED, RX_RESOURCES, INDICATED, RETURNED
 cdef int RX_DROPPED_RUNT, RX_DROPPED_TRUNCATED, RX_DROPPED_NO_DRIVER
@@ -29,6 +29,7 @@ cdef class Receiving(Lifecycle):
     @cython.final
     cdef bint _begin_together(self, Packet packet) except? -1
     cdef object _receive_together(self, list packets, Context here, set copied, bint read, bint plain)
+    cdef Py_ssize_t _end_all(self, list packets) except -1
     cdef object _show_to_each(self, Packet packet, Context here, bint plain)
     cdef object _end_copied(self, Packet packet)
     cdef void _end_batch(self, Context here)
