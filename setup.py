@@ -16,9 +16,9 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 CORE = (
-    *("context", "steps", "buffer", "chain", "packet", "facts", "guard", "pool"),
-    *("ledger", "binding", "wire", "send", "replies", "lifecycle", "batch", "receive", "indicate", "lookahead", "uring", "queue"),
-    *("adapter", "waiting"),
+    *("lane", "context", "steps", "virtio", "segment", "buffer", "chain", "packet", "large", "facts", "guard", "pool"),
+    *("ledger", "binding", "wire", "send", "replies", "lifecycle", "batch", "receive", "superframes", "indicate", "lookahead"),
+    *("uring", "queue", "adapter", "waiting"),
 )
 COMPILED = [f"vnic/{name}.py" for name in CORE]
 DIRECTIVES = {"binding": True, "boundscheck": False, "wraparound": False, "cdivision": True, "initializedcheck": False}

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from miniport.errors import Exit, Failure
-from miniport.reader import choose_reader
+from miniport.reader import choose_readers
 from miniport.tap import InterfaceCounters, Tap, interface_counters
 from vnic import Adapter, MiniportDriver, PacketPool, slot_size_for
 from vnic.counters import INTERFACE
@@ -52,19 +52,25 @@ class TapMiniport(MiniportDriver):
         except OSError as error:
             what = f"no memory for {packets} packets ({packets * slot_size_for(mtu) >> 20} MiB): {error.strerror}"
             raise Failure(Exit.UNAVAILABLE, what, "ask for fewer packets") from None
-        self.adapter = Adapter(
-            pool,
-            self,
-            name=tap.name,
-            address=station_address(config),
-            mtu=mtu,
-            low_water=config.pool.low_water,
-            network_addresses=config.adapter.address,
-            verifier_level=config.verifier.level,
-            report=report,
-        )
+        try:
+            self.adapter = Adapter(
+                pool,
+                self,
+                name=tap.name,
+                address=station_address(config),
+                mtu=mtu,
+                low_water=config.pool.low_water,
+                network_addresses=config.adapter.address,
+                verifier_level=config.verifier.level,
+                offload=tap.offload,
+                large_buffers=config.pool.large_buffers,
+                report=report,
+            )
+        except OSError as error:
+            what = f"no memory for {config.pool.large_buffers} large buffers ({config.pool.large_buffers >> 4} MiB): {error.strerror}"
+            raise Failure(Exit.UNAVAILABLE, what, "ask for fewer large buffers") from None
         self.here = True
-        self.ring: Uring | None = None
+        self.rings: list[Uring | None] = [None] * len(tap.fds)
         self._at_start = interface_counters(tap.name) or _NOTHING
 
     def attached(self) -> bool:
@@ -83,7 +89,7 @@ class TapMiniport(MiniportDriver):
         """
         Take a snapshot of the adapter's counters and of the interface's own, counted from the start.
 
-        Between two batches, on the data thread, the two agree exactly: nobody else reads the TAP.
+        Between two batches, on a data thread, the two agree exactly: nobody else reads the TAP.
         """
         values = self.adapter.counters()
         now = interface_counters(self.tap.name) if self.here else None
@@ -95,19 +101,25 @@ class TapMiniport(MiniportDriver):
 
     def halt(self) -> None:
         """Let the interface go; one that we created disappears with it. `adapter.halt` calls this, when every binding is gone."""
-        if self.ring is not None:
-            self.ring.close()
+        self.close_rings()
         self.tap.close()
+
+    def close_rings(self, *, shared: bool = False) -> None:
+        """Read through none of them any more; `shared`: this is a forked child."""
+        for ring in self.rings:
+            if ring is not None:
+                ring.close(shared=shared)
 
     def abandon(self) -> None:
         """In a forked child: close what it has of the interface, which stays the parent's."""
-        if self.ring is not None:
-            self.ring.close(shared=True)
+        self.close_rings(shared=True)
         self.tap.close()
 
     def choose_reader(self, wanted: str) -> str:
-        """Choose how the interface is read, and say why; `ring` is None, or what it is to be read through."""
-        self.ring, why = choose_reader(wanted, self.tap.fd, self.adapter.pool)
+        """Choose how the interface is read, and say why; `rings` has None, or what it is to be read through, for each queue."""
+        if self.tap.offload:
+            return "superframes are read by readv, with their virtio headers"
+        self.rings, why = choose_readers(wanted, self.tap.fds, self.adapter.pool)
         return why
 
 

@@ -145,9 +145,12 @@ def add_run_arguments(run: Parser) -> None:
     run.add_argument("--mtu", metavar="N", type=int, help="68 to 65520, default 1500")
     run.add_argument("--mac", metavar="M", help="the adapter's own address, default 02:00:00:00:00:02")
     run.add_argument("--packets", metavar="N", type=int, help="packets in the receive pool, default 1024")
+    text = "let the kernel hand over superframes and leave checksums"
+    run.add_argument("--offload", action="store_true", default=None, help=text)
     run.add_argument("--verifier", metavar="LEVEL", type=int, help="how much is checked: 0 to 4, default 1")
     run.add_argument("--stats-interval", metavar="S", type=float, help="seconds between lines of counters, default 10")
     run.add_argument("--log-format", metavar="F", choices=("auto", "text", "json"), help="auto, text or json")
+    run.add_argument("--queues", metavar="N", type=int, help="queues of the interface, each with a thread that reads it, default 1")
     run.add_argument("--reader", metavar="R", choices=("auto", "read", "io_uring"), help="auto, read or io_uring")
     text = "microseconds to ask for the next frame without sleeping, default 0"
     run.add_argument("--busy-poll-us", metavar="US", type=int, help=text)
@@ -202,9 +205,10 @@ def check_command(arguments: argparse.Namespace) -> int:
 
     names, count = binding_names(names), len(found.filter)
     filters = f"filters: {', '.join(names[:count])}, " if count else ""
+    queues = f"{found.loop.queues} queues, " if found.loop.queues > 1 else ""
     adapter = found.adapter
     print(
-        f"{path}: ok: adapter {adapter.name}, mtu {adapter.mtu}, {found.pool.packets} packets, {filters}"
+        f"{path}: ok: adapter {adapter.name}, mtu {adapter.mtu}, {found.pool.packets} packets, {queues}{filters}"
         f"drivers: {', '.join(names[count:]) or 'none'}; core {'compiled' if COMPILED else 'not compiled'}"
     )
     return 0

@@ -28,32 +28,41 @@ MAX_FILE = 1 << 20
 
 
 class AdapterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The interface. `mac` is the adapter's own address, None for the default; `address` is for drivers to answer for."""
+    """
+    The interface. `mac` is the adapter's own address, None for the default; `address` is for drivers to answer for.
+
+    With `offload` the kernel hands over superframes of up to 64 KiB, and leaves checksums to us.
+    """
 
     name: str = "vnic0"
     mtu: Annotated[int, Meta(ge=68, le=65520)] = 1500
     mac: str | None = None
     address: tuple[str, ...] = ()
+    offload: bool = False
 
 
 class PoolConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
     The receive pool. With `low_water` packets free or fewer, frames are lent to be copied; None leaves it to the adapter.
 
+    With offload there are `large_buffers` of 64 KiB for superframes.
+
     A driver that holds `quota` packets of an adapter has to copy further ones; None is three quarters of the pool, 0 is no limit.
     """
 
     packets: Annotated[int, Meta(ge=1, le=65535)] = 1024
+    large_buffers: Annotated[int, Meta(ge=1, le=4096)] = 64
     low_water: Annotated[int, Meta(ge=0)] | None = None
     quota: Annotated[int, Meta(ge=0, le=65535)] | None = None
 
 
 class LoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
-    The data thread: frames in one batch, how they are read, how long it asks for the next frame without sleeping, and seconds to wait at
-    the end for packets that drivers hold.
+    The data threads: how many, each with a queue of the interface; frames in one batch, how they are read, how long is asked for the next
+    frame without sleeping, and seconds to wait at the end for packets that drivers hold.
     """
 
+    queues: Annotated[int, Meta(ge=1, le=256)] = 1
     budget: Annotated[int, Meta(ge=1, le=256)] = 64
     reader: Literal["auto", "read", "io_uring"] = "auto"
     busy_poll_us: Annotated[int, Meta(ge=0, le=10000)] = 0
@@ -118,7 +127,9 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
     "mtu": ("adapter", "mtu", "--mtu"),
     "mac": ("adapter", "mac", "--mac"),
     "address": ("adapter", "address", "--address"),
+    "offload": ("adapter", "offload", "--offload"),
     "packets": ("pool", "packets", "--packets"),
+    "queues": ("loop", "queues", "--queues"),
     "reader": ("loop", "reader", "--reader"),
     "busy_poll_us": ("loop", "busy_poll_us", "--busy-poll-us"),
     "drain_timeout": ("loop", "drain_timeout", "--drain-timeout"),
@@ -316,6 +327,9 @@ def _problems(config: Config) -> Iterable[tuple[str, str, str]]:
         if not _is_address(text):
             yield f"$.adapter.address[{index}]", f"{shown(text)} is no address", "write it as 10.0.0.2/24 or fd00::2/64"
     yield from verifier_problems(config.verifier)
+    if config.loop.queues > pool.packets:
+        what = f"{config.loop.queues} queues are more than the {pool.packets} packets"
+        yield "$.loop.queues", what, "ask for more packets, or fewer queues"
     if pool.low_water is not None and pool.low_water >= pool.packets:
         yield "$.pool.low_water", f"{pool.low_water} is not below the {pool.packets} packets", f"give 0 to {pool.packets - 1}"
 

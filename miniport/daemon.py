@@ -1,7 +1,7 @@
 """
-The composition root: configuration -> interface -> adapter -> filters -> drivers -> data thread -> ready; and all the way back.
+The composition root: configuration -> interface -> adapter -> filters -> drivers -> data threads -> ready; and all the way back.
 
-Frames are the data thread's. Here, on asyncio in the main thread, are the signals, the link's events and the log: they answer even
+Frames are the data threads'. Here, on asyncio in the main thread, are the signals, the link's events and the log: they answer even
 while a driver hangs.
 
 Next: `miniport/stack.py`, then `miniport/adapter.py` and `miniport/data_thread.py`.
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from miniport.adapter import TapMiniport
 from miniport.carrier import LinkWatch, set_up_link
-from miniport.data_thread import DataThread
+from miniport.data_thread import DataThreads
 from miniport.errors import Exit
 from miniport.inspection import Inspection
 from miniport.inspector.subject import PATIENCE, Inspector
@@ -87,7 +87,8 @@ class Daemon:
         catch_strays(self.loop, self.log, self.reports, self._post)
         filters, drivers = load_filters(config.filter), load_drivers(config.protocol)
         with contextlib.ExitStack() as undo:
-            tap = open_tap(adapter.name) if tap_fd is None else adopt_tap(tap_fd)
+            queues, offload = config.loop.queues, adapter.offload
+            tap = open_tap(adapter.name, queues, offload=offload) if tap_fd is None else adopt_tap(tap_fd, queues, offload=offload)
             undo.callback(tap.close)
             self.miniport = TapMiniport(tap, config, self.reports)
             self.stack = Stack(self.miniport.adapter, config.pool.quota)
@@ -100,14 +101,13 @@ class Daemon:
             link = set_up_link(self.miniport, config)
             core = "compiled" if COMPILED else "uncompiled"
             self.log.event("starting", version=__version__, core=core, adapter=adapter.name, mtu=adapter.mtu, pid=os.getpid())
-            self.thread = DataThread(self.miniport.adapter, config.loop.budget, self._on_gone, config.loop.busy_poll_us)
-            seen = Inspector(self.stack, self.thread, self._by_adapter, self.watch.hanging)
+            self.threads = DataThreads(self.miniport.adapter, config.loop.budget, self._on_gone, config.loop.busy_poll_us, queues)
+            seen = Inspector(self.stack, self.threads, self._by_adapter, self.watch.hanging)
             self.inspection = Inspection(adapter.name, config.control.path, seen, self.log)
             undo.callback(self.inspection.close)
             await self.inspection.start()
             reader_why = self.miniport.choose_reader(config.loop.reader)
-            if self.miniport.ring is not None:
-                undo.callback(self.miniport.ring.close)
+            undo.callback(self.miniport.close_rings)
             self._obey_signals()
             os.register_at_fork(after_in_child=self._in_child)
             watching = self._task(LinkWatch(self.miniport, self.log, self._do).run())
@@ -115,7 +115,7 @@ class Daemon:
             gc.collect()
             # what is alive now lives to the end: the collector need not look at it again
             gc.freeze()
-            self.thread.start(tap.fd, self.miniport.ring)
+            self.threads.start(tap.fds, self.miniport.rings)
             self.reports.listen()
             self.watch.start()
             undo.pop_all()
@@ -137,7 +137,7 @@ class Daemon:
             self.config,
             self.load_config,
             stack=self.stack,
-            thread=self.thread,
+            threads=self.threads,
             log=self.log,
             stopping=self.stopping,
             post=self._post,
@@ -153,7 +153,7 @@ class Daemon:
             return
         forget_signals()
         self.inspection.abandon()
-        self.thread.abandon()
+        self.threads.abandon()
         self.miniport.abandon()
 
     def _ready(self, link: LinkState, reader_why: str) -> None:
@@ -166,8 +166,10 @@ class Daemon:
             mac=adapter.address.hex(":"),
             mtu=adapter.mtu,
             packets=adapter.pool.capacity,
+            queues=len(self.miniport.tap.fds),
             reader=adapter.reader,
             reader_why=reader_why,
+            offload=[flag.name.lower() for flag in self.miniport.tap.offload if flag.name],
             filters=[binding.name for binding in self.stack.filters],
             drivers=[bound.binding.name for bound in self.stack.drivers],
         )
@@ -195,8 +197,8 @@ class Daemon:
             job()
 
     def _do(self, job: Callable[[], None]) -> None:
-        """Have the data thread do something; nobody waits for it, but a failure is told."""
-        self.thread.call(job).add_done_callback(self._on_done)
+        """Have a data thread do something; nobody waits for it, but a failure is told."""
+        self.threads.call(job).add_done_callback(self._on_done)
 
     def _on_done(self, future: Future[None]) -> None:
         if not future.cancelled() and (error := future.exception()) is not None:
@@ -219,7 +221,7 @@ class Daemon:
 
     def _show_counters(self) -> None:
         # between two batches the interface's counters agree with ours; behind a hanging driver they are better than nothing
-        future = self.thread.call(self._counters)
+        future = self.threads.call(self._counters)
         try:
             values = future.result(PATIENCE)
         except NotInTime:
@@ -269,7 +271,7 @@ class Daemon:
             self.loop.call_later(FORGET_SECONDS, self._forget_unbound, again - 1)
 
     def _on_gone(self, error: BaseException) -> None:
-        """On the data thread: the interface was deleted under us, or, which should not be, the library failed."""
+        """On a data thread: the interface was deleted under us, or, which should not be, the library failed."""
 
         def stop() -> None:
             self.gone = error
@@ -289,10 +291,10 @@ class Daemon:
         notify_manager("STOPPING=1")
         self.watch.stop()
         self.inspection.keep()
-        await unbind_all(self.stack, self.thread, self.reload.config.loop.drain_timeout)
-        hangs = not self.thread.end(1)
+        await unbind_all(self.stack, self.threads, self.reload.config.loop.drain_timeout)
+        hangs = not self.threads.end(1)
         if hangs:
-            name_the_hanging(self.log, self.stack, self.thread)
+            name_the_hanging(self.log, self.stack, self.threads)
         counters, virtual = self._counters()
         self.miniport.adapter.halt()
         # a binding whose driver hangs is never gone

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from vnic.uring import Uring, can_wait_for_none, race
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vnic import PacketPool
 
 GAIN = 0.95
@@ -23,6 +25,26 @@ class Choice(NamedTuple):
 
     ring: Uring | None
     why: str
+
+
+def choose_readers(wanted: str, fds: Sequence[int], pool: PacketPool) -> tuple[list[Uring | None], str]:
+    """
+    Choose how all queues of a TAP are read, in the same way, as `choose_reader` does.
+
+    Returns:
+        A ring or None for each, and why.
+    """
+    first, why = choose_reader(wanted, fds[0], pool)
+    rings = [first]
+    try:
+        for fd in fds[1:]:
+            rings.append(None if first is None else Uring(fd, pool))  # noqa: PERF401 - what is there must be closed
+    except OSError as error:
+        for ring in rings:
+            if ring is not None:
+                ring.close()
+        return [None] * len(fds), f"no io_uring for {len(fds)} queues: {error.strerror}"
+    return rings, why
 
 
 def choose_reader(wanted: str, fd: int, pool: PacketPool) -> Choice:

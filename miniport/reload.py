@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     import asyncio
 
     from miniport.config import Config
-    from miniport.data_thread import DataThread
+    from miniport.data_thread import DataThreads
     from miniport.log import EventLog
     from miniport.stack import Stack
 
 RESTART = ("adapter", "pool", "filter", "control")
 """Sections that are only read at the start."""
+RESTART_LOOP = ("queues", "reader")
+"""Keys of the section `loop` that are only read at the start."""
 
 
 class Reload:
@@ -36,13 +38,13 @@ class Reload:
     Args:
         config: what the daemon was started with.
         load: makes the configuration anew.
-        stack: whose drivers are exchanged, by the data thread.
-        thread: the data thread.
+        stack: whose drivers are exchanged, by a data thread.
+        threads: the data threads.
         log: where to say how it went.
         stopping: once it is set, nothing is reloaded any more.
         post: runs a function soon on the main thread.
         forget: called, on the main thread, when drivers have been unbound.
-        on_done: called, on the data thread, with the exchange that is over.
+        on_done: called, on a data thread, with the exchange that is over.
 
     Attributes:
         config: the configuration.
@@ -54,7 +56,7 @@ class Reload:
         load: Callable[[], Config],
         *,
         stack: Stack,
-        thread: DataThread,
+        threads: DataThreads,
         log: EventLog,
         stopping: asyncio.Event,
         post: Callable[[Callable[[], None]], None],
@@ -64,7 +66,7 @@ class Reload:
         self.config = config
         self._load = load
         self._stack = stack
-        self._thread = thread
+        self._threads = threads
         self._log = log
         self._stopping = stopping
         self._post = post
@@ -97,15 +99,14 @@ class Reload:
         needs_restart = [name for name in RESTART if getattr(fresh, name) != getattr(self.config, name)]
         if fresh.log.format != self.config.log.format:
             needs_restart.append("log.format")
-        if fresh.loop.reader != self.config.loop.reader:
-            needs_restart.append("loop.reader")
-        self._thread.budget, self._thread.busy_poll_us = fresh.loop.budget, fresh.loop.busy_poll_us
+        needs_restart += [f"loop.{key}" for key in RESTART_LOOP if getattr(fresh.loop, key) != getattr(self.config.loop, key)]
+        self._threads.budget, self._threads.busy_poll_us = fresh.loop.budget, fresh.loop.busy_poll_us
         if fresh.verifier != self.config.verifier:
             # what was set by command since then stays, unless the file has changed
             set_verifier(fresh.verifier)
         self.config = fresh
         self._running = True
-        exchange = self._thread.call(
+        exchange = self._threads.call(
             lambda: self._stack.exchange(surplus, drivers, lambda failure: self._post(partial(self._failed, failure)))
         )
         exchange.add_done_callback(self._on_done)

@@ -1,7 +1,8 @@
 """
 What is bound to what: the interface's adapter, filters on it one above the other, and drivers on top.
 
-Bindings are opened and closed on the data thread, or while there is none. Whoever only looks may do so from anywhere.
+Bindings are opened and closed on a data thread, between two batches of all of them, or while there is none. Whoever only looks may do so
+from anywhere.
 
 Next: `vnic/adapter.py` for what opening and closing a binding means, `vnic/intermediate.py` for what a filter is.
 """

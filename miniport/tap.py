@@ -4,6 +4,8 @@ The TAP device: a descriptor that is a network interface. Opened or inherited he
 An interface that this process created dies with its last descriptor (ephemeral); one that somebody else created stays
 (persistent), and its settings are not ours to change. The carrier follows the descriptor in both cases.
 
+With several queues there is a descriptor for each, and the kernel spreads the frames over them by flow.
+
 Next: `miniport/link.py`, for what needs netlink: MTU, address, up, and the changes of all of them.
 """
 
@@ -13,35 +15,44 @@ import contextlib
 import errno
 import fcntl
 import os
-import pwd
-import shlex
 import socket
 import struct
+import sys
 from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from miniport.errors import Exit, Failure
+from miniport.tap_failures import DEVICE, cannot_attach, cannot_open, holder, queues_of
+from vnic.offload import Offload
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-DEVICE = "/dev/net/tun"
 MAX_NAME = 15
 
 TUNSETIFF = 0x400454CA
 TUNSETOFFLOAD = 0x400454D0
 TUNGETIFF = 0x800454D2
+TUNSETVNETHDRSZ = 0x400454D8
+TUNSETVNETLE = 0x400454DC
 TUNATTACHFILTER = 0x400054D5 | struct.calcsize("HP") << 16
 TUNDETACHFILTER = 0x400054D6 | struct.calcsize("HP") << 16
-SIOCETHTOOL = 0x8946
-ETHTOOL_GDRVINFO = 3
 IFF_TAP = 0x0002
 IFF_MULTI_QUEUE = 0x0100
 IFF_PERSIST = 0x0800
 IFF_NO_PI = 0x1000
 IFF_VNET_HDR = 0x4000
 BPF_RET_CONSTANT = 0x06
+TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6, TUN_F_TSO_ECN, TUN_F_USO4, TUN_F_USO6 = 0x01, 0x02, 0x04, 0x08, 0x20, 0x40
+TSO = TUN_F_TSO4 | TUN_F_TSO6
+OFFLOADS: tuple[tuple[int, Offload], ...] = (
+    (TUN_F_CSUM | TSO | TUN_F_TSO_ECN | TUN_F_USO4 | TUN_F_USO6, Offload.CHECKSUM | Offload.SEGMENTATION | Offload.UDP_SEGMENTATION),
+    (TUN_F_CSUM | TSO | TUN_F_TSO_ECN, Offload.CHECKSUM | Offload.SEGMENTATION),
+    (TUN_F_CSUM, Offload.CHECKSUM),
+)
+"""What is asked of the kernel, the most first: UDP since Linux 6.2."""
+VIRTIO_HEADER = 10
 IFREQ = struct.Struct("16sH22x")
 
 
@@ -56,26 +67,35 @@ class InterfaceCounters(NamedTuple):
 
 class Tap:
     """
-    Owns the descriptor of a TAP from here on, and closes it.
+    Owns the descriptors of a TAP from here on, and closes them.
 
     Args:
         fd: a descriptor that is attached to a TAP.
+        queues: how many queues the interface is to have; with more than one the others are opened here.
+        offload: have the kernel hand over superframes, and leave checksums to us, as far as it can.
 
     Raises:
-        Failure: the descriptor is no TAP that vnic can read; it still belongs to the caller then.
+        Failure: the descriptor is no TAP that vnic can read, or the other queues cannot be had; it still belongs to the caller then.
 
     Attributes:
-        fd: the descriptor: non-blocking, not inherited by children.
+        fd: the descriptor, of the first queue: non-blocking, not inherited by children.
+        fds: the descriptors of all queues, in order.
         name: the interface's name when last asked for.
         index: the interface's number, which outlives a change of name.
         ephemeral: the interface goes when the last descriptor of it is closed.
+        offload: what the kernel leaves to us, and takes from us; NONE unless a virtio header stands before each frame.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, queues: int = 1, *, offload: bool = False) -> None:
         self.fd = fd
+        self.fds = [fd]
         self.name, flags = _attached(fd)
-        if problem := _unreadable(flags) or _unreadable(_flags_without_filter(fd)):
-            raise Failure(Exit.CONFIG, f"descriptor {fd} ({self.name!a}) {problem}", "open it with IFF_TAP | IFF_NO_PI and no other flag")
+        if flags & IFF_VNET_HDR and not offload:
+            what = f"descriptor {fd} ({self.name!a}) puts a virtio header before each frame"
+            raise Failure(Exit.CONFIG, what, "configure offload = true, or open it with IFF_TAP | IFF_NO_PI and no other flag")
+        if problem := _unreadable(flags, queues) or _unreadable(_flags_without_filter(fd), queues):
+            wanted = "IFF_TAP | IFF_NO_PI and no other flag" if queues == 1 else "IFF_TAP | IFF_NO_PI | IFF_MULTI_QUEUE"
+            raise Failure(Exit.CONFIG, f"descriptor {fd} ({self.name!a}) {problem}", f"open it with {wanted}")
         self.ephemeral = not flags & IFF_PERSIST
         try:
             self.index = socket.if_nametoindex(self.name)
@@ -86,6 +106,24 @@ class Tap:
         os.set_inheritable(fd, False)
         # The last user of a persistent TAP may have left offloads on: frames would come 64 KiB long and without checksums.
         fcntl.ioctl(fd, TUNSETOFFLOAD, 0)
+        if queues > 1:
+            self._open_further(queues, bool(flags & IFF_VNET_HDR))
+        self.offload = _take_offload(fd) if flags & IFF_VNET_HDR else Offload.NONE
+
+    def _open_further(self, queues: int, headers: bool) -> None:
+        """Open the other queues of the interface; all of them, or none."""
+        try:
+            while len(self.fds) < queues:
+                fd = _open_device(self.name, queues)
+                self.fds.append(fd)
+                _attach(fd, self.name, queues, headers)
+                if socket.if_nametoindex(_attached(fd)[0]) != self.index:
+                    raise Failure(Exit.UNAVAILABLE, f"{self.name!a} was renamed while its queues were opened", "start vnic again")
+            _require_all_ours(self.name, queues)
+        except BaseException:
+            for fd in self.fds[1:]:
+                os.close(fd)
+            raise
 
     def refresh_name(self) -> str:
         """
@@ -99,10 +137,10 @@ class Tap:
 
     def close(self) -> None:
         """
-        Give the descriptor up; closing twice is allowed. An ephemeral interface is gone afterwards.
+        Give the descriptors up; closing twice is allowed. An ephemeral interface is gone afterwards.
         """
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
+        fds, self.fds, self.fd = self.fds, [], -1
+        for fd in fds:
             # a driver may have closed it
             with contextlib.suppress(OSError):
                 os.close(fd)
@@ -114,49 +152,47 @@ class Tap:
         self.close()
 
 
-def open_tap(name: str) -> Tap:
+def open_tap(name: str, queues: int = 1, *, offload: bool = False) -> Tap:
     """
     Attach to a TAP, or create it if there is no interface of that name.
 
     Args:
         name: the interface's name.
+        queues: 1 to `MAX_QUEUES`; an interface that is there must have been made for several, or for one.
+        offload: with virtio headers, and as much offload as the kernel has.
 
     Returns:
-        The TAP, which owns its descriptor.
+        The TAP, which owns its descriptors.
 
     Raises:
-        Failure: no such device, no permission, in use, or not a name or an interface for a TAP.
+        Failure: no such device, no permission, in use, or not a name or an interface for a TAP with so many queues.
     """
     check_name(name)
+    fd = _open_device(name, queues)
     try:
-        fd = os.open(DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise _cannot_open(name, error) from None
-    try:
-        try:
-            fcntl.ioctl(fd, TUNSETIFF, IFREQ.pack(name.encode(), IFF_TAP | IFF_NO_PI))
-        except OSError as error:
-            raise _cannot_attach(name, error) from None
-        return Tap(fd)
+        _attach(fd, name, queues, offload)
+        return Tap(fd, queues, offload=offload)
     except BaseException:
         os.close(fd)
         raise
 
 
-def adopt_tap(fd: int) -> Tap:
+def adopt_tap(fd: int, queues: int = 1, *, offload: bool = False) -> Tap:
     """
     Take over a descriptor that the process was started with.
 
     Args:
         fd: the descriptor; it belongs to the result, or still to the caller if this raises.
+        queues: with more than one it must be a queue of several; the others are opened by the interface's name.
+        offload: take as much as the kernel has, if the descriptor was opened with IFF_VNET_HDR.
 
     Returns:
-        The TAP, which owns its descriptor.
+        The TAP, which owns its descriptors.
 
     Raises:
         Failure: the descriptor is not open, or is no TAP that vnic can read.
     """
-    return Tap(fd)
+    return Tap(fd, queues, offload=offload)
 
 
 def check_name(name: str) -> None:
@@ -201,6 +237,34 @@ def interface_counters(name: str) -> InterfaceCounters | None:
     return None
 
 
+def _open_device(name: str, queues: int) -> int:
+    try:
+        return os.open(DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise cannot_open(name, error, queues) from None
+
+
+def _attach(fd: int, name: str, queues: int, headers: bool) -> None:
+    """Make a descriptor the interface, or a queue of it, with virtio headers or without."""
+    flags = IFF_TAP | IFF_NO_PI | (IFF_MULTI_QUEUE if queues > 1 else 0) | (IFF_VNET_HDR if headers else 0)
+    try:
+        fcntl.ioctl(fd, TUNSETIFF, IFREQ.pack(name.encode(), flags))
+    except OSError as error:
+        raise cannot_attach(name, error, queues) from None
+
+
+def _require_all_ours(name: str, queues: int) -> None:
+    """
+    Refuse an interface of which somebody else has queues: the kernel would give him a part of the frames.
+
+    With one queue the kernel refuses by itself. One that does not tell how many there are is older than Linux 5.5; there it is not noticed.
+    """
+    found = queues_of(name)
+    if found is not None and found > queues:
+        what = f"{name!a} is in use, {found - queues} of its {found} queues are another's{holder(name)}"
+        raise Failure(Exit.BUSY, what, "stop that process, or choose another interface")
+
+
 def _attached(fd: int) -> tuple[str, int]:
     try:
         name, flags = IFREQ.unpack(fcntl.ioctl(fd, TUNGETIFF, bytes(IFREQ.size)))
@@ -226,73 +290,26 @@ def _flags_without_filter(fd: int) -> int:
     return flags
 
 
-def _unreadable(flags: int) -> str | None:
+def _take_offload(fd: int) -> Offload:
+    """
+    Ask the kernel for superframes and checksums, the most first. The header has the order of this machine.
+
+    Without any of it a header stands before each frame all the same, so checksums are had even from a kernel that leaves none to us.
+    """
+    fcntl.ioctl(fd, TUNSETVNETHDRSZ, struct.pack("i", VIRTIO_HEADER))
+    fcntl.ioctl(fd, TUNSETVNETLE, struct.pack("i", sys.byteorder == "little"))
+    for flags, offload in OFFLOADS:
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(fd, TUNSETOFFLOAD, flags)
+            return offload
+    return Offload.CHECKSUM
+
+
+def _unreadable(flags: int, queues: int) -> str | None:
     if not flags & IFF_TAP:
         return "is a TUN, which has no Ethernet frames"
     if not flags & IFF_NO_PI:
         return "puts packet information before each frame"
-    if flags & IFF_VNET_HDR:
-        return "puts a virtio header before each frame"
+    if queues > 1:
+        return None if flags & IFF_MULTI_QUEUE else f"is the only queue of its interface, and {queues} are asked for"
     return "is one queue of several and would see a part of the frames" if flags & IFF_MULTI_QUEUE else None
-
-
-def _cannot_open(name: str, error: OSError) -> Failure:
-    if error.errno in (errno.EACCES, errno.EPERM):
-        remedy = f"as root: chmod 0666 {DEVICE} && {_create_command(name)}"
-        return Failure(Exit.PERMISSION, f"no permission to open {DEVICE}", remedy)
-    if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO, errno.ENOTDIR):
-        return Failure(Exit.UNAVAILABLE, f"no {DEVICE}", f"modprobe tun, or pass --device {DEVICE} to the container")
-    return Failure(Exit.UNAVAILABLE, f"cannot open {DEVICE}", os.strerror(error.errno or 0))
-
-
-def _cannot_attach(name: str, error: OSError) -> Failure:
-    if error.errno == errno.EPERM and _driver(name) is None:
-        return Failure(Exit.PERMISSION, f"no permission to create {name!a}", f"as root: {_create_command(name)}")
-    if error.errno == errno.EPERM:
-        remedy = f"as root: ip tuntap del {shlex.quote(name)} mode tap && {_create_command(name)}"
-        return Failure(Exit.PERMISSION, f"{name!a} belongs to another user", remedy)
-    if error.errno == errno.EBUSY:
-        return Failure(Exit.BUSY, f"{name!a} is in use{_holder(name)}", "stop that process, or choose another interface")
-    if error.errno == errno.EINVAL:
-        problem = "is a TAP with several queues, vnic reads one" if _driver(name) == ("tun", "tap") else "exists and is no TAP"
-        return Failure(Exit.CONFIG, f"{name!a} {problem}", "choose another name, or delete that interface")
-    return Failure(Exit.UNAVAILABLE, f"cannot attach to {name!a}", os.strerror(error.errno or 0))
-
-
-def _create_command(name: str) -> str:
-    uid = os.geteuid()
-    try:
-        user = pwd.getpwuid(uid).pw_name
-    except KeyError:
-        user = str(uid)
-    return f"ip tuntap add {shlex.quote(name)} mode tap user {shlex.quote(user)}"
-
-
-def _driver(name: str) -> tuple[str, str] | None:
-    """
-    Find the driver and the bus of an interface, ("tun", "tap") for a TAP; None if there is no such interface.
-    """
-    answer = array("B", struct.pack("=I192x", ETHTOOL_GDRVINFO))
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as query:
-        try:
-            fcntl.ioctl(query, SIOCETHTOOL, struct.pack("16sP16x", name.encode(), answer.buffer_info()[0]))
-        except OSError as error:
-            return None if error.errno == errno.ENODEV else ("", "")
-    driver, bus = struct.unpack_from("=4x32s32x32x32s", answer)
-    return driver.rstrip(b"\0").decode("ascii", "replace"), bus.rstrip(b"\0").decode("ascii", "replace")
-
-
-def _holder(name: str) -> str:
-    """
-    Find who has a TAP of this name, in words. It is a guess: a TAP of the same name in another namespace looks the same.
-    """
-    wanted = b"iff:\t" + os.fsencode(name)
-    for link in Path("/proc").glob("[0-9]*/fd/*"):
-        try:
-            if str(link.readlink()) != DEVICE or wanted not in (link.parents[1] / "fdinfo" / link.name).read_bytes().splitlines():
-                continue
-            command = (link.parents[1] / "comm").read_bytes().rstrip(b"\n")
-        except OSError:
-            continue
-        return f", perhaps by pid {link.parents[1].name} ({ascii(os.fsdecode(command))[1:-1]})"
-    return ""

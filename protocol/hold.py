@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import time
 from heapq import heappop, heappush
+from itertools import count as count_up
 from random import Random
-from threading import Condition, Thread
+from threading import Condition, Thread, get_ident
 
 from vnic import Packet, ProtocolDriver, Status
 
@@ -51,8 +52,10 @@ class Hold(ProtocolDriver):
             raise ValueError(f"copies {copies} is outside 1..65535")
         self.hold_ns, self.count, self.copies = int(hold_ms * 1_000_000), count, copies
         self.random = Random(seed) if random else None
-        self.held = self.passed = self.sequence = 0
-        self.collected: list[tuple[int, int, Packet]] = []
+        self.held = self.passed = 0
+        self.sequence = count_up()
+        # each queue has a thread, whose packets may be returned when its batch is over
+        self.collected: dict[int, list[tuple[int, int, Packet]]] = {}
         self.waiting: list[tuple[int, int, Packet]] = []
         self.changed = Condition()
         self.stopping = False
@@ -70,8 +73,8 @@ class Hold(ProtocolDriver):
             self.changed.notify()
         self.worker.join(JOIN_SECONDS)
         with self.changed:
-            left = sorted(self.waiting + self.collected)
-            self.waiting, self.collected = [], []
+            left = sorted(self.waiting + [entry for entries in self.collected.values() for entry in entries])
+            self.waiting, self.collected = [], {}
         for _, _, packet in left:
             self.give_back(packet)
 
@@ -83,16 +86,14 @@ class Hold(ProtocolDriver):
                 return 0
             self.held += 1
         wait_ns = self.random.randint(0, self.hold_ns) if self.random else self.hold_ns
-        self.sequence += 1
-        self.collected.append((time.monotonic_ns() + wait_ns, self.sequence, packet))
+        self.collected.setdefault(get_ident(), []).append((time.monotonic_ns() + wait_ns, next(self.sequence), packet))
         return self.copies
 
     def receive_complete(self) -> None:
-        """Hand the collected packets to the worker."""
+        """Hand the packets that were collected on this thread to the worker."""
         with self.changed:
-            for entry in self.collected:
+            for entry in self.collected.pop(get_ident(), ()):
                 heappush(self.waiting, entry)
-            self.collected.clear()
             self.changed.notify()
 
     def work(self) -> None:

@@ -157,16 +157,19 @@ class IcmpEcho(ProtocolDriver):
         """Send a frame in a packet of our own; it is freed here, unless the send is pending."""
         packet = self.pool.allocate()
         if packet is None:
-            self.dropped += 1
+            self.count(sent=False)
             return
         packet.write(frame)
         status = self.binding.send(packet)
         if status != Status.PENDING:
             self.give_back(packet)
-        if status in (Status.SUCCESS, Status.PENDING):
-            self.answered += 1
-        else:
-            self.dropped += 1
+        self.count(sent=status in (Status.SUCCESS, Status.PENDING))
+
+    def count(self, *, sent: bool) -> None:
+        """Count a reply; with several queues they are sent by several threads."""
+        with self.lock:
+            self.answered += sent
+            self.dropped += not sent
 
     def send_complete(self, packet: Packet, status: Status) -> None:
         """Free a packet whose send was pending."""

@@ -10,6 +10,7 @@ Next: `protocol/sink.py`, or a driver of your own.
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from vnic import Info, Status, slot_size_for
@@ -107,6 +108,7 @@ class Mux(IntermediateDriver):
         self.packets = packets
         self.vlans: dict[int, Vlan] = {}
         self.dropped_untagged = self.dropped_unknown = 0
+        self.lock = Lock()  # each queue has a thread
 
     def bind_adapter(self) -> None:
         """Make the virtual adapters."""
@@ -122,7 +124,7 @@ class Mux(IntermediateDriver):
         if vlan is not None and SHORTEST <= packet.length <= vlan.received.slot_size + TAG_SIZE:
             vlan.strip(packet, control)
         else:
-            self.dropped_unknown += 1
+            self.drop(unknown=True)
         return 0
 
     def receive_lookahead(self, context: object, header: memoryview, lookahead: memoryview, packet_size: int) -> None:
@@ -131,11 +133,11 @@ class Mux(IntermediateDriver):
             if UNTAGGED in self.vlans:
                 self.vlans[UNTAGGED].pass_lookahead(context, header, lookahead, packet_size)
             else:
-                self.dropped_untagged += 1
+                self.drop(unknown=False)
             return
         vlan = self.vlans.get(int.from_bytes(lookahead[:2]) & 0xFFF)
         if vlan is None or len(lookahead) < TAG_SIZE:
-            self.dropped_unknown += 1
+            self.drop(unknown=True)
             return
         plain = memoryview(b"".join((header[:ADDRESSES], lookahead[2:TAG_SIZE])))
         vlan.pass_lookahead(context, plain, lookahead[TAG_SIZE:], packet_size - TAG_SIZE, TAG_SIZE)
@@ -144,8 +146,14 @@ class Mux(IntermediateDriver):
         """Show a frame without a tag as it is, and hold it meanwhile."""
         if UNTAGGED in self.vlans:
             return self.vlans[UNTAGGED].pass_up(packet)
-        self.dropped_untagged += 1
+        self.drop(unknown=False)
         return 0
+
+    def drop(self, *, unknown: bool) -> None:
+        """Count a frame that nobody is shown."""
+        with self.lock:
+            self.dropped_unknown += unknown
+            self.dropped_untagged += not unknown
 
 
 def number_of(text: str) -> int:

@@ -6,6 +6,8 @@ Next: `protocol/arp.py`, which also answers.
 
 from __future__ import annotations
 
+from threading import Lock
+
 from vnic import Packet, PacketFilter, ProtocolDriver
 
 MOST_ETHERTYPES = 64
@@ -30,6 +32,7 @@ class Sink(ProtocolDriver):
         """
         if promiscuous:
             self.packet_filter |= PacketFilter.PROMISCUOUS
+        self.lock = Lock()  # each queue has a thread, and looped-back frames come on the thread that sent them
         self.frames = 0
         self.counts: dict[int | str, int] = {}
 
@@ -44,7 +47,8 @@ class Sink(ProtocolDriver):
 
     def count(self, ethertype: int) -> None:
         """Add one frame of an EtherType."""
-        known = ethertype in self.counts or len(self.counts) < MOST_ETHERTYPES
-        key = ethertype if known else "other"
-        self.frames += 1
-        self.counts[key] = self.counts.get(key, 0) + 1
+        with self.lock:
+            known = ethertype in self.counts or len(self.counts) < MOST_ETHERTYPES
+            key = ethertype if known else "other"
+            self.frames += 1
+            self.counts[key] = self.counts.get(key, 0) + 1

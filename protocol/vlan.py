@@ -110,16 +110,19 @@ class VlanEdge(ProtocolDriver, CoMiniportDriver):
         """Copy a frame without its tag into a packet of its VLAN's VC, and show that; the frame itself is never kept."""
         frame = packet.data
         if packet.ethertype != ETHERTYPE or len(frame) < SHORTEST:
-            self.untagged += 1
+            with self.lock:
+                self.untagged += 1
             return 0
         tag = frame[ADDRESSES + 2] << 8 | frame[ADDRESSES + 3]
         vc = self.vlans.get(tag & 0xFFF)
         if vc is None or vc.pool is None:
-            self.unknown += 1
+            with self.lock:
+                self.unknown += 1
             return 0
         own = vc.pool.allocate()
         if own is None:
-            self.dropped += 1
+            with self.lock:
+                self.dropped += 1
             return 0
         own.length = len(frame) - TAG
         with own.data as bare:

@@ -27,6 +27,7 @@ from vnic.core import (
 )
 from vnic.driver import MiniportDriver, ProtocolDriver
 from vnic.filters import PacketFilter
+from vnic.offload import ChecksumRequest, ChecksumResult, Offload
 from vnic.oob import Info, OobData
 from vnic.states import PacketState
 from vnic.status import ContractViolation, OwnershipError, Status, VnicError
@@ -43,9 +44,12 @@ __all__ = [
     "Binding",
     "Buffer",
     "BufferPool",
+    "ChecksumRequest",
+    "ChecksumResult",
     "ContractViolation",
     "Info",
     "MiniportDriver",
+    "Offload",
     "OobData",
     "OwnershipError",
     "Packet",

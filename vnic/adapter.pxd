@@ -2,12 +2,14 @@
 cimport cython
 
 from vnic.binding cimport Binding
+from vnic.lane cimport Lane
 from vnic.ledger cimport Ledger
 from vnic.lookahead cimport LookingAhead
 from vnic.packet cimport Packet
 from vnic.pool cimport PacketPool
 from vnic.queue cimport Queue
 from vnic.send cimport SendPath
+from vnic.superframes cimport Superframes
 
 
 @cython.final
@@ -15,4 +17,7 @@ cdef class Adapter(LookingAhead):
     cdef object __weakref__
     cdef readonly int mtu
     cdef readonly tuple network_addresses
+    # the first one, and all of them
     cdef Queue _queue
+    cdef list _queues
+    cdef Superframes _superframes

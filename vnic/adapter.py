@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING
 from vnic import driver as contract
 from vnic.binding import Binding
 from vnic.counters import COUNTED
+from vnic.lane import Lane
 from vnic.ledger import Ledger, report_to_logging
 from vnic.lookahead import LookingAhead
+from vnic.offload import Offload
 from vnic.packet import Packet
 from vnic.pool import PacketPool, slot_size_for
-from vnic.queue import MAX_BUDGET, Queue
+from vnic.queue import AT_ONCE, MAX_BUDGET, MAX_QUEUES, Queue
 from vnic.send import SendPath
 from vnic.states import PacketState
 from vnic.status import Status, VnicError
+from vnic.superframes import Superframes
 from vnic.verifier import rules
 from vnic.verifier.faults import FAULTS
 from vnic.verifier.levels import LEVELS
@@ -44,8 +47,8 @@ class Adapter(LookingAhead):
     """
     A virtual NIC: one pool, one miniport, up to 128 bindings, and a file descriptor that carries frames.
 
-    `receive_batch` is called by one thread, the data thread; sends and returns may come from any. The adapter does not wait: who
-    polls the descriptor is the caller's business.
+    `receive_batch` is called by one thread, the data thread, or with several queues by one for each; sends and returns may come from any.
+    The adapter does not wait: who polls the descriptors is the caller's business.
 
     NDIS: a miniport adapter handle.
 
@@ -57,11 +60,14 @@ class Adapter(LookingAhead):
         mtu: largest payload of a frame.
         low_water: with this many packets free or fewer, frames are shown with status RESOURCES; by default an eighth of the pool,
             at most 64.
-        send_queue: sends that may wait for room below, in order.
+        send_queue: sends that may wait for room below, in order; so many for each queue.
         network_addresses: what `binding.network_addresses` answers.
         serialized: one handler of the miniport runs at a time, sends are queued for it, and `indicate` tells by `packet.status` whether
             a packet is the miniport's again; see `vnic/serialized.py`.
         verifier_level: how much is watched; see `vnic.verifier.levels`. By default the level of the process. It may be changed later.
+        offload: what the descriptor that is attached does of it. With any of that a virtio header stands before each frame, in the order
+            of this machine, and bindings may ask for it; see `vnic/superframes.py`.
+        large_buffers: how many superframes drivers may hold together, and four more; each has 64 KiB.
         joins_pools: packets of other pools may be indicated too, if the pool is no other adapter's: it joins with its first packet.
         nic: what the adapter answers to queries and does not know of itself, as its link speed.
         clock: what its timers go by; a test gives a `VirtualClock`.
@@ -83,6 +89,8 @@ class Adapter(LookingAhead):
         network_addresses: Sequence[str] = (),
         serialized: bool = False,
         verifier_level: int | None = None,
+        offload: Offload = Offload.NONE,
+        large_buffers: int = 64,
         joins_pools: bool = False,
         nic: NicValues | None = None,
         clock: Clock | None = None,
@@ -92,11 +100,14 @@ class Adapter(LookingAhead):
             raise TypeError("an adapter is made once")
         if 0 < pool.slot_size < slot_size_for(mtu):
             raise ValueError(f"slots of {pool.slot_size} bytes are too small for MTU {mtu}: {slot_size_for(mtu)} are needed")
+        if offload and not pool.slot_size:
+            raise ValueError(f"packets of {pool.name} have no slots, which offload needs")
         if len(address) != 6 or address[0] & 1:
             raise ValueError(f"{address.hex(':')} is no 6-byte station address")
         if pool._claimed:
             raise ValueError(f"pool {pool.name} is another adapter's: an adapter needs a pool of its own")
         pool._claimed = True
+        pool._share([])
         ledger = Ledger(name, report or report_to_logging, contract.handler(miniport, contract.MiniportDriver, "return_packet"))
         ledger._miniport = miniport
         ledger._level = LEVELS.process if verifier_level is None else verifier_level
@@ -113,18 +124,25 @@ class Adapter(LookingAhead):
         self.network_addresses = tuple(network_addresses)
         self._transfer_data = contract.handler(miniport, contract.MiniportDriver, "transfer_data")
         self._transfers = 0
-        self._queue = Queue(self)
+        self._offered = int(offload | Offload.CHECKSUM) if offload else 0
+        self._superframes = self._sends.superframes = Superframes(self, large_buffers, AT_ONCE) if offload else None
+        self._queue = Queue(self, sends._first)
+        self._queues = [self._queue]
         pool.verifier_level = LEVELS.of_pool(pool.name, ledger._level)
         LEVELS.add_adapter(self)
 
     @property
     def send_blocked(self) -> bool:
         """Whether sends wait for room below: poll the descriptor for output, then `flush`."""
-        return self._sends.waiting() > 0
+        return self._sends.waiting(-1) > 0
+
+    def sends_waiting(self, queue: int) -> int:
+        """How many sends wait for room below one queue."""
+        return self._sends.waiting(queue)
 
     @property
     def fd(self) -> int:
-        """The descriptor that was attached; -1 before."""
+        """The descriptor that was attached, of the first queue; -1 before."""
         return self._sends.fd
 
     @property
@@ -150,6 +168,8 @@ class Adapter(LookingAhead):
         LEVELS.timed = LEVELS.timed or level >= 2
         for pool in self._pools:
             pool.verifier_level = LEVELS.of_pool(pool.name, level)
+        if self._superframes is not None:
+            self._superframes._follow(level)
         for binding in self._opened:
             binding.verifier_level = LEVELS.of_driver(binding.name, level)
 
@@ -164,26 +184,74 @@ class Adapter(LookingAhead):
 
         Raises:
             VnicError: a batch is being read; no driver can exchange the wire under its adapter.
+            ValueError: the ring is another descriptor's or another pool's, or the adapter has offload, for which there is none.
+        """
+        self._check(fd, ring)
+        self._queue.attach(fd, ring, self._superframes)
+        self._sends._first.fd = fd
+        self._sends.on_blocked = on_blocked
+
+    def attach_queue(self, fd: int, ring: Uring | None = None) -> int:
+        """
+        Read from one descriptor more, and write to it what the thread that reads it sends. The descriptor stays the caller's to close.
+
+        Frames keep their order within a queue. Each queue may be read by a thread of its own, and drivers are then called from all of
+        them at once; see "Several threads" in docs/drivers.md. A serialized miniport's are called by one at a time.
+
+        Args:
+            fd: a further queue of the interface.
+            ring: as for `attach`.
+
+        Returns:
+            The number of the queue, for `receive_batch`; the one of `attach` is 0.
+
+        Raises:
+            VnicError: a batch is being read, or no first descriptor is attached, or there are 256 queues.
             ValueError: the ring is another descriptor's or another pool's.
         """
-        if self._queue.reading:
-            raise VnicError("the adapter is reading: attach from outside a handler")
+        lane: Lane
+        queue: Queue
+        self._check(fd, ring)
+        number = len(self._queues)
+        if self._queue.fd < 0 or number >= MAX_QUEUES:
+            raise VnicError(f"{self.name} has {number} queues, no more fit" if number > 1 else "attach the first queue before others")
+        lane = Lane(self._sends, self.pool, number)
+        lane.fd = fd
+        queue = Queue(self, lane)
+        queue.attach(fd, ring, self._superframes)
+        self._sends._first.pool = self.pool
+        self._sends.lanes.append(lane)
+        self._queues.append(queue)
+        for queue in self._queues:
+            queue.several = True
+        self.pool._share(self._sends.lanes)
+        return number
+
+    def _check(self, fd: int, ring: Uring | None) -> None:
+        queue: Queue
+        for queue in self._queues:
+            if queue.reading:
+                raise VnicError("the adapter is reading: attach from outside a handler")
         if ring is not None and (ring.fd != fd or ring.pool is not self.pool):
             raise ValueError(f"a ring for descriptor {ring.fd} and pool {ring.pool.name} is attached to {self.name}, descriptor {fd}")
-        self._queue.attach(fd, ring)
-        self._sends.fd = fd
-        self._sends.on_blocked = on_blocked
+        if ring is not None and self._superframes is not None:
+            raise ValueError(f"{self.name} has offload, and a ring reads no virtio headers")
+
+    @property
+    def queues(self) -> tuple[Queue, ...]:
+        """The queues, in the order of their numbers: how each is read, and how much came through it."""
+        return tuple(self._queues)
 
     @property
     def reader(self) -> str:
-        """How frames are read: "io_uring", or "read"."""
+        """How frames are read from the first queue: "io_uring", or "read"."""
         return self._queue.reader
 
     # receive
 
-    def receive_batch(self, budget: int = 64) -> int:
+    def receive_batch(self, budget: int = 64, queue: int = 0) -> int:
         """
-        Read frames until none is left or the budget is used, and indicate them.
+        Read frames of a queue until none is left or the budget is used, and indicate them.
 
         Each frame is read straight into a free packet. When packets run low, the rest of the batch is shown with status RESOURCES:
         drivers copy, and the packets stay here. With no packet at all a frame is read and counted as dropped; the reader never
@@ -191,15 +259,22 @@ class Adapter(LookingAhead):
 
         Args:
             budget: frames at most, 1 to 256.
+            queue: its number.
 
         Returns:
             Frames taken from the descriptor; 0 if there were none.
 
         Raises:
             OSError: the descriptor is broken (EBADFD: the interface was deleted). Frames read before are indicated first.
-            VnicError: it is called by two threads at once, or from inside a handler.
+            VnicError: it is called by two threads at once for one queue, or from inside a handler.
+            ValueError: there is no queue of that number.
         """
-        return self._queue.receive_batch(max(1, min(budget, MAX_BUDGET)))
+        found: Queue = self._queue
+        if queue:
+            if not 0 < queue < len(self._queues):
+                raise ValueError(f"queue {queue} of {self.name}: there are {len(self._queues)}")
+            found = self._queues[queue]
+        return found.receive_batch(max(1, min(budget, MAX_BUDGET)))
 
     # send
 
@@ -250,14 +325,17 @@ class Adapter(LookingAhead):
         """
         return self._sends.cancel(binding, cancel_id)
 
-    def flush(self) -> int:
+    def flush(self, queue: int = -1) -> int:
         """
         Write waiting sends, in order, until the descriptor takes no more; each completes through `send_complete`.
 
+        Args:
+            queue: those of one queue only.
+
         Returns:
-            How many still wait.
+            How many of them still wait.
         """
-        return self._sends.flush()
+        return self._sends.flush(queue)
 
     # figures
 
@@ -295,6 +373,8 @@ class Adapter(LookingAhead):
         values["pool_indicated"] = found[PacketState.INDICATED]
         values["pool_sending"] = found[PacketState.SENDING] + found[PacketState.TRANSFERRING]
         values["pool_quarantined"] = found[PacketState.QUARANTINED]
+        values["large_capacity"] = 0 if self._superframes is None else self._superframes.large.count
+        values["large_free"] = 0 if self._superframes is None else self._superframes.large.available
         return values
 
     def __repr__(self) -> str:

@@ -248,10 +248,11 @@ def ask(binding: Binding, part: list, status: Status, here: Context) -> None:
         packet._outcome = RX_DELIVERED
         packet._seen_views = packet.views
         packet._asked = binding.slot
-    binding.delivered += size
-    if status is RESOURCES:
-        binding.resources += size
-    binding._seen = True
+    with cython.critical_section(binding):
+        binding.delivered += size
+        if status is RESOURCES:
+            binding.resources += size
+    here._saw[binding.slot] = True
     before: cython.longlong = here._enter_at(binding._in_receive_packets)
     try:
         answer = binding._receive_packets(batch)

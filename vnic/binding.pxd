@@ -46,6 +46,7 @@ cdef extern from *:
 
 
 cdef int counted(object answer) except? -2
+cdef object forget(Context context, int slot)
 
 
 @cython.final
@@ -72,8 +73,11 @@ cdef class Binding:
     cdef object _sends
     cdef int _filter
     cdef bint _filter_set
+    cdef int _offload
+    cdef bint _offload_set
     cdef frozenset _multicast
-    cdef bint _seen
+    # it was shown a frame without a packet, and is owed a receive_complete
+    cdef bint _looked
     # its handlers that run now, on whatever thread, and must have ended before it is told of its end
     cdef int _inside
     # where a thread is in a handler of it, see `vnic/context.py`
@@ -108,7 +112,7 @@ cdef class Binding:
     cdef object _look(self, object context, object packet, object header, object lookahead, object size)
     cdef void _look_ahead(self, object context, object header, object lookahead, object size)
     cdef object _looking_at(self, object context, str what)
-    cdef void _end_batch(self)
+    cdef void _end_batch(self, Context here)
     cdef object _require_sends(self)
     cdef object _before_send(self, str what)
     cdef object _take_back(self, Packet packet, Step step)

@@ -9,14 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vnic import driver as contract
-from vnic.context import DISPATCH, OPEN, WHAT, Context
+from vnic.context import CONTEXTS, DISPATCH, OPEN, WHAT, Context
 from vnic.filters import PacketFilter
 from vnic.ledger import Ledger, where
+from vnic.offload import Offload, with_included
 from vnic.packet import HEADER_SIZE, MAX_BINDINGS, Packet
 from vnic.pending import PendingCall
 from vnic.pool import PacketPool
 from vnic.states import BROKEN, Event, PacketState
-from vnic.status import Status
+from vnic.status import Status, VnicError
 from vnic.steps import Step
 from vnic.verifier import rules
 from vnic.verifier.faults import FAULTS
@@ -128,8 +129,13 @@ class Binding:
         self._sends = sends
         self._filter = 0
         self._filter_set = False
+        self._offload = 0
+        self._offload_set = False
         self._multicast = frozenset()
-        self._seen = False
+        self._looked = False
+        # on each thread: the slot was another binding's
+        for context in list(CONTEXTS.values()):
+            forget(context, slot)
         self._looks = []
         self.transfers_pending = 0
         self.verifier_level = LEVELS.of_driver(name, ledger._level)
@@ -203,6 +209,27 @@ class Binding:
                 raise ValueError(f"{address.hex(':') or 'nothing'} is no 6-byte group address")
         self._multicast = frozenset(int.from_bytes(address, "big") for address in listed)
         self.adapter._sync()
+
+    @property
+    def offload(self) -> Offload:
+        """
+        What is left to the adapter on both ways. `driver.offload` says what is asked for; this is what is had, and can be set any time.
+
+        Raises:
+            VnicError: the adapter does not have what is to be set.
+
+        NDIS: OID_TCP_TASK_OFFLOAD.
+        """
+        return Offload(self._offload)
+
+    @offload.setter
+    def offload(self, value: Offload) -> None:
+        self._require_open("its offload is set")
+        if value & ~int(self.adapter.offload):
+            raise VnicError(f"{self.adapter.name} has {self.adapter.offload!r}, and {Offload(value)!r} is asked for")
+        self._offload = with_included(value) & int(self.adapter.offload)
+        self._offload_set = True
+        self.adapter._reorder()
 
     def owed(self, packet: Packet) -> int:
         """How often the binding still has to return this packet."""
@@ -471,8 +498,9 @@ class Binding:
         if self._receive_packet is None or (self.quota and self.promised - self.returned >= self.quota):
             self._show_otherwise(packet, here)
             return 0
-        self.delivered += 1
-        self._seen = True
+        with cython.critical_section(self):
+            self.delivered += 1
+        here._saw[self.slot] = True
         packet._asked = self.slot
         if self.verifier_level >= 2:
             started = _now()
@@ -524,7 +552,7 @@ class Binding:
         """Write down how many references of a packet a driver keeps; a count of -1 is an answer that is none."""
         early: cython.int = 0
         kept: cython.int
-        with cython.critical_section(packet):
+        with cython.critical_section(packet, self):
             # what is returned from here on is counted against the answer; what was before, by a driver that may, is known now
             packet._asked = -1
             if self.early_returns and packet._promises:
@@ -617,7 +645,8 @@ class Binding:
     def _look_ahead(self, context: object, header: object, lookahead: object, size: object) -> None:
         """Show the beginning of a frame that is in no packet."""
         self.delivered += 1
-        self._seen = True
+        # such a batch is ended by a call of its own, from whatever thread
+        self._looked = True
         try:
             self._look(context, None, memoryview(header).toreadonly(), memoryview(lookahead).toreadonly(), size)
         except BaseException as error:
@@ -638,9 +667,10 @@ class Binding:
         started: cython.longlong = _now() if self.verifier_level >= 2 and self._receive is None else 0
         before: cython.longlong = here._enter(self.slot, IN_RECEIVE_PACKET, AT_DISPATCH)
         answer: object = 0
-        self.delivered += 1
-        self.resources += packet._status != 0
-        self._seen = True
+        with cython.critical_section(self):
+            self.delivered += 1
+            self.resources += packet._status != 0
+        here._saw[self.slot] = True
         packet._asked = self.slot
         try:
             if self._receive is not None:
@@ -668,7 +698,7 @@ class Binding:
         """Count one return; the packet goes home with the last. Answers the violation, nothing changed, if none is owed."""
         last: cython.bint = False
         owed: cython.bint
-        with cython.critical_section(packet):
+        with cython.critical_section(packet, self):
             owed = not self.closed and packet._state == INDICATED and packet._returned[self.slot] < packet._promised[self.slot]
             if self.early_returns and packet._asked == self.slot and packet._state == INDICATED and not self.closed:
                 # counted when it answers; until then the library's own reference keeps the packet
@@ -728,14 +758,14 @@ class Binding:
             return rules.OVER_RETURN
         return rules.DOUBLE_RETURN if packet._promised[self.slot] else rules.WRONG_BINDING
 
-    def _end_batch(self) -> None:
-        """Call `receive_complete`, if the binding saw a frame of the batch."""
-        if not self._seen:
+    def _end_batch(self, here: Context) -> None:
+        """Call `receive_complete`, if the binding saw a frame of the batch: on this thread, others have batches of their own."""
+        if not (here._saw[self.slot] or self._looked):
             return
-        self._seen = False
+        here._saw[self.slot] = False
+        self._looked = False
         if self._receive_complete is None or self.closing:
             return
-        here: Context = _here()
         started: cython.longlong = _now() if self.verifier_level >= 2 else 0
         before: cython.longlong = here._enter(self.slot, IN_RECEIVE_COMPLETE, AT_DISPATCH)
         try:
@@ -746,6 +776,11 @@ class Binding:
             self._left_unclean("receive_complete", here, before)
         if started:
             self._timed("receive_complete", started, None)
+
+
+def forget(context: Context, slot: cython.int) -> None:
+    """On one thread, what was seen by the last binding of this slot."""
+    context._saw[slot] = False
 
 
 def count_flag(rule: Rule) -> None:

@@ -3,6 +3,13 @@ cimport cython
 
 from vnic.steps cimport Step, _step
 
+cdef bint EXPORTS
+
+
+cdef class Viewed:
+    cdef object _begin_view(self)
+    cdef object _drop_view(self)
+
 
 @cython.final
 cdef class Buffer:
@@ -10,6 +17,8 @@ cdef class Buffer:
     cdef object _memory
     # a packet that somebody else has lent, whose bytes it describes for a while, and from where on; see vnic/replies.py
     cdef object _source
+    # what its views are counted on; stays while one is alive
+    cdef Viewed _of
     cdef Py_ssize_t _at
     cdef readonly Py_ssize_t size
     cdef readonly Py_ssize_t length

@@ -30,18 +30,34 @@ if not cython.compiled:
     from vnic.steps import _step
 
 if cython.compiled:
-    from cython.cimports.cpython.buffer import PyBUF_READ
+    from cython.cimports.cpython.buffer import PyBUF_READ, PyBuffer_FillInfo
     from cython.cimports.cpython.memoryview import PyMemoryView_FromMemory, PyMemoryView_GET_BUFFER
+
+
+class Viewed:
+    """What views of bytes are counted on: a packet. While one of them is alive, nothing else comes to be where it looks."""
+
+    def _begin_view(self) -> object:
+        """Somebody makes a view; raises if he may not."""
+
+    def _drop_view(self) -> object:
+        """A view is gone."""
+
+
+EXPORTS = bool(cython.compiled) or hasattr(memoryview, "__buffer__")
 
 
 class Buffer:
     """
     A range of memory, `length` bytes of which are in use.
 
+    A view of a buffer that a packet has of itself (its slot's, or that of the rest of a superframe) is read-only, and counted like a
+    view of the packet.
+
     NDIS: NDIS_BUFFER; BUF-05 to BUF-17.
 
     Attributes:
-        pool: the buffer pool that it is from; None for the buffer of a packet's own slot.
+        pool: the buffer pool that it is from; None for one that a packet has of itself.
         size: bytes of the range.
         length: bytes in use, set by `adjust`.
         following: the next buffer of the chain, or None.
@@ -54,6 +70,7 @@ class Buffer:
         self.pool = pool
         self._memory = memory
         self._source = None
+        self._of = None
         self._at = 0
         self.following = None
         self.packet = None
@@ -87,7 +104,7 @@ class Buffer:
     @property
     def memory(self) -> memoryview:
         """
-        The whole range ("virtual address"), writable if the memory is. Of the buffer of a packet's slot, the frame as the packet shows it.
+        The whole range ("virtual address"), writable if the memory is. Of a buffer that a packet has of itself, the bytes in use.
 
         NDIS: NdisBufferVirtualAddress.
         """
@@ -97,7 +114,11 @@ class Buffer:
             return self._memory
         if self.packet is None:
             raise refused(rules.USE_AFTER_RETURN, "the caller", f"{self!r} of a packet that is back in its pool is looked at")
-        return self.packet._slot_frame()
+        if EXPORTS:
+            return memoryview(self)
+        self._of._begin_view()
+        self._of._drop_view()
+        return self._shared[: self.length].toreadonly()
 
     @property
     def data(self) -> memoryview:
@@ -110,6 +131,32 @@ class Buffer:
             return PyMemoryView_FromMemory(cython.cast(cython.p_char, self._shared), self.length, PyBUF_READ)
         else:
             return self._memory[: self.length]
+
+    if cython.compiled:
+
+        def __getbuffer__(self, buffer: cython.pointer[cython.Py_buffer], flags: cython.int):
+            if self._of is None:
+                raise BufferError("a view of a buffer is its memory, or its data")
+            self._of._begin_view()
+            PyBuffer_FillInfo(buffer, self, self._shared, self.length, 1, flags)
+
+        def __releasebuffer__(self, buffer: cython.pointer[cython.Py_buffer]):
+            # as of a packet, the collector of garbage may have been here
+            if self._of is not None:
+                self._of._drop_view()
+
+    else:
+
+        def __buffer__(self, flags: int, /) -> memoryview:
+            if self._of is None:
+                raise BufferError("a view of a buffer is its memory, or its data")
+            self._of._begin_view()
+            return self._shared[: self.length].toreadonly()
+
+        def __release_buffer__(self, view: memoryview, /) -> None:
+            view.release()
+            if self.__dict__ and self._of is not None:
+                self._of._drop_view()
 
     def __repr__(self) -> str:
         return f"<Buffer {self.length} of {self.size} bytes{' chained' if self.packet is not None else ''}>"

@@ -90,6 +90,15 @@ class Chain:
         one: Buffer
         return [one for one in chain_of(self.head) if one.length]
 
+    def first_length(self) -> cython.Py_ssize_t:
+        """Bytes in use of the first buffer that has any."""
+        one: Buffer = self.head
+        while one is not None:
+            if one.length:
+                return one.length
+            one = one.following
+        return 0
+
     def owns_other_than(self, slot: Buffer | None) -> bool:
         """Whether buffers would be lost with the chain: its own ones, the packet's slot excepted."""
         one: Buffer

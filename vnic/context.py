@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import cython
 
     from vnic.core import Binding
+    from vnic.lane import Lane
     from vnic.locks import ReadWriteLock, SpinLock
 else:
     from vnic import _cython as cython
@@ -60,6 +61,8 @@ HANDLERS = (
 """The handlers by number; in a context there is room for a number only."""
 WHAT: dict[str, int] = {name: number for number, name in enumerate(HANDLERS)}
 OTHER = len(HANDLERS) - 1
+SLOTS = 128
+"""As many as there can be bindings: `vnic.packet.MAX_BINDINGS`."""
 
 OPEN: list[Binding | None] = []
 """The open bindings of the process, each at its slot; `vnic/binding.py` makes the slots."""
@@ -100,6 +103,8 @@ class Context:
         batch_cpu_ns: how long the thread had run when the batch began in which it is; only where a driver is at verifier level 2.
         pauses: when the collector of garbage last looked at everything on this thread: begin and end, monotonic; from level 2 on.
         unmet: the pool that had nothing left when it was last asked in this handler, or None.
+        lane: of which queue it reads a batch now, or writes what waits; None, if the adapter has one queue only.
+        nested: sends that are being shown to drivers on it, each within the last one.
     """
 
     def __init__(self, ident: int) -> None:
@@ -111,6 +116,10 @@ class Context:
         self.pause_began_ns = 0
         self.pauses: deque[tuple[int, int]] = deque(maxlen=8)
         self.unmet: str | None = None
+        self.lane: Lane | None = None
+        self.nested = 0
+        if not cython.compiled:
+            self._saw = bytearray(SLOTS)
 
     @property
     def irql(self) -> int:

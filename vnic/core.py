@@ -3,9 +3,12 @@ The data path by name, in the order in which it is read.
 
     context.py   what each thread is doing: whose handler, at which level, with which locks
     steps.py     what was done to packets, by whom, in which line, when
+    virtio.py    what stands before a frame of a TAP with offload; where its headers are; checksums
+    segment.py   a superframe, cut into the frames that it stands for
     buffer.py    a descriptor of some bytes, and pools of them
     chain.py     the buffers of one packet, linked
     packet.py    a descriptor, its slot of bytes, its state, who owes a return of it
+    large.py     where superframes lie, as far as they do not fit a slot
     facts.py     what is told of a packet, for a violation
     guard.py     what was lent or freed is compared with what it was
     pool.py      the packets, their memory (one memfd, mapped twice: drivers see it read-only), the last-in first-out free stack
@@ -17,9 +20,11 @@ The data path by name, in the order in which it is read.
     lifecycle.py who is bound, and when an adapter starts, is reset, and stops
     batch.py     packets of one indication, for drivers that look at them together
     receive.py   one frame on its way up, and home again
+    superframes.py  whole for those who have asked, in segments for all others
     indicate.py  packets that a miniport has filled itself
     lookahead.py frames that are in no packet
     uring.py     many frames read in one system call, where that is quicker
+    lane.py      what one of several queues has for itself
     queue.py     one descriptor, read batch by batch
     adapter.py   all of these together
     waiting.py   between two batches: sleep until there is something to read
@@ -35,7 +40,7 @@ from vnic.binding import Binding, return_packets
 from vnic.buffer import Buffer, BufferPool
 from vnic.packet import COMPILED, DONT_LOOPBACK, LOOPBACK, LOOPBACK_ONLY, MAX_BINDINGS, Packet, copy_packet
 from vnic.pool import MAX_PACKETS, PROTOCOL_RESERVED_SIZE_IN_PACKET, PacketPool, slot_size_for
-from vnic.queue import MAX_BUDGET
+from vnic.queue import MAX_BUDGET, MAX_QUEUES, Queue
 from vnic.replies import Replies
 
 __all__ = [
@@ -47,6 +52,7 @@ __all__ = [
     "MAX_BINDINGS",
     "MAX_BUDGET",
     "MAX_PACKETS",
+    "MAX_QUEUES",
     "PROTOCOL_RESERVED_SIZE_IN_PACKET",
     "Adapter",
     "Batch",
@@ -55,6 +61,7 @@ __all__ = [
     "BufferPool",
     "Packet",
     "PacketPool",
+    "Queue",
     "Replies",
     "copy_packet",
     "return_packets",

@@ -8,6 +8,9 @@ things stand now. Always true, in any snapshot:
     indicated == returned + held
     tx_submitted == tx_frames + tx_looped_only + tx_pending + the sum of tx_dropped_*
     pool_free + pool_owned + pool_indicated + pool_sending + pool_quarantined == pool_capacity
+    rx_superframes <= rx_frames, tx_superframes <= tx_frames, large_free <= large_capacity
+
+A superframe is one of rx_frames, whatever it is cut into; its segments are packets that are indicated and returned like any other.
 
 Next: `vnic/core.py`, where they are counted.
 """
@@ -37,19 +40,27 @@ COUNTED: tuple[Counter, ...] = (
     Counter("rx_dropped_no_packet", "frames", "counter", "frames read when no packet at all was free"),
     Counter("rx_dropped_no_driver", "frames", "counter", "frames read while no binding was open"),
     Counter("rx_dropped_no_receive", "frames", "counter", "frames shown by their beginning only, to drivers that have no receive()"),
+    Counter("rx_dropped_header", "frames", "counter", "frames whose virtio header is wrong, or not about that frame"),
+    Counter("rx_dropped_no_large", "frames", "counter", "superframes that were cut by the read because no large buffer was free"),
     Counter("rx_dropped_fault", "frames", "counter", "frames of a batch in whose middle the library itself failed"),
     Counter("rx_resources", "frames", "counter", "delivered frames shown with status RESOURCES because packets were low"),
     Counter("rx_batches", "batches", "counter", "batches in which frames were taken"),
+    Counter("rx_superframes", "frames", "counter", "frames taken that are superframes: each is one of rx_frames"),
+    Counter("rx_segments", "frames", "counter", "frames cut out of superframes for drivers that have not asked for those"),
+    Counter("rx_segments_lost", "frames", "counter", "frames not cut out, because every packet of the last resort is looked at"),
+    Counter("rx_checksums", "frames", "counter", "frames whose checksum was completed for drivers that have not asked to leave that"),
     Counter("indicated", "packets", "counter", "packets lent to drivers with status SUCCESS"),
     Counter("returned", "packets", "counter", "packets that came back through return_packet"),
     Counter("tx_submitted", "frames", "counter", "sends asked for by drivers"),
     Counter("tx_frames", "frames", "counter", "sends that the interface accepted"),
     Counter("tx_bytes", "bytes", "counter", "bytes of those sends"),
+    Counter("tx_superframes", "frames", "counter", "sends that the interface accepted as superframes: each is one of tx_frames"),
     Counter("tx_queued", "frames", "counter", "sends that had to wait for room below"),
     Counter("tx_looped", "frames", "counter", "sends shown to other bindings whose filter accepts them, once for each"),
     Counter("tx_not_looped", "frames", "counter", "sends not shown to others: sixteen were already, each within the last one"),
     Counter("tx_looped_only", "frames", "counter", "sends with the flag LOOPBACK_ONLY: shown, and not put on the wire"),
     Counter("tx_dropped_length", "frames", "counter", "sends shorter than 14 bytes or longer than MTU + 18"),
+    Counter("tx_dropped_offload", "frames", "counter", "sends that asked for an offload that cannot be: no such header, or no such size"),
     Counter("tx_dropped_link_down", "frames", "counter", "sends refused because the link is down"),
     Counter("tx_dropped_queue_full", "frames", "counter", "sends refused because the send queue was full"),
     Counter("tx_dropped_halted", "frames", "counter", "sends given back because the adapter or the binding closed"),
@@ -70,6 +81,8 @@ GAUGES: tuple[Counter, ...] = (
     Counter("pool_indicated", "packets", "gauge", "packets lent to drivers"),
     Counter("pool_sending", "packets", "gauge", "packets in a pending send, or being filled"),
     Counter("pool_quarantined", "packets", "gauge", "packets withheld because a view of them lives"),
+    Counter("large_capacity", "buffers", "gauge", "large buffers for superframes; 0 without offload"),
+    Counter("large_free", "buffers", "gauge", "large buffers that no packet has"),
 )
 """What is looked up when a snapshot is taken."""
 
@@ -103,6 +116,9 @@ def broken_sums(values: Mapping[str, int]) -> Iterator[str]:
         ("tx_submitted", ("tx_frames", "tx_looped_only", "tx_pending", *TX_DROPS)),
         ("pool_capacity", ("pool_free", "pool_owned", "pool_indicated", "pool_sending", "pool_quarantined")),
     )
+    for part, total in (("rx_superframes", "rx_frames"), ("tx_superframes", "tx_frames"), ("large_free", "large_capacity")):
+        if values.get(part, 0) > values.get(total, 0):
+            yield f"{part} is {values[part]}, more than {total}, which is {values[total]}"
     for total, parts in sums:
         found = sum(values[part] for part in parts)
         if values[total] != found:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vnic.filters import PacketFilter
+from vnic.offload import Offload
 from vnic.status import Status
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class ProtocolDriver:
     driver does when nobody above keeps it; the library has it until the answer.
     `hold_limit` says for how many seconds a packet may be held before that is told of (rule 25), `quota` how many returns may be owed
     at one time; 0 leaves that to whoever binds the driver.
+    `offload` is what the driver would leave to the adapter; `binding.offload` says what it then may. Without it every frame is an
+    ordinary one with its checksums, whatever the adapter has below.
 
     NDIS: NDIS_PROTOCOL_CHARACTERISTICS; LC-23, LC-25; OID_GEN_PROTOCOL_OPTIONS, RX-64, RX-65; AMB-3.
     """
@@ -49,6 +52,7 @@ class ProtocolDriver:
     early_returns: bool = False
     hold_limit: float = 1.0
     quota: int = 0
+    offload: Offload = Offload.NONE
 
     def __init__(self, **options: Any) -> None:
         if options:

@@ -114,12 +114,12 @@ class Indicating(Receiving):
                     packet._status = 1
                 packet.time_received = time_ns()
                 if together is None:
-                    self._receive(packet, here)
+                    self._receive(packet, here, False)
                 elif self._begin_together(packet):
                     together.append(packet)
             if together is not None:
-                self._receive_together(together, here, copied, False)
-            self._end_batch()
+                self._receive_together(together, here, copied, False, False)
+            self._end_batch(here)
         finally:
             self._end_indication()
 
@@ -137,5 +137,5 @@ class Indicating(Receiving):
         if packet._state == OWNED:
             packet._status = 1
         packet.time_received = time_ns()
-        if self._receive(packet, here):
+        if self._receive(packet, here, False):
             self._end_copied(packet)

@@ -137,7 +137,7 @@ class Ledger:
 
     def _reclaimed(self, packet: Packet, binding: object) -> cython.bint:
         """Make the packet the miniport's again, if it is not that already; answers whether it was made so."""
-        with cython.critical_section(packet):
+        with cython.critical_section(packet, self):
             if not packet._change(DO_RECLAIM):
                 return False
             self._counts[RETURNED] += 1

@@ -8,7 +8,7 @@ from vnic.packet cimport Packet
 from vnic.pool cimport PacketPool
 from vnic.send cimport SendPath
 
-cdef int ALL_LOCAL
+cdef int ALL_LOCAL, SEGMENTATION
 
 
 cdef class Lifecycle:
@@ -23,6 +23,10 @@ cdef class Lifecycle:
     cdef SendPath _sends
     cdef list _opened
     cdef list _bindings
+    # with offload: those that have not asked for superframes, and whether one has not even asked for checksums
+    cdef list _plain
+    cdef bint _unchecked
+    cdef int _offered
     cdef bint _low_power
     cdef bint _halt_called
     # lookaheads were shown, and their batch has not been ended

@@ -14,6 +14,7 @@ from vnic.binding import OPEN, Binding
 from vnic.context import PASSIVE, Context, here
 from vnic.filters import PacketFilter
 from vnic.ledger import Ledger, where
+from vnic.offload import Offload, with_included
 from vnic.packet import BINDING_NAMES, MAX_BINDINGS, Packet
 from vnic.pnp import PnpEvent, PnpEvents, PowerState
 from vnic.pool import PacketPool
@@ -41,6 +42,7 @@ else:
 
 SUCCESS, PENDING = Status.SUCCESS, Status.PENDING
 ALL_LOCAL = int(PacketFilter.ALL_LOCAL)
+SEGMENTATION = int(Offload.SEGMENTATION)
 
 
 class Lifecycle:
@@ -62,6 +64,9 @@ class Lifecycle:
         self._requests = self._serial = None
         self._opened: list[Binding] = []
         self._bindings: list[Binding] = []
+        self._plain = None
+        self._offered = 0
+        self._unchecked = False
         self._low_power = self._halt_called = self._batch_open = self._batched = False
         self._ready = contract.handler(miniport, contract.MiniportDriver, "initialize") is None
         self._tells = contract.handler(miniport, contract.MiniportDriver, "set_information") is not None
@@ -73,6 +78,11 @@ class Lifecycle:
     def bindings(self) -> tuple[Binding, ...]:
         """The open bindings, in the order in which they were opened; those that open or close now are among them."""
         return tuple(self._opened)
+
+    @property
+    def offload(self) -> Offload:
+        """What bindings may leave to the adapter. NDIS: OID_TCP_TASK_OFFLOAD."""
+        return Offload(self._offered)
 
     @property
     def link_up(self) -> bool:
@@ -271,6 +281,9 @@ class Lifecycle:
         try:
             if not binding._filter_set:
                 binding._filter = int(binding.driver.packet_filter)
+            if not binding._offload_set:
+                # what the adapter has not, the driver has not either
+                binding._offload = with_included(binding.driver.offload) & self._offered
         except BaseException:
             self._decline(binding)
             raise
@@ -410,6 +423,10 @@ class Lifecycle:
                 (watchers if binding._filter & ALL_LOCAL else others).append(binding)
         self._bindings = self._sends.bindings = watchers + others
         self._batched = bool([binding for binding in self._bindings if binding._receive_packets is not None])
+        if self._offered:
+            # each frame is shown to a driver in the form that it has asked for
+            self._plain = [binding for binding in self._bindings if not binding._offload & SEGMENTATION]
+            self._unchecked = bool([binding for binding in self._bindings if not binding._offload])
         self._sync()
 
     def _sync(self) -> None:
@@ -452,7 +469,7 @@ class Lifecycle:
         if status in (Status.MEDIA_CONNECT, Status.MEDIA_DISCONNECT):
             self._sends.link_up = status == Status.MEDIA_CONNECT
             if not self._sends.link_up:
-                self._sends.flush()
+                self._sends.flush(-1)
         self._tell("status", status, bytes(buffer))
 
     def indicate_status_complete(self) -> None:
@@ -602,8 +619,8 @@ class Lifecycle:
 
     def _halt_miniport(self) -> None:
         called: cython.bint
-        if self._ledger._indicating():
-            # a driver has ended everything from inside an indication: when that is over
+        if self._ledger._threads:
+            # a driver has ended everything from inside an indication: when that is over, on all threads
             return
         with cython.critical_section(self):
             called = self._halt_called

@@ -1,5 +1,6 @@
 # C types of vnic/lookahead.py
 from vnic.binding cimport Binding
+from vnic.context cimport _here
 from vnic.indicate cimport Indicating
 from vnic.ledger cimport Ledger
 from vnic.packet cimport Packet

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 else:
     from vnic import _cython as cython
 
+if not cython.compiled:
+    # compiled, it comes with the C types
+    from vnic.context import _here
+
 PENDING = Status.PENDING
 DO_TRANSFER = int(Event.TRANSFER)
 DO_TRANSFERRED = int(Event.TRANSFERRED)
@@ -107,7 +111,7 @@ class LookingAhead(Indicating):
         NDIS: NdisMEthIndicateReceiveComplete; RX-44.
         """
         self._batch_open = False
-        self._end_batch()
+        self._end_batch(_here())
 
     def _transfer(self, binding: Binding, packet: Packet, context: object, offset: int, length: int) -> tuple[Status, int]:
         """Have the miniport fill a packet of a driver's; what `Binding.transfer_data` does for a frame in no packet."""

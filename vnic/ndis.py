@@ -23,6 +23,7 @@ from vnic.ndis5.constants import *
 from vnic.ndis5.intermediate import *
 from vnic.ndis5.lifecycle import *
 from vnic.ndis5.locks import *
+from vnic.ndis5.offload import *
 from vnic.ndis5.oids import *
 from vnic.ndis5.packets import *
 from vnic.ndis5.receive import *

@@ -94,6 +94,8 @@ class Oid(IntEnum):
     IEEE_802_3_XMIT_TIMES_CRS_LOST = 0x01020206
     IEEE_802_3_XMIT_LATE_COLLISIONS = 0x01020207
 
+    TCP_TASK_OFFLOAD = 0xFC010201
+
 
 class OidRow(NamedTuple):
     """
@@ -184,6 +186,7 @@ OIDS: tuple[OidRow, ...] = (
     OidRow(Oid.IEEE_802_3_XMIT_HEARTBEAT_FAILURE, "4", "O", "-", "miniport", "frames sent without a heartbeat"),
     OidRow(Oid.IEEE_802_3_XMIT_TIMES_CRS_LOST, "4", "O", "-", "miniport", "times the carrier was lost in a send"),
     OidRow(Oid.IEEE_802_3_XMIT_LATE_COLLISIONS, "4", "O", "-", "miniport", "collisions after the window for them"),
+    OidRow(Oid.TCP_TASK_OFFLOAD, "var", "O", "O", "ndis", "asked, what can be left to the adapter; set, what the binding leaves to it"),
 )
 """Every OID of an 802.3 miniport, in the order of its number."""
 
@@ -247,14 +250,21 @@ NUMBERS: dict[Oid, Callable[[Adapter, NicValues], int]] = {
     Oid.IEEE_802_3_MAXIMUM_LIST_SIZE: lambda _, values: values.maximum_list_size,
 }
 TEXTS: dict[Oid, Callable[[Adapter], bytes]] = {
-    Oid.GEN_SUPPORTED_LIST: lambda _: b"".join(oid.to_bytes(4, "little") for oid in SUPPORTED),
+    Oid.GEN_SUPPORTED_LIST: lambda adapter: b"".join(oid.to_bytes(4, "little") for oid in supported_by(adapter)),
     Oid.GEN_VENDOR_DESCRIPTION: lambda _: b"vnic virtual Ethernet adapter\0",
     Oid.IEEE_802_3_PERMANENT_ADDRESS: lambda adapter: adapter.address,
     Oid.IEEE_802_3_CURRENT_ADDRESS: lambda adapter: adapter.address,
 }
 ANSWERED = COUNTED_BY.keys() | ALWAYS_ZERO | NUMBERS.keys() | TEXTS.keys()
-SUPPORTED: tuple[Oid, ...] = tuple(row.oid for row in OIDS if row.by == "ndis" or row.oid in ANSWERED)
-"""What a virtual NIC answers, the library's own part included."""
+SUPPORTED: tuple[Oid, ...] = tuple(
+    row.oid for row in OIDS if (row.by == "ndis" and row.oid != Oid.TCP_TASK_OFFLOAD) or row.oid in ANSWERED
+)
+"""What every virtual NIC answers, the library's own part included."""
+
+
+def supported_by(adapter: Adapter) -> tuple[Oid, ...]:
+    """What this one answers: one that has offload can be asked about that, too."""
+    return (*SUPPORTED, Oid.TCP_TASK_OFFLOAD) if adapter.offload else SUPPORTED
 
 
 def answer_query(adapter: Adapter, oid: int, values: NicValues = VIRTUAL_NIC) -> bytes | None:

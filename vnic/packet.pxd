@@ -1,14 +1,17 @@
 # C types of vnic/packet.py
 cimport cython
 
-from vnic.buffer cimport Buffer
+from vnic.buffer cimport Buffer, Viewed
 from vnic.chain cimport Chain
 from vnic.context cimport Context, _here
 from vnic.steps cimport Step
+from vnic.virtio cimport CHECKED, NEEDS_CHECKSUM, NO_SUPERFRAME, vnic_virtio
 
 cdef int SHORTEST, FREE, OWNED, INDICATED, SENDING, TRANSFERRING, QUARANTINED, EVENTS, ILLEGAL
 cdef unsigned int UNSET
 cdef bint COUNTS_VIEWS
+cdef int TCP_IP_CHECKSUM, TCP_LARGE_SEND
+cdef object RIGHT_TCP, RIGHT_UDP, PARTIAL_TCP, PARTIAL_UDP
 cdef unsigned char NEXT_STATE[128]
 
 
@@ -16,8 +19,12 @@ cdef class Taker:
     cdef void _over(self, Packet packet, object status, bint at_once) noexcept
 
 
+cdef class Lender:
+    cdef void _take_back(self, Packet packet) noexcept
+
+
 @cython.final
-cdef class Packet:
+cdef class Packet(Viewed):
     # what each frame touches stands first, in as few cache lines as can be
     cdef readonly object pool
     cdef readonly int index
@@ -76,6 +83,15 @@ cdef class Packet:
     # whoever sends it has said where its frame is, for this once
     cdef bint _sealed
     cdef Taker _taker
+    # what its virtio header said, or is to say
+    cdef vnic_virtio _virtio
+    # the large buffer that it has for the rest of a superframe: whose, and which; None and -1: none
+    cdef Lender _lender
+    cdef int _large
+    # the counter of what is wrong with its frame, or 0
+    cdef int _fault
+    # its frame was cut out of a superframe, and is counted as such
+    cdef bint _segment
     cdef Buffer _slot_buffer
     cdef object _frame_in
     cdef list _retired
@@ -111,6 +127,7 @@ cdef class Packet:
     cdef object _seal(self)
     cdef object _seal_pieces(self)
     cdef object _gather(self)
-    cdef object _drop_view(self)
+    cdef Buffer _open_slot(self)
+    cdef object _tell_of_offload(self)
     cdef object _retire(self)
     cdef object _unlink(self)

@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from vnic.buffer import Buffer, chain_of, pieces
+from vnic.buffer import Buffer, Viewed, chain_of, pieces
 from vnic.chain import LONGEST, Chain
 from vnic.context import Context
-from vnic.oob import INFO_SLOTS, OobData, ndis_time
+from vnic.offload import ChecksumResult
+from vnic.oob import INFO_SLOTS, Info, OobData, ndis_time
 from vnic.states import LEGAL, Event, PacketState
 from vnic.status import Status
 from vnic.steps import HISTORY, Step
@@ -33,6 +34,7 @@ else:
 if not cython.compiled:
     # compiled, they come with the C types
     from vnic.context import _here
+    from vnic.virtio import NEEDS_CHECKSUM, NO_SUPERFRAME, Virtio
 
 if cython.compiled:
     from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
@@ -83,6 +85,9 @@ TOUCHED = {
 """The rule that is broken by changing a packet that is not one's own; in every other state drivers hold it."""
 RED_BYTES = bytes([0xA5]) * 16
 """Behind a reserved area from verifier level 3 on; see `vnic/guard.py`."""
+TCP_IP_CHECKSUM, TCP_LARGE_SEND = int(Info.TCP_IP_CHECKSUM), int(Info.TCP_LARGE_SEND)
+RIGHT_TCP, RIGHT_UDP = ChecksumResult.TCP_SUCCEEDED, ChecksumResult.UDP_SUCCEEDED
+PARTIAL_TCP, PARTIAL_UDP = RIGHT_TCP | ChecksumResult.PARTIAL, RIGHT_UDP | ChecksumResult.PARTIAL
 COUNTS_VIEWS = COMPILED or hasattr(memoryview, "__buffer__")
 
 
@@ -93,7 +98,14 @@ class Taker:
         """A send is over, inside of the call that sent it or later. The packet is the taker's own again."""
 
 
-class Packet:
+class Lender:
+    """Whose large buffer a packet may have for a while; see `vnic/large.py`."""
+
+    def _take_back(self, packet: Packet) -> None:
+        """The packet is free, and has no use for the buffer any more."""
+
+
+class Packet(Viewed):
     """
     A descriptor and its slot: lent upward with a frame in it, or downward to be sent.
 
@@ -145,6 +157,10 @@ class Packet:
         self._chain = None
         self._scattered = self._sealed = False
         self._taker = None
+        self._lender = None
+        self._large = -1
+        self._fault = 0
+        self._segment = False
         self._slot_buffer = None
         self._frame_in = None
         self._retired = []
@@ -154,6 +170,7 @@ class Packet:
         if not cython.compiled:
             self._promised = [0] * MAX_BINDINGS
             self._returned = [0] * MAX_BINDINGS
+            self._virtio = Virtio()
 
     @property
     def state(self) -> PacketState:
@@ -246,12 +263,28 @@ class Packet:
         """
         The per-packet information, one item for each `vnic.oob.Info`; an empty one is None.
 
+        Of a frame received by a driver that has asked for offload, `Info.TCP_IP_CHECKSUM` has a `ChecksumResult`, and of a superframe
+        `Info.TCP_LARGE_SEND` the bytes of payload of each of its segments.
+
         NDIS: NDIS_PER_PACKET_INFO_FROM_PACKET; PKT-44.
         """
         self._require_out()
         if self._info is None:
             self._info = [None] * INFO_SLOTS
+            if self._virtio.flags and self._state != OWNED and self._state != SENDING:
+                self._tell_of_offload()
         return self._info
+
+    def _tell_of_offload(self) -> None:
+        """Say in the per-packet information what stood in the virtio header of a received frame."""
+        if not self._virtio.start:
+            return
+        tcp: cython.bint = self._virtio.offset == 16
+        self._info[TCP_IP_CHECKSUM] = (PARTIAL_TCP if tcp else PARTIAL_UDP) if self._virtio.flags & NEEDS_CHECKSUM else (
+            RIGHT_TCP if tcp else RIGHT_UDP
+        )
+        if self._virtio.kind != NO_SUPERFRAME:
+            self._info[TCP_LARGE_SEND] = self._virtio.size
 
     @property
     def has_oob(self) -> bool:
@@ -483,15 +516,6 @@ class Packet:
         """Whether the totals are up to date. NDIS: NDIS_PACKET_VALID_COUNTS; PKT-36."""
         return not self._stale if self._chain is None else self._chain.valid
 
-    def _slot_frame(self) -> memoryview:
-        """The frame in the slot, as a view that is counted: what the slot's buffer shows."""
-        self._require_out()
-        return self.data[: self._slot_buffer.length] if self._chain is None or len(self._chain.used()) < 2 else self._slot_copy()
-
-    def _slot_copy(self) -> memoryview:
-        slot: Buffer = self._slot_buffer
-        return memoryview(bytes(slot._inner()))
-
     def _open_chain(self) -> Chain:
         """The chain of the packet; a frame in the slot becomes a chain of one buffer."""
         if self._chain is None:
@@ -507,16 +531,22 @@ class Packet:
             return self._chain.head
         if not self._length:
             return None
-        if self._slot_buffer is None:
-            self._slot_buffer = Buffer(None, self.pool._slot_view(self.index))
-        slot = self._slot_buffer
+        slot = self._open_slot()
         slot.length = self._length
         slot.packet = self
         slot.following = None
         return slot
 
+    def _open_slot(self) -> Buffer:
+        """The buffer of its slot, made once."""
+        if self._slot_buffer is None:
+            slot: Buffer = Buffer(None, self.pool._slot_view(self.index))
+            slot._of = self
+            self._slot_buffer = slot
+        return self._slot_buffer
+
     def _require_bare(self, rule: object, what: str) -> None:
-        if self._chain is not None and self._chain.owns_other_than(self._slot_buffer):
+        if self._chain is not None and self._lender is None and self._chain.owns_other_than(self._slot_buffer):
             raise refused(rule, self.pool.name, f"{self!r} is {what} with buffers of its own chained", self)
         if self._oob is not None and self._oob.media_specific is not None:
             detail = f"{self!r} is {what} with media-specific information attached"
@@ -656,6 +686,12 @@ class Packet:
         elif self._scattered:
             self._gather()
         return self._shared[: self._length].toreadonly()
+
+    def _begin_view(self) -> object:
+        """Somebody makes a view of it, or of a buffer that it has of itself."""
+        self._require_out()
+        self.views += 1
+        return None
 
     def _drop_view(self) -> None:
         """A view of it is gone."""

@@ -3,10 +3,11 @@ cimport cython
 
 from vnic.context cimport Context, _here
 from vnic.guard cimport poison, spoiled
+from vnic.lane cimport Lane
 from vnic.packet cimport Packet
 from vnic.steps cimport Step, _step
 
-cdef int QUARANTINED, FREE, OWNED, DO_ALLOCATE, DO_FREE, DO_QUARANTINE, DO_RELEASE, STATES
+cdef int AT_HAND_BELOW, QUARANTINED, FREE, OWNED, DO_ALLOCATE, DO_FREE, DO_QUARANTINE, DO_RELEASE, STATES
 
 
 @cython.final
@@ -41,6 +42,8 @@ cdef class PacketPool:
     cdef int _reserve
     # taken from the stack by a reader, and not yet a packet with a frame
     cdef int _unread
+    # the same for each queue, and free packets at hand; None, if it is read into through one queue at most
+    cdef list _lanes
     # an adapter reads into it
     cdef bint _claimed
     cdef bint _open
@@ -73,6 +76,15 @@ cdef class PacketPool:
     cdef object _look_behind_reserved(self, Packet packet)
     cdef object _tell_of_mixing(self, Packet packet)
     cdef object _look_at_locks(self, str what)
+    cdef int _available(self) noexcept
+    cdef int _reading(self) noexcept
+    cdef void _note_low_water(self) noexcept
+    cdef object _share(self, list lanes)
+    cdef void _recall(self) noexcept
+    cdef void _spill(self, Lane lane, int count) noexcept
+    cdef bint _to_lane(self, int index) noexcept
+    cdef int _take(self, Lane lane, int *into, int wanted) except -1
+    cdef void _untake(self, Lane lane, int *indices, int first, int behind) noexcept
     cdef void _fresh(self, Packet packet) noexcept
     cdef void _put_back(self, Packet packet) noexcept
     cdef inline void _on_stack(self, Packet packet) noexcept

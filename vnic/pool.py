@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from vnic.context import Context
 from vnic.guard import overrun
+from vnic.lane import MOST_AT_HAND, Lane
 from vnic.packet import HEADER_SIZE, Packet
 from vnic.states import BROKEN, Event, PacketState
 from vnic.text import escape
@@ -35,6 +36,7 @@ if not cython.compiled:
     from vnic.context import _here
     from vnic.guard import poison, spoiled
     from vnic.steps import _step
+    from vnic.virtio import Virtio
 
 if cython.compiled:
     from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -47,6 +49,8 @@ PROTOCOL_RESERVED_SIZE_IN_PACKET = 32
 MAX_PACKETS = 0xFFFF
 MAX_PROTOCOL_ID = 15
 VLAN_SIZE = 4
+AT_HAND_BELOW = 3
+"""From this verifier level on lanes have no packets at hand: which one is used next is looked at, or provoked."""
 
 OWNED = int(PacketState.OWNED)
 FREE = int(PacketState.FREE)
@@ -141,6 +145,7 @@ class PacketPool:
         self._spare = list(range(capacity + min(overflow, MAX_PACKETS - capacity) - 1, capacity - 1, -1))
         self._extra = {}
         self._unread = self._top = 0
+        self._lanes: list[Lane] | None = None
         self._claimed = False
         self._writable = self._readable = None
         self._reserved = {}
@@ -234,6 +239,8 @@ class PacketPool:
                 packet._remember(level >= 3)
         self._reserve = FAULTS.reserve_of(self) if level >= 4 and self._open else 0
         self._level = level
+        if level >= AT_HAND_BELOW:
+            self._recall()
 
     def _shadow_of(self, index: cython.Py_ssize_t) -> cython.p_uchar:
         if cython.compiled:
@@ -243,13 +250,13 @@ class PacketPool:
 
     @property
     def available(self) -> int:
-        """Packets on the free stack."""
-        return self._top
+        """Packets on the free stack, and at hand in lanes."""
+        return self._available()
 
     @property
     def usage(self) -> int:
         """Packets that are out. NDIS: NdisPacketPoolUsage; PKT-16."""
-        return self.capacity - self._top + len(self._extra) if self._open else 0
+        return self.capacity - self._available() + len(self._extra) if self._open else 0
 
     @property
     def protocol_id(self) -> int:
@@ -308,6 +315,8 @@ class PacketPool:
                 self._require_no_locks("allocated from")
             if self._level >= 4 and self._provoked("packet"):
                 return self._no_packet()
+        if self._top <= self._reserve and self._lanes is not None:
+            self._recall()
         if self._top <= self._reserve and not self._spare and not self.release_withheld():
             return self._no_packet()
         with cython.critical_section(self):
@@ -318,7 +327,7 @@ class PacketPool:
             else:
                 self._top -= 1
                 if self._top < self.low_water:
-                    self.low_water = self._top
+                    self._note_low_water()
                 packet = self._packets[self._stack[self._top]]
             self._fresh(packet)
             packet._unlocked = unlocked
@@ -455,6 +464,7 @@ class PacketPool:
         if self._level >= 2:
             self._require_no_locks("closed")
         self._release_all_withheld()
+        self._recall()
         if self._top != self.capacity or self._extra:
             detail = f"{self.usage} of {self.capacity} packets are out"
             raise told_with(rules.POOL_OUTSTANDING, self.name, detail, {"outstanding": self._outstanding()})
@@ -480,7 +490,7 @@ class PacketPool:
         return [{"site": escape(site), "count": count} for site, count in sites.most_common(16)]
 
     def __repr__(self) -> str:
-        return f"<PacketPool {self.name}: {self._top} of {self.capacity} free>"
+        return f"<PacketPool {self.name}: {self._available()} of {self.capacity} free>"
 
     def _census(self, found: object) -> None:
         """Add the packets of each state to a list of counts; the caller holds the critical section, and nothing here runs Python code."""
@@ -491,8 +501,8 @@ class PacketPool:
         for packet in self._extra.values():
             if packet._state != FREE:
                 found[packet._state] += 1
-        found[FREE] += self._top
-        found[OWNED] += self._unread
+        found[FREE] += self._available()
+        found[OWNED] += self._reading()
 
     def _require_open(self) -> object:
         if not self._open:
@@ -515,7 +525,12 @@ class PacketPool:
         packet._status = 0
         packet._length = 0
         packet._stale = False
-        packet._sent = packet._kept = False
+        packet._sent = packet._kept = packet._segment = False
+        packet._fault = 0
+        if cython.compiled:
+            memset(cython.address(packet._virtio), 0, cython.sizeof(packet._virtio))
+        else:
+            packet._virtio = Virtio()
         self.allocations += 1
 
     def _put_back(self, packet: Packet) -> None:
@@ -529,10 +544,14 @@ class PacketPool:
 
     def _on_stack(self, packet: Packet) -> None:
         """The packet is FREE now."""
+        if packet._lender is not None:
+            packet._lender._take_back(packet)
         if self._level >= 3:
             poison(packet)
         if packet.index >= self.capacity:
             self._discard(packet)
+            return
+        if self._lanes is not None and self._level < AT_HAND_BELOW and self._to_lane(packet.index):
             return
         if self._reserve:
             # behind all others that are free
@@ -545,6 +564,107 @@ class PacketPool:
         else:
             self._stack[self._top] = packet.index
         self._top += 1
+
+    # lanes: an adapter with several queues reads into the pool
+
+    def _available(self) -> cython.int:
+        """How many packets are free, wherever they are."""
+        lane: Lane
+        found: cython.int = self._top
+        if self._lanes is not None:
+            for lane in self._lanes:
+                found += lane.at_hand
+        return found
+
+    def _reading(self) -> cython.int:
+        """How many packets were taken to be read into, and have no frame yet."""
+        lane: Lane
+        found: cython.int = self._unread
+        if self._lanes is not None:
+            for lane in self._lanes:
+                found += lane.unread
+        return found
+
+    def _note_low_water(self) -> None:
+        found: cython.int = self._available()
+        if found < self.low_water:
+            self.low_water = found
+
+    def _share(self, lanes: list) -> None:
+        """Let lanes have packets at hand: together a quarter of the pool at most. Nothing is being read."""
+        lane: Lane
+        self._recall()
+        self._lanes = lanes if len(lanes) > 1 else None
+        for lane in lanes:
+            lane.limit = min(MOST_AT_HAND, self.capacity // (4 * len(lanes)))
+
+    def _recall(self) -> None:
+        """Take back to the stack what lanes have at hand."""
+        lane: Lane
+        if self._lanes is None:
+            return
+        for lane in self._lanes:
+            with cython.critical_section(lane, self):
+                self._spill(lane, lane.at_hand)
+
+    def _spill(self, lane: Lane, count: cython.int) -> None:
+        """Put packets of a lane on the stack, the last of which is used first; the caller holds both critical sections."""
+        position: cython.int
+        for position in range(count):
+            self._stack[self._top] = lane._free[position]
+            self._top += 1
+        for position in range(count, lane.at_hand):
+            lane._free[position - count] = lane._free[position]
+        lane.at_hand -= count
+
+    def _to_lane(self, index: cython.int) -> cython.bint:
+        """Keep a packet that is free at hand of the lane whose queue this thread reads; half of a full one goes to the stack."""
+        lane: Lane = _here().lane
+        if lane is None or lane.pool is not self or lane.limit == 0:
+            return False
+        with cython.critical_section(lane, self):
+            if lane.at_hand == lane.limit:
+                self._spill(lane, (lane.limit + 1) // 2)
+            lane._free[lane.at_hand] = index
+            lane.at_hand += 1
+        return True
+
+    def _take(self, lane: Lane, into: cython.p_int, wanted: cython.int) -> cython.int:
+        """
+        Take free packets to read into: first those at hand, then from the stack, then what other lanes have.
+
+        When there are few, the others are left their share: who reads a frame or two must not keep what they could have used meanwhile.
+        """
+        taken: cython.int = 0
+        spare: cython.int = self._available() - self._reserve
+        if spare < wanted * len(self._lanes):
+            wanted = max(1, spare // len(self._lanes))
+        if lane.at_hand == 0 and self._top <= self._reserve:
+            self._recall()
+        with cython.critical_section(lane, self):
+            while taken < wanted and lane.at_hand > 0:
+                lane.at_hand -= 1
+                into[taken] = lane._free[lane.at_hand]
+                taken += 1
+            while taken < wanted and self._top > self._reserve:
+                self._top -= 1
+                into[taken] = self._stack[self._top]
+                taken += 1
+            lane.unread += taken
+        return taken
+
+    def _untake(self, lane: Lane, indices: cython.p_int, first: cython.int, behind: cython.int) -> None:
+        """Give packets back that were taken, and not read into."""
+        position: cython.int
+        with cython.critical_section(lane, self):
+            for position in range(behind - 1, first - 1, -1):
+                if lane.at_hand < lane.limit and self._level < AT_HAND_BELOW:
+                    lane._free[lane.at_hand] = indices[position]
+                    lane.at_hand += 1
+                else:
+                    self._stack[self._top] = indices[position]
+                    self._top += 1
+                lane.unread -= 1
 
     def _release(self, packet: Packet) -> None:
         with cython.critical_section(self):

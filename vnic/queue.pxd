@@ -2,22 +2,68 @@
 cimport cython
 
 from vnic.context cimport Context, _here
+from vnic.lane cimport Lane
+from vnic.large cimport LargeBuffers
 from vnic.ledger cimport Ledger
 from vnic.packet cimport Packet
 from vnic.pool cimport PacketPool
 from vnic.receive cimport Receiving
 from vnic.steps cimport Step, _cpu, _step
+from vnic.superframes cimport Superframes
 from vnic.uring cimport Uring, vnic_fill, vnic_ring
+from vnic.virtio cimport vnic_virtio
 
+
+cdef extern from *:
+    """
+    #include <errno.h>
+    #include <sys/uio.h>
+
+    /* Read frames with virtio headers, each into a slot and on into the uppermost large buffer; one that has something in it is that frame's.
+       With the last of those the batch ends, unless there was none. Answers the number of frames. */
+    static CYTHON_UNUSED int vnic_fill_superframes(int fd, unsigned char *memory, Py_ssize_t slot, int *indices, int *lengths, int wanted,
+                                                   int *failure, vnic_virtio *virtio, int *numbers, unsigned char *large, Py_ssize_t size,
+                                                   int *stack, int *ready)
+    {
+        int count = 0, begun = *ready;
+        while (count < wanted && (*ready || !begun)) {
+            struct iovec into[3] = {{virtio + count, sizeof *virtio}, {memory + indices[count] * slot, (size_t)slot}, {NULL, 0}};
+            ssize_t length;
+            if (*ready) {
+                into[2].iov_base = large + stack[*ready - 1] * size;
+                into[2].iov_len = (size_t)size;
+            }
+            length = readv(fd, into, *ready ? 3 : 2);
+            if (length < 0) {
+                if (errno == EINTR)
+                    continue;
+                *failure = errno;
+                break;
+            }
+            length = length < (ssize_t)sizeof *virtio ? 0 : length - (ssize_t)sizeof *virtio;
+            lengths[count] = (int)length;
+            numbers[count++] = *ready && length >= slot ? stack[--*ready] : -1;
+        }
+        return count;
+    }
+    """
+    int vnic_fill_superframes(int fd, unsigned char *memory, Py_ssize_t slot, int *indices, int *lengths, int wanted, int *failure,
+                              vnic_virtio *virtio, int *numbers, unsigned char *large, Py_ssize_t size, int *stack, int *ready) nogil
+
+# MOST_LARGE is known to Python, too
 cdef int DO_RECLAIM
+cdef Py_ssize_t LARGE_SIZE
 cdef int RX_FRAMES, RX_BYTES, RX_BATCHES, RX_DROPPED_NO_PACKET, RX_DROPPED_FAULT
 
 
 @cython.final
 cdef class Queue:
     cdef readonly Receiving adapter
+    cdef readonly Lane lane
+    cdef readonly int number
     cdef readonly int fd
     cdef readonly bint reading
+    cdef readonly bint several
     # packets were low when the last batch ended
     cdef bint _low
     # how it is read; NULL: by read()
@@ -26,9 +72,25 @@ cdef class Queue:
     # a batch: the packets of its frames, and their lengths
     cdef int _indices[256]
     cdef int _lengths[256]
+    # with offload: the virtio header of each, and the large buffer that it reaches into, or -1; and those that may be read into
+    cdef Superframes _superframes
+    cdef vnic_virtio _virtio[256]
+    cdef int _numbers[256]
+    cdef int _large[64]
+    # with offload: how many packets the next read takes
+    cdef int _wanted
+    # the last read: packets that were taken for it, and the errno that ended it, or 0
+    cdef int _taken
+    cdef int _failure
 
     cdef int receive_batch(self, int budget) except? -1
+    cdef int _receive_batch(self, int budget) except? -1
     cdef int _read_and_indicate(self, int budget) except? -1
-    cdef void _indicate_batch(self, int count)
+    cdef int _go_on(self, int budget, int free, long long now, Step step) except? -1
+    cdef int _read(self, int budget) except? -1
+    cdef void _indicate_batch(self, int count, long long now, Step step)
+    cdef object _show_before(self, list together, int first, int end, Context here)
+    cdef bint _prepare(self, Packet packet, int position) except? -1
+    cdef int _read_superframes(self, int fd, int taken) except? -1
     cdef void _give_up(self, Packet packet, int done, int count)
     cdef int _discard(self, int budget) except? -1

@@ -15,15 +15,19 @@ from typing import TYPE_CHECKING
 
 from vnic.context import Context
 from vnic.counters import COLUMN
+from vnic.lane import Lane
+from vnic.large import LARGE, LargeBuffers
 from vnic.ledger import Ledger
 from vnic.packet import Packet
 from vnic.pool import PacketPool
 from vnic.receive import Receiving
 from vnic.states import Event
 from vnic.steps import Step
+from vnic.superframes import Superframes
 from vnic.verifier import rules
 from vnic.verifier.faults import FAULTS
 from vnic.verifier.levels import LEVELS
+from vnic.virtio import HEADER, Virtio
 
 if TYPE_CHECKING:
     import cython
@@ -38,6 +42,14 @@ if not cython.compiled:
     from vnic.steps import _cpu, _step
 
 MAX_BUDGET = 256
+MAX_QUEUES = 256
+AT_ONCE = 4
+"""Frames that are read into large buffers before they are shown."""
+MOST_LARGE = 8
+"""Large buffers that drivers may keep of one batch; then it ends, and they are told of its end."""
+FEWEST = 4
+"""Packets that a read takes, at least, when frames may be superframes."""
+LARGE_SIZE = LARGE
 DO_RECLAIM = int(Event.RECLAIM)
 RX_FRAMES = COLUMN["rx_frames"]
 RX_BYTES = COLUMN["rx_bytes"]
@@ -54,26 +66,38 @@ class Queue:
 
     Args:
         adapter: whose frames they are.
+        lane: what it has for itself, if there are others.
 
     Attributes:
+        number: the first is 0.
+        several: the adapter has other queues, too.
         fd: the descriptor; -1 before there is one.
         reading: a batch is being read, or shown.
     """
 
-    def __init__(self, adapter: Receiving) -> None:
+    def __init__(self, adapter: Receiving, lane: Lane) -> None:
         if getattr(self, "adapter", None) is not None:
             raise TypeError("queues are made by adapters, once")
         self.adapter = adapter
+        self.lane = lane
+        self.number = lane.number
         self.fd = -1
-        self.reading = self._low = False
+        self.reading = self.several = self._low = False
         self._uring = None
+        self._superframes = None
+        self._failure = self._taken = 0
+        self._wanted = FEWEST
         if not cython.compiled:
+            self._virtio = [None] * MAX_BUDGET
+            self._numbers = [0] * MAX_BUDGET
+            self._large = [0] * 64
             self._indices = [0] * MAX_BUDGET
             self._lengths = [0] * MAX_BUDGET
 
-    def attach(self, fd: cython.int, ring: Uring | None) -> None:
-        """Read from a descriptor, through a ring if there is one; `Adapter.attach` has looked at both."""
+    def attach(self, fd: cython.int, ring: Uring | None, superframes: Superframes | None) -> None:
+        """Read from a descriptor, through a ring or with virtio headers if that is so; `Adapter.attach` has looked at all of them."""
         self._uring = ring
+        self._superframes = superframes
         if cython.compiled:
             self._ring = cython.NULL if ring is None else cython.address(cython.cast(Uring, ring)._ring)
         self.fd = fd
@@ -83,8 +107,37 @@ class Queue:
         """How frames are read: "io_uring", or "read"."""
         return "read" if self._uring is None or self._uring.broken else "io_uring"
 
+    @property
+    def frames(self) -> int:
+        """Frames that were read through it, those that were read away included."""
+        return self.lane.frames
+
+    @property
+    def batches(self) -> int:
+        """Batches in which they were shown."""
+        return self.lane.batches
+
     def receive_batch(self, budget: cython.int) -> cython.int:
         """What `Adapter.receive_batch` does; there it is documented."""
+        adapter: Receiving = self.adapter
+        here: Context
+        before: Lane
+        if not self.several:
+            return self._receive_batch(budget)
+        here = _here()
+        before = here.lane
+        if before is not None and before.sends is adapter._sends:
+            raise adapter._ledger._violation(rules.REENTERED, here.binding, None, "receive_batch is running already")
+        here.lane = self.lane
+        # other threads read, too: whoever ends everything has to wait for this one
+        adapter._ledger._begin()
+        try:
+            return self._receive_batch(budget)
+        finally:
+            here.lane = before
+            adapter._end_indication()
+
+    def _receive_batch(self, budget: cython.int) -> cython.int:
         adapter: Receiving = self.adapter
         with cython.critical_section(self):
             running: cython.bint = self.reading
@@ -101,6 +154,54 @@ class Queue:
 
     def _read_and_indicate(self, budget: cython.int) -> cython.int:
         adapter: Receiving = self.adapter
+        count: cython.int
+        superframes: Superframes = self._superframes
+        free: cython.int = 0
+        if superframes is None:
+            count = self._read(budget)
+        else:
+            free = superframes.large._top
+            count = self._read(min(budget, self._wanted))
+        if count:
+            adapter._ledger._begin()
+            try:
+                with cython.critical_section(adapter._ledger):
+                    adapter._ledger._counts[RX_BATCHES] += 1
+                self.lane.batches += 1
+                now: cython.longlong = time_ns()
+                level: cython.int = adapter.pool._level
+                step: Step = _step("receive", adapter.name, level, 0) if level else None
+                self._indicate_batch(count, now, step)
+                if superframes is not None:
+                    count += self._go_on(budget - count, free, now, step)
+                adapter._end_batch(_here())
+            finally:
+                adapter._end_indication()
+        elif self._taken == 0:
+            count = self._discard(budget)
+        if self._failure and self._failure != errors.EAGAIN:
+            raise OSError(self._failure, os.strerror(self._failure), adapter.name)
+        return count
+
+    def _go_on(self, budget: cython.int, free: cython.int, now: cython.longlong, step: Step | None) -> cython.int:
+        """
+        Read and show more of a batch with superframes, a few at a time: what nobody keeps is read into the same large buffers again, which
+        are in the cache. The batch is over when drivers have kept eight of those that were free.
+        """
+        superframes: Superframes = self._superframes
+        total: cython.int = 0
+        count: cython.int
+        while total < budget and not self._failure and free - superframes.large._top < MOST_LARGE:
+            count = self._read(min(budget - total, self._wanted))
+            if count == 0:
+                break
+            self._indicate_batch(count, now, step)
+            total += count
+        return total
+
+    def _read(self, budget: cython.int) -> cython.int:
+        """Take free packets, and read frames into them until none is left; packets without one go back."""
+        adapter: Receiving = self.adapter
         pool: PacketPool = adapter.pool
         taken: cython.int = 0
         count: cython.int = 0
@@ -109,16 +210,22 @@ class Queue:
         fd: cython.int = self.fd
         if pool._top <= pool._reserve:
             pool.release_withheld()
-        with cython.critical_section(pool):
-            while taken < budget and pool._top > pool._reserve:
-                pool._top -= 1
-                self._indices[taken] = pool._stack[pool._top]
-                taken += 1
-            pool._unread = taken
+        if self.several:
+            taken = pool._take(self.lane, self._indices, budget)
+        else:
+            with cython.critical_section(pool):
+                while taken < budget and pool._top > pool._reserve:
+                    pool._top -= 1
+                    self._indices[taken] = pool._stack[pool._top]
+                    taken += 1
+                pool._unread = taken
         if pool._level >= 3:
             for position in range(taken):
                 pool._look_for_poison(pool._packets[self._indices[position]])
-        if cython.compiled:
+        if self._superframes is not None:
+            count = self._read_superframes(fd, taken)
+            failure = self._failure
+        elif cython.compiled:
             with cython.nogil:
                 count = vnic_fill(
                     self._ring, fd, pool._bytes, pool.slot_size, self._indices, self._lengths, taken, cython.address(failure)
@@ -131,43 +238,44 @@ class Queue:
                     failure = error.errno
                     break
                 count += 1
-        with cython.critical_section(pool):
-            for position in range(taken - 1, count - 1, -1):
-                pool._stack[pool._top] = self._indices[position]
-                pool._top += 1
-            pool._unread = count
-        if count:
-            adapter._ledger._begin()
-            try:
-                self._indicate_batch(count)
-            finally:
-                adapter._end_indication()
-        elif taken == 0:
-            count = self._discard(budget)
-        if failure and failure != errors.EAGAIN:
-            raise OSError(failure, os.strerror(failure), adapter.name)
+        if self.several:
+            pool._untake(self.lane, self._indices, count, taken)
+        else:
+            with cython.critical_section(pool):
+                for position in range(taken - 1, count - 1, -1):
+                    pool._stack[pool._top] = self._indices[position]
+                    pool._top += 1
+                pool._unread = count
+        self._taken = taken
+        self._failure = failure
         return count
 
-    def _indicate_batch(self, count: cython.int) -> None:
+    def _indicate_batch(self, count: cython.int, now: cython.longlong, step: Step | None) -> None:
+        """Show the frames of one read."""
         adapter: Receiving = self.adapter
         pool: PacketPool = adapter.pool
         packet: Packet
         position: cython.int
+        lane: Lane = self.lane
+        several: cython.bint = self.several
         low: cython.bint = False
-        now: cython.longlong = time_ns()
         here: Context = _here()
         level: cython.int = pool._level
         if LEVELS.timed:
             here.batch_cpu_ns = _cpu()
-        step: Step = _step("receive", adapter.name, level, 0) if level else None
-        adapter._ledger._counts[RX_BATCHES] += 1
+        lane.frames += count
         together: list = [None] * count if adapter._batched else None
+        cut: cython.bint
+        first: cython.int = 0
         done: cython.int = 0
         try:
             for position in range(count):
                 packet = pool._packets[self._indices[position]]
                 with cython.critical_section(pool):
-                    pool._unread -= 1
+                    if several:
+                        lane.unread -= 1
+                    else:
+                        pool._unread -= 1
                     pool._fresh(packet)
                 packet._length = self._lengths[position]
                 packet.time_received = now
@@ -176,15 +284,26 @@ class Queue:
                     # another thread may have changed the level since the batch began
                     if packet._history is not None:
                         packet._history.append(step)
-                low = low or pool._top + (count - position) <= adapter.low_water
+                if not several:
+                    low = low or pool._top + (count - position) <= adapter.low_water
+                elif not low and pool._top <= adapter.low_water:
+                    # those that other threads are about to read into, or to give back, are not out either
+                    low = pool._available() + pool._reading() < adapter.low_water
                 packet._status = low
                 if level >= 4 and not low and FAULTS.lends(pool.name):
                     packet._status = 1
-                if together is not None:
+                cut = self._superframes is not None and self._prepare(packet, position)
+                if cut and together is not None:
+                    # what came before is shown before
+                    self._show_before(together, first, position, here)
+                    first = position + 1
+                if cut:
+                    cython.cast(Superframes, self._superframes)._show(packet, here, step)
+                elif together is not None:
                     # it was fresh, and so it is lent now
                     adapter._begin_together(packet)
                     together[position] = packet
-                elif adapter._receive(packet, here):
+                elif adapter._receive(packet, here, False):
                     with cython.critical_section(pool):
                         pool._put_back(packet)
                 done = position + 1
@@ -192,14 +311,83 @@ class Queue:
             if done < count:
                 self._give_up(packet, done, count)
             if together is not None:
-                del together[done:]
-                adapter._receive_together(together, here, None, True)
-        adapter._end_batch()
+                self._show_before(together, first, done, here)
         if pool._top < pool.low_water:
-            pool.low_water = pool._top
+            pool._note_low_water()
         if low and not self._low:
             adapter._name_the_holder()
         self._low = low
+
+    def _show_before(self, together: list, first: cython.int, end: cython.int, here: Context) -> None:
+        """Show a part of a batch in batches."""
+        adapter: Receiving = self.adapter
+        if end > first:
+            adapter._receive_together(together[first:end], here, None, True, False)
+
+    def _prepare(self, packet: Packet, position: cython.int) -> cython.bint:
+        """Let a packet have what was read beside its slot; answers whether its frame is to be shown in segments."""
+        superframes: Superframes = self._superframes
+        number: cython.int = self._numbers[position]
+        packet._virtio = self._virtio[position]
+        if number < 0 and packet._length < packet._slot_size and not (packet._virtio.flags or packet._virtio.kind):
+            return False
+        if number >= 0:
+            self._numbers[position] = -1
+            if superframes.large._top < superframes.reserve:
+                # the last ones have to come back at once
+                packet._status = 1
+        return superframes._prepare(packet, number)
+
+    def _read_superframes(self, fd: cython.int, taken: cython.int) -> cython.int:
+        """
+        Read frames with virtio headers, each into the slot of a packet and, if it is longer, on into a large buffer.
+
+        This ends when four have reached so far, so that they are in the cache when they are shown. Without a large buffer a superframe is
+        cut.
+        """
+        superframes: Superframes = self._superframes
+        large: LargeBuffers = superframes.large
+        pool: PacketPool = self.adapter.pool
+        count: cython.int = 0
+        ready: cython.int = 0
+        self._failure = 0
+        with cython.critical_section(large):
+            while ready < AT_ONCE and large._top:
+                large._top -= 1
+                self._large[ready] = large._stack[large._top]
+                ready += 1
+        if cython.compiled:
+            with cython.nogil:
+                count = vnic_fill_superframes(
+                    fd, pool._bytes, pool.slot_size, self._indices, self._lengths, taken, cython.address(self._failure),
+                    self._virtio, self._numbers, large._bytes, LARGE_SIZE, self._large, cython.address(ready),
+                )  # fmt: skip
+        else:
+            begun = ready
+            while count < taken and (ready or not begun):
+                header, number = bytearray(HEADER), self._large[ready - 1] if ready else -1
+                rest = [large._bytes[number * LARGE : (number + 1) * LARGE]] if ready else []
+                try:
+                    length = os.readv(fd, [header, pool._packets[self._indices[count]]._bytes, *rest])
+                except OSError as error:
+                    self._failure = error.errno
+                    break
+                self._lengths[count] = max(0, length - HEADER)
+                self._virtio[count] = Virtio(bytes(header))
+                used = bool(rest) and self._lengths[count] >= pool.slot_size
+                self._numbers[count] = number if used else -1
+                ready -= used
+                count += 1
+        with cython.critical_section(large):
+            position = 0
+            while position < ready:
+                large._stack[large._top] = self._large[ready - 1 - position]
+                large._top += 1
+                position += 1
+        # a few packets for superframes, as many as can be for short frames; some are left for segments
+        most: cython.int = max(1, pool.capacity // 4)
+        self._wanted = min(most, max(FEWEST, 2 * count))
+        return count
 
     def _give_up(self, packet: Packet, done: cython.int, count: cython.int) -> None:
         """The library itself has failed in mid-batch: the frame at hand and those behind it are lost, and counted so."""
@@ -211,10 +399,15 @@ class Queue:
                 ledger._counts[RX_FRAMES] += 1
                 ledger._counts[RX_BYTES] += self._lengths[position]
                 ledger._counts[RX_DROPPED_FAULT] += 1
+                if self._superframes is not None and self._numbers[position] >= 0:
+                    cython.cast(Superframes, self._superframes).large._give_back(self._numbers[position])
                 if position > done:
                     pool._stack[pool._top] = self._indices[position]
                     pool._top += 1
-                    pool._unread -= 1
+                    if self.several:
+                        self.lane.unread -= 1
+                    else:
+                        pool._unread -= 1
         packet._asked = -1
         packet.references -= 1
         if packet._status:
@@ -227,15 +420,17 @@ class Queue:
         """No packet at all is free: read frames away and count them, so that the loss has a name."""
         adapter: Receiving = self.adapter
         ledger: Ledger = adapter._ledger
+        header: cython.int = 0 if self._superframes is None else HEADER
         count: cython.int = 0
         while count < budget:
             try:
-                frame = os.read(self.fd, adapter.pool.slot_size)
+                frame = os.read(self.fd, adapter.pool.slot_size + header)
             except BlockingIOError:
                 break
             count += 1
+            self.lane.frames += 1
             with cython.critical_section(adapter):
                 ledger._counts[RX_FRAMES] += 1
-                ledger._counts[RX_BYTES] += len(frame)
+                ledger._counts[RX_BYTES] += max(0, len(frame) - header)
                 ledger._counts[RX_DROPPED_NO_PACKET] += 1
         return count

@@ -21,16 +21,16 @@ cdef class Receiving(Lifecycle):
     cdef readonly int low_water
 
     @cython.final
-    cdef bint _receive(self, Packet packet, Context here) except? -1
+    cdef bint _receive(self, Packet packet, Context here, bint plain) except? -1
     @cython.final
     cdef inline int _begin_frame(self, Packet packet) except? -1
     @cython.final
     cdef inline bint _end_frame(self, Packet packet, int outcome, bint lent) except? -1
     @cython.final
     cdef bint _begin_together(self, Packet packet) except? -1
-    cdef object _receive_together(self, list packets, Context here, set copied, bint read)
+    cdef object _receive_together(self, list packets, Context here, set copied, bint read, bint plain)
     cdef Py_ssize_t _end_all(self, list packets) except -1
-    cdef object _show_to_each(self, Packet packet, Context here)
+    cdef object _show_to_each(self, Packet packet, Context here, bint plain)
     cdef object _end_copied(self, Packet packet)
-    cdef void _end_batch(self)
+    cdef void _end_batch(self, Context here)
     cdef object _end_indication(self)

@@ -57,13 +57,16 @@ RETURNED = COLUMN["returned"]
 class Receiving(Lifecycle):
     """The part of an adapter that shows frames; `Adapter` says what the rest is."""
 
-    def _receive(self, packet: Packet, here: Context) -> cython.bint:
+    def _receive(self, packet: Packet, here: Context, plain: cython.bint) -> cython.bint:
         """
         Show one OWNED packet to every binding that accepts it; account for its frame; take the library's guard off.
 
+        Plain: only to those that have not asked for superframes.
+
+
         Answers whether it is the miniport's again already: it was lent, or the miniport is serialized and nobody keeps it.
         """
-        bindings: list = self._bindings
+        bindings: list = self._plain if plain else self._bindings
         binding: Binding
         lent: cython.bint = packet._status != 0
         outcome: cython.int = self._begin_frame(packet)
@@ -83,12 +86,13 @@ class Receiving(Lifecycle):
 
     def _begin_frame(self, packet: Packet) -> cython.int:
         """Lend an OWNED packet upward, with a guard of the library's own. Answers what its frame counts as if nobody is shown it."""
+        ledger: Ledger = self._ledger
         lent: cython.bint = packet._status != 0
         if packet._state != OWNED:
             # a handler has indicated, freed or sent it since the whole array was looked at
-            self._ledger._violation(BROKEN[packet.state, Event.INDICATE], None, packet, f"{packet!r} is indicated")
+            ledger._violation(BROKEN[packet.state, Event.INDICATE], None, packet, f"{packet!r} is indicated")
             return -1
-        if packet._chain is not None:
+        if packet._chain is not None and packet._lender is None:
             packet._seal()
         length: cython.int = packet._length
         if packet._promises:
@@ -97,26 +101,30 @@ class Receiving(Lifecycle):
         packet._told = packet.views
         if packet._suspect is not None:
             packet._suspect = None
-        with cython.critical_section(packet):
+        with cython.critical_section(packet, ledger):
             packet._change(DO_LEND if lent else DO_INDICATE)
             if not lent:
-                self._ledger._counts[INDICATED] += 1
+                ledger._counts[INDICATED] += 1
         if packet._history is not None:
             keep(packet)
         if length < SHORTEST:
             return RX_DROPPED_RUNT
+        if packet._fault:
+            return packet._fault
         if length >= packet._slot_size and packet._chain is None:
             return RX_DROPPED_TRUNCATED
         return RX_FILTERED if self._bindings else RX_DROPPED_NO_DRIVER
 
     def _end_frame(self, packet: Packet, outcome: cython.int, lent: cython.bint) -> cython.bint:
         """Every driver has answered: account for the frame and take the guard off. Answers what `_receive` does."""
-        counts: cython.p_ulonglong = self._ledger._counts
+        ledger: Ledger = self._ledger
+        counts: cython.p_ulonglong = ledger._counts
         last: cython.bint
-        with cython.critical_section(packet):
-            counts[RX_FRAMES] += 1
-            counts[RX_BYTES] += packet._length
-            counts[outcome] += 1
+        with cython.critical_section(packet, ledger):
+            if not packet._segment:
+                counts[RX_FRAMES] += 1
+                counts[RX_BYTES] += packet._length
+                counts[outcome] += 1
             packet.references -= 1
             last = packet.references == 0
             if self._serial is not None:
@@ -125,19 +133,20 @@ class Receiving(Lifecycle):
         if lent:
             packet._kept = False
             packet._change(DO_RECLAIM)
-            if outcome == RX_DELIVERED:
-                counts[RX_RESOURCES] += 1
+            if outcome == RX_DELIVERED and not packet._segment:
+                with cython.critical_section(ledger):
+                    counts[RX_RESOURCES] += 1
             return True
         if last and self._serial is not None:
-            return self._ledger._reclaimed(packet, None)
+            return ledger._reclaimed(packet, None)
         if not last:
             return False
-        if packet.views or packet._kept or self._ledger._level >= 4 or self._ledger._reclaim is not None:
-            self._ledger._home(packet, None)
+        if packet.views or packet._kept or ledger._level >= 4 or ledger._reclaim is not None:
+            ledger._home(packet, None)
             return False
         # nobody looks at it, and nobody is to be told: the short way home
         pool: PacketPool = packet.pool
-        with cython.critical_section(pool):
+        with cython.critical_section(pool, ledger):
             packet._change(DO_RECLAIM)
             counts[RETURNED] += 1
             pool._put_back(packet)
@@ -150,7 +159,7 @@ class Receiving(Lifecycle):
             packet._kind = self._sends._kind(packet._destination())
         return packet._outcome >= 0
 
-    def _receive_together(self, packets: list, here: Context, copied: set | None, read: cython.bint) -> None:
+    def _receive_together(self, packets: list, here: Context, copied: set | None, read: cython.bint, plain: cython.bint) -> None:
         """
         Show packets of one indication, where a driver wants them in batches; then account for their frames.
 
@@ -162,16 +171,17 @@ class Receiving(Lifecycle):
             packets: begun.
             here: this thread.
             copied: those that are the miniport's only after a `return_packet`, although they are lent; or None.
-            read: the others that are lent are the pool's again, and not a miniport's.
+            read: the others that are lent are their pool's again, and not a miniport's.
+            plain: only to those that have not asked for superframes.
         """
         binding: Binding
         packet: Packet
-        pool: PacketPool = self.pool
+        pool: PacketPool
         early: list = []
         late: list = []
         lent: cython.bint
         kinds: cython.int = 0
-        for binding in self._bindings:
+        for binding in self._plain if plain else self._bindings:
             if binding._receive_packets is not None:
                 (early if binding._filter & ALL_LOCAL else late).append(binding)
         for packet in packets:
@@ -183,9 +193,9 @@ class Receiving(Lifecycle):
         try:
             for binding in early:
                 show_batches(self, binding, packets, kinds, here)
-            if len(self._bindings) > len(early) + len(late):
+            if len(self._plain if plain else self._bindings) > len(early) + len(late):
                 for packet in packets:
-                    self._show_to_each(packet, here)
+                    self._show_to_each(packet, here, plain)
             for binding in late:
                 show_batches(self, binding, packets, kinds, here)
         finally:
@@ -195,6 +205,7 @@ class Receiving(Lifecycle):
                 if not self._end_frame(packet, packet._outcome, lent):
                     continue
                 if read:
+                    pool = packet.pool
                     with cython.critical_section(pool):
                         pool._put_back(packet)
                 elif copied is not None and packet in copied:
@@ -212,18 +223,23 @@ class Receiving(Lifecycle):
         """
         packet: Packet
         pool: PacketPool = self.pool
-        counts: cython.p_ulonglong = self._ledger._counts
+        ledger: Ledger = self._ledger
+        counts: cython.p_ulonglong = ledger._counts
         ended: cython.Py_ssize_t = 0
         count: cython.Py_ssize_t = len(packets)
         size: cython.ulonglong = 0
-        if self._serial is not None or self._ledger._reclaim is not None or self._ledger._level >= 3 or pool._level >= 3 or pool._reserve:
+        if self._serial is not None or ledger._reclaim is not None or ledger._level >= 3:
             return 0
-        with cython.critical_section(pool):
+        if pool._level >= 3 or pool._reserve or pool._lanes is not None:
+            return 0
+        with cython.critical_section(pool, ledger):
             while ended < count:
                 packet = cython.cast(Packet, packets[ended])
                 if packet._state != SHOWN or packet._outcome != RX_DELIVERED or packet.references != 1:
                     break
-                if packet.views or packet._kept or packet._withheld or packet.index >= pool.capacity:
+                if packet.views or packet._kept or packet._withheld or packet._segment or packet._lender is not None:
+                    break
+                if packet.pool is not pool or packet.index >= pool.capacity:
                     break
                 packet.references = 0
                 size += packet._length
@@ -238,10 +254,10 @@ class Receiving(Lifecycle):
             counts[RETURNED] += ended
         return ended
 
-    def _show_to_each(self, packet: Packet, here: Context) -> None:
+    def _show_to_each(self, packet: Packet, here: Context, plain: cython.bint) -> None:
         """Show one packet to every binding that accepts it and is not shown batches."""
         binding: Binding
-        bindings: list = self._bindings
+        bindings: list = self._plain if plain else self._bindings
         if packet._outcome == RX_FILTERED and not bindings:
             packet._outcome = RX_DROPPED_NO_DRIVER
         if packet._outcome != RX_FILTERED and packet._outcome != RX_DELIVERED:
@@ -256,11 +272,11 @@ class Receiving(Lifecycle):
             else:
                 binding._show(packet, here)
 
-    def _end_batch(self) -> None:
+    def _end_batch(self, here: Context) -> None:
         binding: Binding
         bindings: list = self._bindings
         for binding in bindings:
-            binding._end_batch()
+            binding._end_batch(here)
 
     def _name_the_holder(self) -> None:
         """Packets have just run low: name the binding that holds more than half of them, if there is one."""

@@ -191,6 +191,9 @@ class Replies(Taker):
         reply: Packet
         if received._length < offset or (header is None and received._length < HEADER):
             return None
+        if received._scattered:
+            # the rest of a reply is one piece
+            received._gather()
         with cython.critical_section(self):
             if self._closing or not self._idle:
                 return None

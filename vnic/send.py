@@ -7,7 +7,6 @@ Next: `miniport/tap.py`, what is below.
 from __future__ import annotations
 
 import errno as errors
-from collections import deque
 from typing import TYPE_CHECKING
 
 from vnic import driver as contract
@@ -15,7 +14,9 @@ from vnic.binding import Binding
 from vnic.context import DISPATCH, MINIPORT, WHAT, Context
 from vnic.counters import COLUMN
 from vnic.filters import PacketFilter
+from vnic.lane import Lane
 from vnic.ledger import Ledger
+from vnic.offload import ChecksumRequest, ChecksumResult, Offload
 from vnic.oob import Info
 from vnic.packet import DONT_LOOPBACK, HEADER_SIZE, LOOPBACK, LOOPBACK_ONLY, Packet
 from vnic.states import BROKEN, Event, PacketState
@@ -23,6 +24,7 @@ from vnic.status import Status
 from vnic.steps import Step
 from vnic.verifier import rules
 from vnic.verifier.faults import FAULTS
+from vnic.virtio import Headers
 from vnic.wire import Burst
 
 if TYPE_CHECKING:
@@ -39,10 +41,21 @@ if not cython.compiled:
     from vnic.context import _here
     from vnic.guard import changed, keep
     from vnic.steps import _now, _step
+    from vnic.virtio import NEEDS_CHECKSUM, NO_SUPERFRAME, Virtio
     from vnic.wire import FRAMES, put
+
+if cython.compiled:
+    from cython.cimports.libc.string import memset
 
 SUCCESS, PENDING, RESOURCES = Status.SUCCESS, Status.PENDING, Status.RESOURCES
 CANCEL_ID = int(Info.CANCEL_ID)
+TCP_IP_CHECKSUM, TCP_LARGE_SEND = int(Info.TCP_IP_CHECKSUM), int(Info.TCP_LARGE_SEND)
+ASKED_TCP = int(ChecksumRequest.TCP)
+ASKED_UDP = int(ChecksumRequest.UDP)
+ASKED_IP = int(ChecksumRequest.IP)
+PARTIAL = int(ChecksumResult.PARTIAL)
+CHECKSUM, SEGMENTATION, UDP_SEGMENTATION = int(Offload.CHECKSUM), int(Offload.SEGMENTATION), int(Offload.UDP_SEGMENTATION)
+LONGEST_IP = 65535
 PENDS = int(PENDING)
 VLAN_SIZE = 4
 SHORTEST = HEADER_SIZE
@@ -66,6 +79,8 @@ DO_SEND = int(Event.SEND)
 DO_COMPLETE = int(Event.COMPLETE)
 TX_SUBMITTED = COLUMN["tx_submitted"]
 TX_FRAMES = COLUMN["tx_frames"]
+TX_SUPERFRAMES = COLUMN["tx_superframes"]
+TX_DROPPED_OFFLOAD = COLUMN["tx_dropped_offload"]
 TX_BYTES = COLUMN["tx_bytes"]
 TX_QUEUED = COLUMN["tx_queued"]
 TX_LOOPED = COLUMN["tx_looped"]
@@ -89,14 +104,17 @@ class SendPath:
     """
     The send half of an adapter: what is written to, and the packets that wait for it, in order.
 
+    With several queues a send goes out where the thread that sends reads: the kernel learns from that which queue a flow's frames belong
+    to. Any other thread's goes out where the first queue is. Each has an order of its own.
+
     Args:
         ledger: where sends are counted.
         miniport: its `send` is called, if it has one of its own; otherwise packets are written to the descriptor.
         mtu: largest payload of a frame.
-        limit: packets that may wait.
+        limit: packets that may wait, for each descriptor.
 
     Attributes:
-        fd: the descriptor; -1 before there is one.
+        lanes: the descriptors, that of the first queue first, and what waits for each.
         link_up: while it is False, sends answer NO_CABLE.
         halted: once it is True, sends answer CLOSING.
         resetting: while it is True, sends answer RESET_IN_PROGRESS.
@@ -105,10 +123,12 @@ class SendPath:
         station: the adapter's address, as a number.
         bindings: those to whose filters a send is shown; whoever watches everything comes first.
         on_blocked: called when a send has to wait.
+        superframes: what the adapter has for offload, if a virtio header stands before each frame; else None.
     """
 
     def __init__(self, ledger: Ledger, miniport: MiniportDriver, mtu: int, limit: int) -> None:
-        self.fd = -1
+        self._first = Lane(self, None, 0)
+        self.lanes: list[Lane] = [self._first]
         self.link_up = True
         self.halted = False
         self.resetting = False
@@ -117,17 +137,31 @@ class SendPath:
         self.station = 0
         self.bindings: list[Binding] = []
         self.on_blocked: Callable[[], None] | None = None
+        self.superframes = None
+        self._headers = Headers()
         self._ledger = ledger
         self._longest = mtu + HEADER_SIZE + VLAN_SIZE
         self._limit = limit
-        self._nested = 0
-        self._queue: deque[Packet] = deque()
         self._pended = None
         self._below = contract.handler(miniport, contract.MiniportDriver, "send")
         self._below_many = contract.handler(miniport, contract.MiniportDriver, "send_packets")
         self._serial = None
         self._shown = {}
         self._cancel_below = contract.handler(miniport, contract.MiniportDriver, "cancel_sends")
+
+    @property
+    def fd(self) -> int:
+        """The descriptor of the first queue; -1 before there is one."""
+        return self._first.fd
+
+    def _lane(self) -> Lane:
+        """Where what this thread sends goes out."""
+        here: Context
+        if len(self.lanes) > 1:
+            here = _here()
+            if here.lane is not None and here.lane.sends is self:
+                return here.lane
+        return self._first
 
     def send(self, binding: Binding, packet: Packet) -> Status:
         """What `Binding.send` does; there it is documented."""
@@ -198,7 +232,7 @@ class SendPath:
         packet: Packet
         status: object
         position: cython.Py_ssize_t
-        burst: Burst = Burst()
+        burst: Burst = Burst(self.superframes is not None)
         lent: list = []
         statuses: list = []
         for packet in packets:
@@ -237,15 +271,16 @@ class SendPath:
         over: cython.bint
         behind: cython.bint
         blocked: cython.bint = False
+        lane: Lane = self._lane()
         with cython.critical_section(self):
             # as with a single one; while it is written others run, who may end the adapter, or send
             over = self.halted or binding.closing
-            behind = over or len(self._queue) > 0
+            behind = over or len(lane.waiting) > 0
             if not behind:
-                if self.fd >= 0:
-                    burst.write(self.fd)
+                if lane.fd >= 0:
+                    burst.write(lane.fd)
                 over = self.halted or binding.closing
-            first: cython.bint = not self._queue
+            first: cython.bint = not lane.waiting
             for position in range(len(lent)):
                 if statuses[position] is not None:
                     continue
@@ -261,19 +296,19 @@ class SendPath:
                     statuses[position] = STATUS_OF.get(failure, Status.FAILURE)
                 elif over:
                     statuses[position] = Status.CLOSING
-                elif len(self._queue) >= self._limit:
+                elif len(lane.waiting) >= self._limit:
                     statuses[position] = RESOURCES
                 else:
                     statuses[position] = PENDING
                     blocked = True
-                    self._wait(packet)
+                    self._wait(packet, lane)
         if blocked and first:
             self._tell_of_waiting()
 
-    def _wait(self, packet: Packet) -> None:
+    def _wait(self, packet: Packet, lane: Lane) -> None:
         """A packet waits for room below, behind all others; the caller holds the critical section."""
         packet._completing = False
-        self._queue.append(packet)
+        lane.waiting.append(packet)
         self._ledger._counts[TX_QUEUED] += 1
         if packet._history is not None:
             keep(packet)
@@ -298,7 +333,7 @@ class SendPath:
             sender = packet._sender
             # while it is shown to those who watch, its send is over already; while it waits here, nobody below has it
             legal = packet._state == SENDING and sender is not None and packet._asked < 0 and not packet._completing
-            legal = legal and sender._sends is self and packet not in self._queue
+            legal = legal and sender._sends is self and not self._waits(packet)
             if legal:
                 packet._completing = True
         if not legal:
@@ -318,30 +353,53 @@ class SendPath:
     def _step_of(self, what: str, binding: Binding) -> Step | None:
         return _step(what, binding.name, binding.verifier_level, 0) if binding.verifier_level else None
 
-    def flush(self) -> int:
-        """What `Adapter.flush` does; there it is documented."""
+    def flush(self, queue: int = -1) -> int:
+        """What `Adapter.flush` does; there it is documented. A queue of -1 is all of them."""
+        lane: Lane
+        before: Lane
+        if self._serial is not None:
+            return self.waiting(queue)
+        here: Context = _here()
+        for lane in list(self.lanes):
+            if queue >= 0 and queue != lane.number:
+                continue
+            before = here.lane
+            # what is sent again when it is complete goes out there, too
+            here.lane = lane
+            try:
+                self._flush(lane)
+            finally:
+                here.lane = before
+        return self.waiting(queue)
+
+    def _flush(self, lane: Lane) -> None:
         packet: Packet
         failure: cython.int
-        if self._serial is not None:
-            return len(self._queue)
         # no more than wait now: a driver that sends again in send_complete must not keep the caller here
-        for _ in range(len(self._queue)):
+        for _ in range(len(lane.waiting)):
             with cython.critical_section(self):
-                if not self._queue:
+                if not lane.waiting:
                     break
-                packet = self._queue[0]
-                failure = self._write(packet)
+                packet = lane.waiting[0]
+                failure = self._write(packet, lane)
                 if failure == errors.EAGAIN:
                     break
-                self._queue.popleft()
+                lane.waiting.popleft()
             if failure == 0:
                 self._loop_back(packet)
             self._give_back(packet, SUCCESS if failure == 0 else STATUS_OF.get(failure, Status.FAILURE))
-        return len(self._queue)
 
-    def waiting(self) -> int:
-        """How many packets wait for room below."""
-        return len(self._queue)
+    def waiting(self, queue: int = -1) -> int:
+        """How many packets wait for room below a queue; -1: below all of them."""
+        return sum([len(lane.waiting) for lane in self.lanes if queue < 0 or queue == lane.number])
+
+    def _waits(self, packet: Packet) -> cython.bint:
+        """Whether a packet waits for room below."""
+        lane: Lane
+        for lane in self.lanes:  # noqa: SIM110 - a generator has no types
+            if packet in lane.waiting:
+                return True
+        return False
 
     def _pend(self, packet: Packet, status: object) -> cython.bint:
         """At verifier level 4 a send that is over may stay pending, on purpose: `complete_pended` follows, or `abort`."""
@@ -383,27 +441,31 @@ class SendPath:
     def abort(self, binding: Binding | None) -> None:
         """Give waiting packets back to their drivers, aborted: one binding's, or all."""
         packet: Packet
+        lane: Lane
         aborted = []
         if self._pended is not None:
             self._complete_all_pended(binding)
         with cython.critical_section(self):
-            for _ in range(len(self._queue)):
-                packet = self._queue.popleft()
-                (aborted if binding is None or packet._sender is binding else self._queue).append(packet)
+            for lane in self.lanes:
+                for _ in range(len(lane.waiting)):
+                    packet = lane.waiting.popleft()
+                    (aborted if binding is None or packet._sender is binding else lane.waiting).append(packet)
         for packet in aborted:
             self._give_back(packet, Status.REQUEST_ABORTED)
 
     def cancel(self, binding: Binding, cancel_id: object) -> int:
         """What `Adapter.cancel_sends` does; there it is documented."""
         packet: Packet
+        lane: Lane
         mine = []
         if type(cancel_id) is not int:
             raise TypeError(f"a cancel id is an int, not a {type(cancel_id).__name__}")
         with cython.critical_section(self):
-            for _ in range(len(self._queue)):
-                packet = self._queue.popleft()
-                mark = packet._info[CANCEL_ID] if packet._sender is binding and packet._info is not None else None
-                (mine if type(mark) is int and mark == cancel_id else self._queue).append(packet)
+            for lane in self.lanes:
+                for _ in range(len(lane.waiting)):
+                    packet = lane.waiting.popleft()
+                    mark = packet._info[CANCEL_ID] if packet._sender is binding and packet._info is not None else None
+                    (mine if type(mark) is int and mark == cancel_id else lane.waiting).append(packet)
         for packet in mine:
             self._give_back(packet, Status.REQUEST_ABORTED)
         if self._cancel_below is not None and self._serial is not None:
@@ -427,12 +489,13 @@ class SendPath:
     def _lend_down(self, binding: Binding, packet: Packet, step: Step | None) -> object:
         """Take a packet from its driver for a send; answers the violation if it is not the driver's to give."""
         legal: cython.bint
-        with cython.critical_section(packet):
+        with cython.critical_section(packet, self):
             legal = packet._change(DO_SEND)
             if legal:
                 packet._sender = binding
                 packet._number += 1
-                binding.sends_pending += 1
+                with cython.critical_section(binding):
+                    binding.sends_pending += 1
                 self.pending += 1
                 self._ledger._counts[TX_SUBMITTED] += 1
         if legal:
@@ -453,13 +516,87 @@ class SendPath:
             packet._sealed = False
         elif packet._chain is not None:
             packet._seal_pieces()
-        if packet._length < SHORTEST or packet._length > self._longest:
+        if self.superframes is not None and self._leaves(packet, sender):
+            # it is a superframe, or it cannot be what it asks for
+            if packet._fault:
+                return Status.INVALID_PACKET
+        elif packet._length < SHORTEST or packet._length > self._longest:
             detail = f"{packet!r} is sent; {SHORTEST} to {self._longest} bytes go"
             self._ledger._violation(rules.LENGTH_ILLEGAL, sender, packet, detail)
             return Status.INVALID_PACKET
         if packet._flags & ONLY_LOOPED:
             return SUCCESS
         return None if self.link_up else Status.NO_CABLE
+
+    def _leaves(self, packet: Packet, sender: Binding) -> cython.bint:
+        """
+        Write the virtio header of a send: what its sender leaves to the adapter, and may.
+
+        Answers whether it is a superframe, or `_fault` says that it cannot be what it asks for. Else it is an ordinary frame.
+        """
+        size: cython.longlong = 0
+        asked: cython.longlong = 0
+        packet._fault = 0
+        if cython.compiled:
+            memset(cython.address(packet._virtio), 0, cython.sizeof(packet._virtio))
+        else:
+            packet._virtio = Virtio()
+        if packet._info is None or not sender._offload:
+            return False
+        packet._fault = TX_DROPPED_OFFLOAD
+        large = packet._info[TCP_LARGE_SEND] if sender._offload & SEGMENTATION else None
+        word = packet._info[TCP_IP_CHECKSUM]
+        if large is not None:
+            if not isinstance(large, int) or not 0 < large <= LONGEST_IP:
+                return True
+            size = large
+        if word is not None:
+            if not isinstance(word, int) or not 0 <= word <= UNSET:
+                return True
+            asked = word
+        if asked & PARTIAL:
+            asked = ASKED_TCP | ASKED_UDP
+        elif asked & ASKED_IP:
+            # it is nothing that was offered
+            return True
+        if not size and not asked & (ASKED_TCP | ASKED_UDP):
+            packet._fault = 0
+            return False
+        return self._ask_below(packet, size, asked)
+
+    def _ask_below(self, packet: Packet, size: cython.longlong, asked: cython.longlong) -> cython.bint:
+        """The same, when it is clear that something is left to the adapter."""
+        headers: Headers = self._headers
+        sender: Binding = packet._sender
+        first: cython.Py_ssize_t = packet._length
+        if packet._length < SHORTEST:
+            return True
+        if packet._scattered:
+            first = packet._chain.first_length()
+        if not headers.find(packet._shared, first, packet._length):
+            if not packet._scattered:
+                return True
+            # all headers together are found in one piece only
+            packet._gather()
+            if not headers.find(packet._shared, packet._length, packet._length):
+                return True
+        if asked and not asked & (ASKED_UDP if headers.udp else ASKED_TCP):
+            return True
+        packet._virtio.flags = NEEDS_CHECKSUM
+        packet._virtio.start = headers.transport
+        packet._virtio.offset = headers.offset()
+        if size and packet._length - headers.payload > size:
+            if headers.udp and not sender._offload & UDP_SEGMENTATION:
+                return True
+            if headers.end != packet._length or headers.payload + size > self._longest:
+                return True
+            packet._virtio.kind = headers.kind()
+            packet._virtio.headers = headers.payload
+            packet._virtio.size = size
+            packet._fault = 0
+            return True
+        packet._fault = 0
+        return False
 
     def _put(self, packet: Packet) -> object:
         """Hand one packet to the miniport, or put it on the wire, or in the queue; answers its status."""
@@ -479,14 +616,15 @@ class SendPath:
         first: cython.bint
         over: cython.bint
         sender: Binding = packet._sender
+        lane: Lane = self._lane()
         with cython.critical_section(self):
             # it may have closed since its send began: then the queue has been emptied for the last time
             over = self.halted or sender.closing
-            failure = errors.EAGAIN if over or self._queue else self._write(packet)
-            blocked = not over and failure == errors.EAGAIN and len(self._queue) < self._limit
-            first = not self._queue
+            failure = errors.EAGAIN if over or lane.waiting else self._write(packet, lane)
+            blocked = not over and failure == errors.EAGAIN and len(lane.waiting) < self._limit
+            first = not lane.waiting
             if blocked:
-                self._wait(packet)
+                self._wait(packet, lane)
         if failure == 0:
             self._loop_back(packet)
             return SUCCESS
@@ -571,8 +709,8 @@ class SendPath:
     def take_waiting(self) -> list[Packet]:
         """Take all packets that wait, in order."""
         with cython.critical_section(self):
-            packets = list(self._queue)
-            self._queue.clear()
+            packets = list(self._first.waiting)
+            self._first.waiting.clear()
         return packets
 
     def wait_first(self, packets: list[Packet]) -> None:
@@ -585,7 +723,7 @@ class SendPath:
                 if self._ends(packet):
                     aborted.append(packet)
                 elif packet._sender is not None:
-                    self._queue.appendleft(packet)
+                    self._first.waiting.appendleft(packet)
         for packet in reversed(aborted):
             self._give_back(packet, Status.REQUEST_ABORTED)
 
@@ -598,7 +736,7 @@ class SendPath:
                 if self._ends(packet):
                     aborted.append(packet)
                 else:
-                    self._queue.append(packet)
+                    self._first.waiting.append(packet)
                     self._ledger._counts[TX_QUEUED] += 1
         for packet in aborted:
             self._give_back(packet, Status.REQUEST_ABORTED)
@@ -652,9 +790,9 @@ class SendPath:
             self._loop_back(packet)
         return status
 
-    def _write(self, packet: Packet) -> cython.int:
+    def _write(self, packet: Packet, lane: Lane) -> cython.int:
         """Write one frame; answers 0, or the errno."""
-        return errors.EIO if self.fd < 0 else put(self.fd, packet)
+        return errors.EIO if lane.fd < 0 else put(lane.fd, packet, self.superframes is not None)
 
     def _finish(self, packet: Packet, status: object) -> None:
         """A send is over: count how it ended, and let the driver have its packet again."""
@@ -662,20 +800,37 @@ class SendPath:
         column: cython.int = TX_FRAMES if status is SUCCESS else DROP_OF.get(status, TX_DROPPED_ERROR)
         if column == TX_FRAMES and packet._flags & ONLY_LOOPED:
             column = TX_LOOPED_ONLY
+        if packet._virtio.flags or packet._fault:
+            column = self._end_offload(packet, column)
         if packet._kept:
             self._look_for_change(packet, sender)
-        with cython.critical_section(packet):
+        with cython.critical_section(packet, self):
             if column == TX_FRAMES:
                 self._ledger._counts[TX_BYTES] += packet._length
             self._ledger._counts[column] += 1
             self.pending -= 1
-            sender.sends_pending -= 1
+            with cython.critical_section(sender):
+                sender.sends_pending -= 1
             if self._serial is not None:
                 self._shown.pop(packet, None)
             packet._sender = None
             packet._completing = packet._submitted = False
             packet._status = 0
             packet._change(DO_COMPLETE)
+
+    def _end_offload(self, packet: Packet, column: cython.int) -> cython.int:
+        """A send is over of which something was left to the adapter; answers where it is counted."""
+        if packet._fault:
+            column = TX_DROPPED_OFFLOAD
+        elif packet._virtio.kind != NO_SUPERFRAME and column == TX_FRAMES:
+            with cython.critical_section(packet):
+                self._ledger._counts[TX_SUPERFRAMES] += 1
+            # what a miniport says of it: bytes of payload that were sent
+            packet._info[TCP_LARGE_SEND] = packet._length - packet._virtio.headers
+        packet._fault = 0
+        packet._virtio.flags = 0
+        packet._virtio.kind = NO_SUPERFRAME
+        return column
 
     def _look_for_change(self, packet: Packet, sender: Binding) -> None:
         """From verifier level 3 on: a packet that is sent must not change until it is complete."""
@@ -725,9 +880,11 @@ class SendPath:
         binding: Binding
         bindings: list = self.bindings
         looped: cython.bint = False
+        plain: list = None
+        needed: cython.int = SEGMENTATION if packet._virtio.kind != NO_SUPERFRAME else CHECKSUM
         if packet._flags & NOT_LOOPED:
             return
-        if len(bindings) == 1 and self._nested < MAX_NESTED:
+        if len(bindings) == 1:
             binding = bindings[0]
             if binding.no_loopback and binding is packet._sender:
                 # nobody else is there, and it does not want to see what it sends
@@ -735,14 +892,11 @@ class SendPath:
         destination: cython.ulonglong = packet._destination()
         kind: cython.int = self._kind(destination)
         here: Context = _here()
-        with cython.critical_section(self):
-            nested: cython.bint = self._nested >= MAX_NESTED
-            if nested:
+        if here.nested >= MAX_NESTED:
+            with cython.critical_section(self):
                 self._ledger._counts[TX_NOT_LOOPED] += 1
-            else:
-                self._nested += 1
-        if nested:
             return
+        here.nested += 1
         for binding in bindings:
             if (binding is packet._sender and binding.no_loopback) or not binding._accepts(kind, destination):
                 continue
@@ -750,6 +904,11 @@ class SendPath:
                 # this may be another thread than the one that closes it
                 continue
             looped = True
+            if packet._virtio.flags and not binding._offload & needed:
+                binding._leave()
+                plain = plain or []
+                plain.append(binding)
+                continue
             packet._flags |= LOOPBACK
             packet._status = 1
             binding._show_and_copy(packet, here)
@@ -758,8 +917,9 @@ class SendPath:
             with cython.critical_section(self):
                 self._ledger._counts[TX_LOOPED] += 1
             binding._leave()
-        with cython.critical_section(self):
-            self._nested -= 1
+        if plain is not None:
+            self.superframes._loop_plain(packet, plain, here)
+        here.nested -= 1
         if looped and not self._ledger._indicating():
             for binding in bindings:
-                binding._end_batch()
+                binding._end_batch(here)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vnic.filters import PacketFilter
+from vnic.offload import pack_tasks, wanted_by
 from vnic.oids import NicValues, Oid, largest_lookahead
 from vnic.status import Status
 
@@ -45,6 +46,8 @@ class Settings:
             return int(binding.packet_filter).to_bytes(4, "little")
         if oid == Oid.GEN_CURRENT_LOOKAHEAD:
             return self.lookahead().to_bytes(4, "little")
+        if oid == Oid.TCP_TASK_OFFLOAD:
+            return pack_tasks(self._adapter.offload) if self._adapter.offload else None
         if oid == Oid.IEEE_802_3_MULTICAST_LIST:
             return b"".join(sorted({*binding.multicast_list, *self._listed_by_others(binding)}))
         return None
@@ -61,6 +64,8 @@ class Settings:
             if len(data) % ADDRESS_SIZE:
                 return Status.INVALID_LENGTH, 0, ADDRESS_SIZE
             status = self._set_multicast_list(binding, data)
+        elif oid == Oid.TCP_TASK_OFFLOAD:
+            status = self._set_offload(binding, data)
         elif len(data) != 4:
             return Status.INVALID_LENGTH, 0, 4
         else:
@@ -103,6 +108,18 @@ class Settings:
         if len(addresses | self._listed_by_others(binding)) > self._values.maximum_list_size:
             return Status.MULTICAST_FULL
         binding.multicast_list = tuple(addresses)
+        return Status.SUCCESS
+
+    def _set_offload(self, binding: Binding, data: bytes) -> Status:
+        if not self._adapter.offload:
+            return Status.NOT_SUPPORTED
+        try:
+            wanted = wanted_by(data)
+        except ValueError:
+            return Status.INVALID_DATA
+        if wanted & ~self._adapter.offload:
+            return Status.NOT_SUPPORTED
+        binding.offload = wanted
         return Status.SUCCESS
 
     def _listed_by_others(self, binding: Binding) -> set[bytes]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from threading import Lock
+from threading import Lock, get_ident
 from typing import TYPE_CHECKING, Any
 
 from vnic.driver import handler
@@ -142,7 +142,8 @@ class Upcalls:
         self.delivered = self.refused = self.lost = 0
         self._ledger = binding.adapter.requests.ledger
         self._kept: dict[Packet, list[Endpoint]] = {}
-        self._backlog: deque[tuple[tuple[Endpoint, ...], bytes, Any]] = deque()
+        # each thread that reads a queue has batches of its own, and so copies of its own
+        self._backlog: dict[int, deque[tuple[tuple[Endpoint, ...], bytes, Any]]] = {}
         with _lock:
             # what a transport left behind whose packets were taken by force
             _opened[:] = [one for one in _opened if not one.binding.closed] + [self]
@@ -156,7 +157,8 @@ class Upcalls:
     @property
     def waiting(self) -> int:
         """Copies that wait for `deliver`."""
-        return len(self._backlog)
+        with _lock:
+            return self._waiting()
 
     def chained(self, endpoints: Iterable[Endpoint], packet: Packet, offset: int, length: int, source: Any) -> int:
         """
@@ -183,18 +185,24 @@ class Upcalls:
         NDIS: TDI-05; RX-44.
         """
         with _lock:
-            if len(self._backlog) >= self.limit:
+            if self._waiting() >= self.limit:
                 self.lost += 1
                 return
-            self._backlog.append((tuple(endpoints), data, source))
+            self._backlog.setdefault(get_ident(), deque()).append((tuple(endpoints), data, source))
 
     def deliver(self) -> None:
-        """Hand the copies to clients, in order, from inside `receive_complete`."""
-        for _ in range(len(self._backlog)):
+        """Hand the copies that were made on this thread to clients, in order, from inside `receive_complete`."""
+        with _lock:
+            backlog = self._backlog.get(get_ident(), ())
+            count = len(backlog)
+        for _ in range(count):
             with _lock:
-                if not self._backlog:
+                if not backlog:
+                    # it was closed meanwhile
                     return
-                endpoints, data, source = self._backlog.popleft()
+                endpoints, data, source = backlog.popleft()
+                if not backlog:
+                    del self._backlog[get_ident()]
             answers = [self._hand(endpoint, data, source) for endpoint in endpoints if not endpoint.closed]
             self._count(Status.SUCCESS in answers)
 
@@ -206,9 +214,14 @@ class Upcalls:
             except BaseException as error:
                 self._failed(client, "closing", error)
         with _lock:
-            self.lost += len(self._backlog)
+            self.lost += self._waiting()
+            for backlog in self._backlog.values():
+                backlog.clear()
             self._backlog.clear()
             self._leave()
+
+    def _waiting(self) -> int:
+        return sum(map(len, self._backlog.values()))
 
     def _show(self, endpoint: Endpoint, packet: Packet, offset: int, length: int, source: Any) -> Status:
         if endpoint._chained is None or endpoint._posted:

@@ -46,15 +46,16 @@ class Waiter:
         self.busy_polls = 0
         self.leave = False
 
-    def serve(self, adapter: Adapter, fd: int, budget: int, busy_us: int = 0) -> int:
+    def serve(self, adapter: Adapter, fd: int, budget: int, busy_us: int = 0, queue: int = 0) -> int:
         """
-        Read an adapter, batch by batch, until this thread is woken.
+        Read a queue of an adapter, batch by batch, until this thread is woken.
 
         Args:
             adapter: whose `receive_batch` is called when there is something to read.
             fd: its descriptor.
             budget: frames in one batch.
             busy_us: after a batch with a frame, look for the next one for so long before going to sleep.
+            queue: the number of the queue.
 
         Returns:
             What `wait` has answered at last.
@@ -71,7 +72,7 @@ class Waiter:
             ready = self._wait(fd, POLLIN, busy_us if took else 0)
             took = 0
             if ready != WOKEN:
-                took = reader.receive_batch(budget)
+                took = reader.receive_batch(budget, queue)
             if ready & WOKEN or self.leave:
                 return ready
 

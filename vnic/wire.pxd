@@ -12,7 +12,7 @@ cdef extern from *:
     #include <sys/uio.h>
     #include <unistd.h>
 
-    enum { VNIC_FRAMES = 64, VNIC_MOST_PIECES = 16, VNIC_ROOM = 256, VNIC_SMALL = 8192 };
+    enum { VNIC_FRAMES = 64, VNIC_MOST_PIECES = 16, VNIC_ROOM = 320, VNIC_SMALL = 8192 };
 
     typedef struct {
         int frames, used;
@@ -84,7 +84,7 @@ cdef extern from *:
     int vnic_write_pieces(int fd, const iovec *pieces, int count) nogil
     void vnic_write_burst(int fd, vnic_burst *burst) nogil
 
-cdef int FRAMES, MOST_PIECES, ROOM
+cdef int FRAMES, MOST_PIECES, ROOM, VIRTIO_SIZE
 
 
 @cython.final
@@ -93,11 +93,12 @@ cdef class Burst:
     cdef vnic_burst _burst
     cdef object _kept
     cdef bint _written
+    cdef bint _headed
 
     cdef object add(self, Packet packet)
     cdef object write(self, int fd)
     cdef int failure(self, int position) noexcept
 
 
-cdef int put(int fd, Packet packet) except -1
-cdef int spread(Packet packet, iovec *pieces) except -1
+cdef int put(int fd, Packet packet, bint headed) except -1
+cdef int spread(Packet packet, iovec *pieces, bint headed) except -1

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from vnic.buffer import Buffer
 from vnic.packet import Packet
+from vnic.virtio import HEADER
 
 if TYPE_CHECKING:
     import cython
@@ -25,31 +26,44 @@ FRAMES = 64
 """Frames in a burst."""
 MOST_PIECES = 16
 """Pieces of one frame; one with more is gathered."""
-ROOM = 256
+ROOM = 320
+VIRTIO_SIZE = HEADER
 
 
-def put(fd: cython.int, packet: Packet) -> cython.int:
-    """Write the frame of a packet; answers 0, or the errno. The GIL is kept: the descriptor never blocks, and giving it up costs more."""
+def put(fd: cython.int, packet: Packet, headed: cython.bint) -> cython.int:
+    """
+    Write the frame of a packet; answers 0, or the errno. The GIL is kept: the descriptor never blocks, and giving it up costs more.
+
+    Headed: the virtio header of the packet stands before the frame.
+    """
     count: cython.int
     if cython.compiled:
-        pieces: iovec[16]
-        if not packet._scattered:
+        pieces: iovec[17]
+        if not packet._scattered and not headed:
             return vnic_write(fd, packet._shared, packet._length)
     else:
         pieces = []
-    count = spread(packet, pieces)
+    count = spread(packet, pieces, headed)
     if cython.compiled:
         return vnic_write(fd, packet._shared, packet._length) if count == 1 else vnic_write_pieces(fd, pieces, count)
     else:
         return write(fd, pieces)
 
 
-def spread(packet: Packet, pieces: cython.pointer[iovec]) -> cython.int:
-    """Find where the frame of a packet is; answers the number of pieces. Too many are gathered."""
+def spread(packet: Packet, pieces: cython.pointer[iovec], headed: cython.bint) -> cython.int:
+    """Find where the frame of a packet is, and its header; answers the number of pieces. Too many are gathered."""
     one: Buffer = packet._chain.head if packet._scattered else None
-    count: cython.int = 0
+    before: cython.int = 0
+    count: cython.int
+    if headed:
+        before = 1
+        if cython.compiled:
+            vnic_piece(pieces, cython.address(packet._virtio), VIRTIO_SIZE)
+        else:
+            pieces.append(bytes(packet._virtio))
+    count = before
     while one is not None and count >= 0:
-        if one.length and count == MOST_PIECES:
+        if one.length and count - before == MOST_PIECES:
             packet._gather()
             count = -1
         elif one.length:
@@ -59,19 +73,20 @@ def spread(packet: Packet, pieces: cython.pointer[iovec]) -> cython.int:
                 pieces.append(one._inner())
             count += 1
         one = one.following
-    if count > 0:
+    if count > before:
         return count
     if cython.compiled:
-        vnic_piece(pieces, packet._shared, packet._length)
+        vnic_piece(pieces + before, packet._shared, packet._length)
     else:
-        pieces[:] = [packet._shared[: packet._length]]
-    return 1
+        pieces[before:] = [packet._shared[: packet._length]]
+    return before + 1
 
 
 class Burst:
     """Frames to be written in order. Their packets are lent to whoever has it, and it must not outlive that."""
 
-    def __init__(self) -> None:
+    def __init__(self, headed: cython.bint) -> None:
+        self._headed = headed
         self._kept = None
         self._written = False
         if cython.compiled:
@@ -87,15 +102,16 @@ class Burst:
             self._kept = (self._kept, packet._chain.used())
         if cython.compiled:
             position: cython.int = self._burst.frames
-            if packet._scattered and self._burst.used + MOST_PIECES > ROOM - FRAMES + position:
+            # two pieces for each that follows, the header and the frame
+            if packet._scattered and self._burst.used + 1 + MOST_PIECES > ROOM - 2 * (FRAMES - position):
                 packet._gather()
-            count: cython.int = spread(packet, cython.address(self._burst.pieces[self._burst.used]))
+            count: cython.int = spread(packet, cython.address(self._burst.pieces[self._burst.used]), self._headed)
             self._burst.counts[position] = count
             self._burst.used += count
             self._burst.frames = position + 1
         else:
             pieces = []
-            spread(packet, pieces)
+            spread(packet, pieces, self._headed)
             self._frames.append(pieces)
 
     def write(self, fd: cython.int) -> None:

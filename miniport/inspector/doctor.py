@@ -50,12 +50,15 @@ def alert(level: str, about: str, what: str, then: str) -> Alert:
 
 
 def _hanging(subject: Subject) -> Iterator[Alert]:
-    if not subject.answers and subject.data_thread is not None:
-        place = _place(subject, subject.data_thread)
+    several = len(subject.data_threads) > 1
+    for ident in subject.late:
+        place = _place(subject, ident)
         at = f" in a driver, at {place}" if place else " busy"
-        yield alert("error", "hang", f"the data thread does not answer: it is{at}; no frame passes", f"vnic threads {subject.name}")
+        which = f"the data thread of queue {subject.data_threads.index(ident)}" if several else "the data thread"
+        passes = "no frame of it passes" if several else "no frame passes"
+        yield alert("error", "hang", f"{which} does not answer: it is{at}; {passes}", f"vnic threads {subject.name}")
     for ident, ns in subject.hanging.items():
-        if ident != subject.data_thread or subject.answers:
+        if ident not in subject.late:
             what = f"a handler has not returned for {ns / 1e9:.1f} s, at {_place(subject, ident) or 'an unknown line'}"
             yield alert("error", "hang", what, f"vnic threads {subject.name}")
 

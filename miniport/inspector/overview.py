@@ -6,6 +6,7 @@ Next: `miniport/inspector/held.py`, the packets that are out.
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 from miniport.inspector.doctor import alerts
@@ -117,6 +118,7 @@ def adapter_of(subject: Subject, adapter: Adapter, oldest: Mapping[str, float]) 
         "tx_dropped": {name.removeprefix("tx_dropped_"): values[name] for name in TX_DROPS if values[name]},
         "driver_errors": values["driver_errors"],
         "violations": values["violations"],
+        "queues": queues_of(subject, adapter),
         "pool": {name.removeprefix("pool_"): value for name, value in values.items() if name.startswith("pool_")},
         "bindings": [
             {
@@ -135,6 +137,24 @@ def adapter_of(subject: Subject, adapter: Adapter, oldest: Mapping[str, float]) 
             if binding.adapter is adapter
         ],
     }
+
+
+def queues_of(subject: Subject, adapter: Adapter) -> list[dict[str, Any]]:
+    """The queues of an adapter that reads some: how each is read, by which thread, and how much came through it."""
+    if adapter.fd < 0:
+        return []
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    threads = [names.get(ident) for ident in subject.data_threads] if adapter is subject.stack.adapter else []
+    return [
+        {
+            "number": queue.number,
+            "thread": threads[queue.number] if queue.number < len(threads) else None,
+            "reader": queue.reader,
+            "frames": queue.frames,
+            "batches": queue.batches,
+        }
+        for queue in adapter.queues
+    ]
 
 
 def binding_of(binding: Binding, ages: list[float]) -> dict[str, Any]:

@@ -49,6 +49,8 @@ def adapter_lines(adapter: Answer, above: dict[str, Answer], paint: Paint, inden
         f"{indent}  pool   {pool['capacity']:,} packets: {states or 'closed'}, fewest free {pool['low_water']:,}",
         f"{indent}         [{bar([(mark, pool[name]) for name, mark in POOL_MARKS])}]",
     ]
+    if len(adapter["queues"]) > 1:
+        lines[2:2] = [f"{indent}         {queue_line(queue)}" for queue in adapter["queues"]]
     for place, binding in enumerate(adapter["bindings"]):
         last = place == len(adapter["bindings"]) - 1
         lines.append(f"{indent}  {'`-' if last else '|-'} {binding_line(binding, paint)}")
@@ -56,6 +58,12 @@ def adapter_lines(adapter: Answer, above: dict[str, Answer], paint: Paint, inden
             if name in above:
                 lines += adapter_lines(above[name], above, paint, f"{indent}  {' ' if last else '|'}    ")
     return lines
+
+
+def queue_line(queue: Answer) -> str:
+    """One queue of several, in one line."""
+    by = f", {clean(queue['thread'])}" if queue["thread"] else ""
+    return f"queue {queue['number']}: {queue['frames']:,} in {queue['batches']:,} batches by {queue['reader']}{by}"
 
 
 def binding_line(binding: Answer, paint: Paint) -> str:

@@ -38,10 +38,10 @@ def threads(subject: Subject) -> dict[str, Any]:
 
 def row_of(subject: Subject, thread: threading.Thread, context: Context | None, frame: FrameType | None) -> dict[str, Any]:
     """One thread."""
-    data_thread = thread.ident == subject.data_thread
+    data_thread = thread.ident in subject.data_threads
     busy = context is not None and context.handler is not None
     elapsed = elapsed_of(subject, context)
-    stuck = (data_thread and not subject.answers) or elapsed >= STUCK_S
+    stuck = thread.ident in subject.late or elapsed >= STUCK_S
     binding = context.binding if context is not None else None
     return {
         "thread": thread.name,

@@ -1,8 +1,8 @@
 """
 What the views look at: one daemon at one moment. Nothing of it is changed by looking.
 
-The counters are taken by the data thread, between two batches, where they agree with the interface's own. Nobody waits long for it:
-after `PATIENCE` seconds they are read behind its back, and the answer says so.
+The counters are taken by a data thread, between two batches of all of them, where they agree with the interface's own. Nobody waits long
+for that: after `PATIENCE` seconds they are read behind their backs, and the answer says so.
 
 Next: `miniport/inspector/overview.py`, the first views.
 """
@@ -21,11 +21,11 @@ from vnic.context import contexts
 from vnic.verifier.levels import LEVELS
 
 if TYPE_CHECKING:
-    from miniport.data_thread import DataThread
+    from miniport.data_thread import DataThreads
     from miniport.stack import Stack
 
 PATIENCE = 0.05
-"""Seconds that a question waits for the data thread, which may be stuck in a driver."""
+"""Seconds that a question waits for the data threads, one of which may be stuck in a driver."""
 
 T = TypeVar("T")
 Counters = dict[str, dict[str, int]]
@@ -49,10 +49,11 @@ class Subject(NamedTuple):
         counters: of each adapter, by name.
         rates: frames per second of each adapter.
         about: the process: pid, version, when it was started.
-        answers: whether the data thread took the counters itself.
+        answers: whether a data thread took the counters itself.
         seen: of each thread, the handler calls when it was last looked at, and since when they have not grown.
         hanging: of each thread whose handler has not returned for longer than it may, for how many nanoseconds.
-        data_thread: the number of the data thread.
+        data_threads: the numbers of the data threads, in the order of their queues.
+        late: those of them that do not answer.
         bytes_allowed: whether who asks may see the bytes of frames.
         memo: what was found out already, by looking at every packet.
     """
@@ -64,7 +65,8 @@ class Subject(NamedTuple):
     answers: bool
     seen: Mapping[int, tuple[int, float]]
     hanging: Mapping[int, int]
-    data_thread: int | None
+    data_threads: tuple[int, ...]
+    late: tuple[int, ...]
     bytes_allowed: bool
     memo: dict[str, Any]
 
@@ -98,7 +100,7 @@ class Inspector:
 
     Args:
         stack: what is bound.
-        thread: the data thread; None while there is none.
+        threads: the data threads; None while there are none.
         take: takes the counters; of all adapters by default.
         hanging: says which threads hang; the watch does.
         clock: seconds, monotonic.
@@ -107,13 +109,13 @@ class Inspector:
     def __init__(
         self,
         stack: Stack,
-        thread: DataThread | None = None,
+        threads: DataThreads | None = None,
         take: Callable[[], Counters] | None = None,
         hanging: Callable[[], dict[int, int]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.stack = stack
-        self._thread = thread
+        self._threads = threads
         self._take = take or self._counters
         self._hanging = hanging or dict
         self._clock = clock
@@ -138,34 +140,34 @@ class Inspector:
         return self._subject(counters, self._answered())
 
     async def look(self) -> Subject:
-        """Take the counters on the data thread, if it answers in time."""
+        """Take the counters on a data thread, if they answer in time."""
         self._notice_threads(self._clock())
         counters, answers = await self.between_batches(self._take)
         return self._subject(counters, answers)
 
     async def between_batches(self, job: Callable[[], T]) -> tuple[T, bool]:
         """
-        Call something on the data thread, or here if it does not answer in time.
+        Call something on a data thread, or here if they do not answer in time.
 
         Args:
             job: what to call.
 
         Returns:
-            Its result, and whether nothing was going on meanwhile: the data thread called it, or has ended.
+            Its result, and whether nothing was going on meanwhile: a data thread called it, or all have ended.
         """
-        if self._thread is None:
+        if self._threads is None:
             return job(), True
-        future = self._thread.call(job)
+        future = self._threads.call(job)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), PATIENCE), True
         except (TimeoutError, asyncio.CancelledError):
-            return job(), self._thread.ended
+            return job(), self._threads.ended
 
     def _answered(self) -> bool:
-        """Whether the data thread has done what it was given at the last tick; give it something for the next."""
+        """Whether the data threads have done what they were given at the last tick; give them something for the next."""
         answers = self._probe is None or self._probe.done()
-        if answers and self._thread is not None:
-            self._probe = self._thread.call(lambda: None)
+        if answers and self._threads is not None:
+            self._probe = self._threads.call(lambda: None)
         return answers
 
     def _counters(self) -> Counters:
@@ -189,5 +191,6 @@ class Inspector:
             "uptime_s": round(self._clock() - self._begun, 3),
             "as_of": round(time.time(), 3),
         }
-        ident = self._thread.ident if self._thread is not None else None
-        return Subject(self.stack, counters, self._rates, about, answers, self._seen, self._hanging(), ident, True, {})
+        all_of_them = tuple(self._threads.idents()) if self._threads is not None else ()
+        late = tuple(self._threads.late()) if self._threads is not None and not answers else ()
+        return Subject(self.stack, counters, self._rates, about, answers, self._seen, self._hanging(), all_of_them, late, True, {})

@@ -47,11 +47,11 @@ _vnic() {
         run:--reader) words="auto read io_uring" ;;
         run:--verifier) words="0 1" ;;
         run:--control) mapfile -t COMPREPLY < <(compgen -f -- "$word") && return ;;
-        run:--address | run:--mtu | run:--mac | run:--packets | run:--stats-interval | run:--busy-poll-us | run:--drain-timeout | run:--*-fd) return ;;
+        run:--address | run:--mtu | run:--mac | run:--packets | run:--queues | run:--stats-interval | run:--busy-poll-us | run:--drain-timeout | run:--*-fd) return ;;
         run:--config) mapfile -t COMPREPLY < <(compgen -f -- "$word") && return ;;
         run:*)
-            words="--help --config --driver --filter --address --mtu --mac --packets --verifier --stats-interval --log-format
-                   --reader --busy-poll-us --drain-timeout --control --tap-fd --ready-fd"
+            words="--help --config --driver --filter --address --mtu --mac --packets --offload --verifier --stats-interval --log-format
+                   --queues --reader --busy-poll-us --drain-timeout --control --tap-fd --ready-fd"
             [[ $word == -* ]] || words=$(cd /sys/class/net 2>/dev/null && echo *)
             ;;
         check:*)

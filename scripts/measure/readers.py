@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vnic import COMPILED, Adapter, MiniportDriver, Packet, PacketPool, ProtocolDriver, Status, slot_size_for
+from vnic.offload import Offload
 
 HERE = Path(__file__).resolve().parent
 
@@ -90,6 +91,7 @@ class Reader:
         packets: of its pool.
         low_water: as the adapter's; with 0 a frame is shown with RESOURCES only if no packet is free.
         clock: what it is timed by.
+        offload: what the descriptor does of it.
     """
 
     def __init__(
@@ -100,9 +102,10 @@ class Reader:
         packets: int = 1024,
         low_water: int | None = None,
         clock: int = time.CLOCK_MONOTONIC,
+        offload: Offload = Offload.NONE,
     ) -> None:
         pool = PacketPool(packets, slot_size_for(1500))
-        self.adapter = Adapter(pool, MiniportDriver(), name="bench0", low_water=low_water)
+        self.adapter = Adapter(pool, MiniportDriver(), name="bench0", low_water=low_water, offload=offload)
         self.adapter.attach(fd)
         self.bindings = [self.adapter.open(driver, f"{type(driver).__name__.lower()}{number}") for number, driver in enumerate(drivers)]
         self.clock = clock

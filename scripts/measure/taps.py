@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
+TUNSETIFF, IFF_TAP, IFF_NO_PI, IFF_MULTI_QUEUE = 0x400454CA, 0x0002, 0x1000, 0x0100
 SOL_PACKET, PACKET_QDISC_BYPASS, SO_SNDBUFFORCE = 263, 20, 32
 NOISE = 0.03
 """How far the floor may move within a round that is judged."""
@@ -38,18 +38,18 @@ def build_floor() -> ctypes.CDLL:
     """Compile floor.c into a temporary folder and load it."""
     folder = tempfile.mkdtemp(prefix="vnic-bench-")
     library = f"{folder}/floor.so"
-    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, str(HERE / "floor.c")], check=True)
+    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-pthread", "-o", library, str(HERE / "floor.c")], check=True)
     floor = ctypes.CDLL(library)
     shutil.rmtree(folder)
-    for name in ("drain", "echo", "drain_for", "send_for"):
+    for name in ("drain", "drain_apart", "echo", "drain_for", "send_for"):
         getattr(floor, name).restype = ctypes.c_longlong
     return floor
 
 
-def open_tap(name: str) -> int:
-    """Make a TAP of this name; answers its descriptor, which does not block."""
+def open_tap(name: str, flags: int = 0) -> int:
+    """Make a TAP of this name, or with IFF_MULTI_QUEUE a queue of it; answers its descriptor, which does not block."""
     fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-    fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH14x", name.encode(), IFF_TAP | IFF_NO_PI))
+    fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH14x", name.encode(), IFF_TAP | IFF_NO_PI | flags))
     return fd
 
 

@@ -225,7 +225,130 @@ def test_a_tap_with_several_queues_is_refused() -> None:
     ip("tuntap", "add", "vnic0", "mode", "tap", "multi_queue")
     status, text = failure_of(open_tap, "vnic0")
     assert status is Exit.CONFIG
-    assert "'vnic0' is a TAP with several queues" in text
+    assert "'vnic0' is a TAP with several queues, one is asked for: say --queues 2 or more, or as root: " in text
+    subprocess.run(["sh", "-c", text.split("as root: ")[1]], check=True)
+    with open_tap("vnic0") as tap:
+        assert tap.fds == [tap.fd]
+
+
+# several queues
+
+
+def queues_in_use(name: str) -> int:
+    """How many queues of a TAP are attached, as netlink tells."""
+    link = shown(name)
+    assert link is not None
+    return int(link["linkinfo"]["info_data"]["numqueues"])
+
+
+@namespaced
+def test_each_queue_of_several_has_a_descriptor_and_all_go_together() -> None:
+    before = descriptors()
+    with open_tap("vnic0", 3) as tap:
+        ip("link", "set", "vnic0", "up")
+        assert len(set(tap.fds)) == 3
+        assert (tap.fds[0], tap.ephemeral, queues_in_use("vnic0")) == (tap.fd, True, 3)
+        for fd in tap.fds:
+            assert not os.get_blocking(fd)
+            assert not os.get_inheritable(fd)
+            os.write(fd, bytes(64))
+        counters = interface_counters("vnic0")
+        assert counters is not None
+        assert counters.rx_packets == 3
+    assert (tap.fd, tap.fds) == (-1, [])
+    assert shown("vnic0") is None
+    assert descriptors() == before
+
+
+@namespaced
+def test_the_frames_of_one_flow_come_through_one_queue_and_those_of_many_through_all() -> None:
+    with open_tap("vnic0", 2) as tap, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        ip("link", "set", "vnic0", "up")
+        ip("address", "add", "10.0.0.1/24", "dev", "vnic0")
+        ip("neighbour", "add", "10.0.0.2", "lladdr", "02:00:00:00:00:02", "dev", "vnic0")
+        seen: dict[int, set[int]] = {}
+        for number in range(200):
+            sender.sendto(bytes(8), ("10.0.0.2", 1000 + number % 50))
+        for fd in tap.fds:
+            with suppress(BlockingIOError):
+                while True:
+                    frame = os.read(fd, 2048)
+                    seen.setdefault(int.from_bytes(frame[36:38]), set()).add(fd)
+        assert len(seen) == 50
+        assert all(len(fds) == 1 for fds in seen.values())
+        assert set.union(*seen.values()) == set(tap.fds)
+
+
+@namespaced
+def test_a_tap_with_one_queue_cannot_have_several_and_the_command_helps() -> None:
+    ip("tuntap", "add", "vnic0", "mode", "tap")
+    status, text = failure_of(open_tap, "vnic0", 2)
+    assert status is Exit.CONFIG
+    assert "'vnic0' is a TAP with one queue, 2 are asked for: as root: " in text
+    subprocess.run(["sh", "-c", text.split("as root: ")[1]], check=True)
+    with open_tap("vnic0", 2) as tap:
+        assert (tap.ephemeral, len(tap.fds)) == (False, 2)
+
+
+@namespaced
+def test_the_owner_has_several_queues_of_a_persistent_tap_without_any_capability() -> None:
+    def attach() -> None:
+        with open_tap("vnic0", 4) as tap:
+            assert (tap.ephemeral, len(tap.fds), queues_in_use("vnic0")) == (False, 4, 4)
+
+    replace_device(0o666)
+    status, text = as_nobody(failure_of, open_tap, "vnic0", 4)
+    assert status is Exit.PERMISSION
+    subprocess.run(["sh", "-c", text.split("as root: ")[1]], check=True)
+    as_nobody(attach)
+    assert queues_in_use("vnic0") == 0
+
+
+@namespaced
+def test_somebody_elses_queue_is_in_use_as_a_whole_interface_is() -> None:
+    before = descriptors()
+    with open_tap("vnicheld0", 2):
+        for queues in (2, 255):
+            status, text = failure_of(open_tap, "vnicheld0", queues)
+            assert status is Exit.BUSY
+            assert f"perhaps by pid {os.getpid()} " in text
+        assert queues_in_use("vnicheld0") == 2
+    assert descriptors() == before
+    with open_tap("vnicheld0", 256) as tap:
+        assert len(tap.fds) == 256
+        status, text = failure_of(open_tap, "vnicheld0", 2)
+        assert status is Exit.BUSY
+        assert "'vnicheld0' has no room for 2 queues more, its 256 are in use" in text
+
+
+@namespaced
+def test_an_inherited_queue_is_the_first_and_the_others_are_opened_by_its_name() -> None:
+    fd = raw_tun("vnic0", TAP | NO_PI | MULTI_QUEUE)
+    ip("link", "set", "vnic0", "name", "other")
+    with adopt_tap(fd, 2) as tap:
+        assert (tap.fd, tap.name, len(tap.fds), queues_in_use("other")) == (fd, "other", 2, 2)
+    assert shown("other") is None
+
+
+@namespaced
+def test_an_inherited_descriptor_of_one_queue_cannot_have_others() -> None:
+    fd = raw_tun("vnic0", TAP | NO_PI)
+    status, text = failure_of(adopt_tap, fd, 2)
+    assert status is Exit.CONFIG
+    assert f"descriptor {fd} ('vnic0') is the only queue of its interface, and 2 are asked for: " in text
+    assert "IFF_MULTI_QUEUE" in text
+
+
+@namespaced
+def test_an_inherited_queue_stays_the_callers_if_the_others_cannot_be_had() -> None:
+    fd = raw_tun("vnic0", TAP | NO_PI | MULTI_QUEUE)
+    other = raw_tun("vnic0", TAP | NO_PI | MULTI_QUEUE)
+    status, text = failure_of(adopt_tap, fd, 2)
+    assert status is Exit.BUSY
+    assert "'vnic0' is in use, 1 of its 3 queues are another's" in text
+    os.close(other)
+    with adopt_tap(fd, 2):
+        assert queues_in_use("vnic0") == 2
 
 
 @namespaced

@@ -80,13 +80,13 @@ def test_an_empty_file_is_the_defaults() -> None:
     ("text", "line"),
     [
         ("[adapter]\nmut = 1", "$.adapter.mut: unknown key: did you mean mtu?"),
-        ("[adapter]\nqqq = 1", "$.adapter.qqq: unknown key: known are name, mtu, mac, address"),
+        ("[adapter]\nqqq = 1", "$.adapter.qqq: unknown key: known are name, mtu, mac, address, offload"),
         ("[adpater]\nmtu = 1500", "$.adpater: unknown key: did you mean adapter?"),
         (
             '"x` - at `$.adapter.mtu" = 1',
             "$.x` - at `$.adapter.mtu: unknown key: known are adapter, pool, loop, filter, protocol, log, verifier, control",
         ),
-        ('[adapter]\n"m\\nu\\u001b" = 1', "$.adapter.m\\nu\\x1b: unknown key: known are name, mtu, mac, address"),
+        ('[adapter]\n"m\\nu\\u001b" = 1', "$.adapter.m\\nu\\x1b: unknown key: known are name, mtu, mac, address, offload"),
         ("[adapter]\nmtu = 67", "$.adapter.mtu: 67 is not allowed: give an integer from 68 to 65520"),
         ("[adapter]\nmtu = 65521", "$.adapter.mtu: 65521 is not allowed: give an integer from 68 to 65520"),
         ("[adapter]\nmtu = '1500'", "$.adapter.mtu: '1500' is not allowed: give an integer from 68 to 65520"),
@@ -95,6 +95,12 @@ def test_an_empty_file_is_the_defaults() -> None:
         ("[pool]\npackets = 65536", "$.pool.packets: 65536 is not allowed: give an integer from 1 to 65535"),
         ("[pool]\nlow_water = -1", "$.pool.low_water: -1 is not allowed: give an integer of at least 0"),
         ("[pool]\npackets = 8\nlow_water = 8", "$.pool.low_water: 8 is not below the 8 packets: give 0 to 7"),
+        ("[loop]\nqueues = 0", "$.loop.queues: 0 is not allowed: give an integer from 1 to 256"),
+        ("[loop]\nqueues = 257", "$.loop.queues: 257 is not allowed: give an integer from 1 to 256"),
+        (
+            "[loop]\nqueues = 8\n[pool]\npackets = 7",
+            "$.loop.queues: 8 queues are more than the 7 packets: ask for more packets, or fewer queues",
+        ),
         ("[loop]\nbudget = 257", "$.loop.budget: 257 is not allowed: give an integer from 1 to 256"),
         ("[loop]\ndrain_timeout = nan", "$.loop.drain_timeout: nan is not allowed: give a number from 0 to 3600"),
         ("[loop]\ndrain_timeout = inf", "$.loop.drain_timeout: inf is not allowed: give a number from 0 to 3600"),

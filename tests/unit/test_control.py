@@ -24,7 +24,7 @@ from miniport import connection, control
 from miniport.connection import MAX_LINE, encode, parse, reply_to
 from miniport.control import MAX_CLIENTS, Control
 from miniport.control_socket import Peer, bind_socket, peer_of
-from miniport.data_thread import DataThread
+from miniport.data_thread import DataThreads
 from miniport.errors import Exit, Failure
 from miniport.inspection import Inspection
 from miniport.inspector.commands import BY_METHOD, COMMANDS
@@ -487,8 +487,8 @@ def test_what_must_be_looked_at_between_two_batches_is_done_by_the_data_thread(w
         raise AssertionError(error)
 
     async def body() -> None:
-        thread = DataThread(wire.adapter, 64, given_up)
-        thread.start(wire.near.fileno())
+        thread = DataThreads(wire.adapter, 64, given_up)
+        thread.start([wire.near.fileno()])
         served = Control(path, Inspector(stack_on(wire), thread), EventLog(2, "json"))
         served._views |= {"verify_audit": note, "show": note}
         for method in ("verify_audit", "show"):

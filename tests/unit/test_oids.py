@@ -32,6 +32,7 @@ def test_every_row_says_who_may_ask_who_answers_and_what_it_means() -> None:
         "OID_GEN_CURRENT_LOOKAHEAD",
         "OID_GEN_CURRENT_PACKET_FILTER",
         "OID_GEN_PROTOCOL_OPTIONS",
+        "OID_TCP_TASK_OFFLOAD",
     ]
 
 

@@ -20,9 +20,9 @@ import pytest
 import vnic
 from vnic import _version, core
 
-CORE = {"context", "steps", "buffer", "chain", "packet", "facts", "guard", "pool"}
-CORE |= {"ledger", "binding", "wire", "send", "replies", "lifecycle", "batch", "receive", "indicate", "lookahead", "uring", "queue"}
-CORE |= {"adapter", "waiting"}
+CORE = {"lane", "context", "steps", "virtio", "segment", "buffer", "chain", "packet", "large", "facts", "guard", "pool"}
+CORE |= {"ledger", "binding", "wire", "send", "replies", "lifecycle", "batch", "receive", "superframes", "indicate", "lookahead"}
+CORE |= {"uring", "queue", "adapter", "waiting"}
 
 TREE = Path(__file__).parents[2]
 PROJECT = tomllib.loads((TREE / "pyproject.toml").read_text())

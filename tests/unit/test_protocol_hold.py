@@ -91,7 +91,7 @@ class Recorder(Hold):
         self.threads: set[str] = set()
 
     def receive_complete(self) -> None:
-        self.due |= {int.from_bytes(packet.data[14:18]): due for due, _, packet in self.collected}
+        self.due |= {int.from_bytes(packet.data[14:18]): due for entries in self.collected.values() for due, _, packet in entries}
         super().receive_complete()
 
     def give_back(self, packet: Any) -> None:
@@ -144,4 +144,4 @@ def test_ten_thousand_packets_all_come_home(make_wire: Callable[..., Wire]) -> N
         wire.give(frame())
     wire.wait_for(lambda: hold.held == 0)
     assert binding.promised == binding.returned == 2 * (10_000 - hold.passed)
-    assert hold.waiting == hold.collected == []
+    assert (hold.waiting, hold.collected) == ([], {})

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from miniport.data_thread import DataThread
+from miniport.data_thread import DataThreads
 from protocol.sink import Sink
 from vnic.waiting import BUSY_POLL_US_MAX, POLLIN, POLLOUT, WOKEN, Waiter
 
@@ -174,11 +174,11 @@ def test_serving_a_broken_descriptor_raises(wire: Wire, bench: Bench) -> None:
 
 def test_the_data_thread_polls_busily_after_a_frame_and_not_when_it_is_idle(wire: Wire) -> None:
     wire.open(Sink(promiscuous=True))
-    thread = DataThread(wire.adapter, 64, given_up, busy_poll_us=BUSY_POLL_US_MAX)
-    thread.start(wire.near.fileno())
+    thread = DataThreads(wire.adapter, 64, given_up, busy_poll_us=BUSY_POLL_US_MAX)
+    thread.start([wire.near.fileno()])
 
     def polls() -> int:
-        return thread.call(lambda: thread.waiter.busy_polls).result(10)
+        return thread.call(lambda: thread.each[0].waiter.busy_polls).result(10)
 
     assert [polls(), polls()] == [0, 0]
     wire.far.send(BROADCAST)
@@ -190,8 +190,8 @@ def test_the_data_thread_polls_busily_after_a_frame_and_not_when_it_is_idle(wire
 
 def test_jobs_are_done_during_busy_polling_and_frames_are_still_taken(wire: Wire) -> None:
     wire.open(Sink(promiscuous=True))
-    thread = DataThread(wire.adapter, 64, given_up, busy_poll_us=BUSY_POLL_US_MAX)
-    thread.start(wire.near.fileno())
+    thread = DataThreads(wire.adapter, 64, given_up, busy_poll_us=BUSY_POLL_US_MAX)
+    thread.start([wire.near.fileno()])
     for number in range(50):
         wire.far.send(BROADCAST)
         assert thread.call(lambda number=number: number).result(10) == number  # type: ignore[misc]
@@ -202,10 +202,10 @@ def test_jobs_are_done_during_busy_polling_and_frames_are_still_taken(wire: Wire
 
 def test_a_thread_that_was_told_to_busy_poll_no_more_does_not(wire: Wire) -> None:
     wire.open(Sink(promiscuous=True))
-    thread = DataThread(wire.adapter, 64, given_up, busy_poll_us=BUSY_POLL_US_MAX)
+    thread = DataThreads(wire.adapter, 64, given_up, busy_poll_us=BUSY_POLL_US_MAX)
     thread.busy_poll_us = 0
-    thread.start(wire.near.fileno())
+    thread.start([wire.near.fileno()])
     wire.far.send(BROADCAST)
     wire.wait_for(lambda: wire.adapter.counters()["rx_frames"] == 1)
-    assert thread.call(lambda: thread.waiter.busy_polls).result(10) == 0
+    assert thread.call(lambda: thread.each[0].waiter.busy_polls).result(10) == 0
     assert thread.end(5)

@@ -33,6 +33,7 @@ from vnic import (
     slot_size_for,
 )
 from vnic.counters import broken_sums
+from vnic.offload import Offload
 from vnic.timers import Clock
 
 US, PEER, OTHER = bytes.fromhex("020000000002"), bytes.fromhex("020000000001"), bytes.fromhex("020000000003")
@@ -162,6 +163,8 @@ class Bench:
         miniport: MiniportDriver | None = None,
         serialized: bool = False,
         clock: Clock | None = None,
+        offload: Offload = Offload.NONE,
+        large_buffers: int = 16,
     ) -> None:
         self.reports: list[tuple[str, str]] = []
         self.far, self.near = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -179,6 +182,8 @@ class Bench:
             send_queue=send_queue,
             serialized=serialized,
             clock=clock,
+            offload=offload,
+            large_buffers=large_buffers,
             report=self.report,
         )
         self.adapter.attach(self.near.fileno())
