@@ -2,8 +2,7 @@
 IcmpEcho: answer pings, over IPv4 (RFC 792) and IPv6 (RFC 4443), and the neighbour solicitations that come before them (RFC 4861).
 
 A reply is a fresh header and the message that came, with its checksum adjusted, not computed anew. What is alike in all pings of one
-station is looked at once. Fragments, IPv6 extension headers and
-VLAN tags are not for us; IPv4 options are skipped, and the reply has none.
+station is looked at once. Fragments, IPv6 extension headers and VLAN tags are not for us; IPv4 options are skipped, and the reply has none.
 
 Next: `protocol/capture.py`, which writes what it sees to a file.
 """
