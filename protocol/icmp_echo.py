@@ -1,8 +1,8 @@
 """
 IcmpEcho: answer pings, over IPv4 (RFC 792) and IPv6 (RFC 4443), and the neighbour solicitations that come before them (RFC 4861).
 
-A reply is a fresh header and the message that came, with its checksum adjusted, not computed anew. Fragments, IPv6 extension headers and
-VLAN tags are not for us; IPv4 options are skipped, and the reply has none.
+A reply is a fresh header and the message that came, with its checksum adjusted, not computed anew. What is alike in all pings of one
+station is looked at once. Fragments, IPv6 extension headers and VLAN tags are not for us; IPv4 options are skipped, and the reply has none.
 
 Next: `protocol/capture.py`, which writes what it sees to a file.
 """
@@ -18,6 +18,9 @@ from vnic import Packet, PacketFilter, PacketPool, ProtocolDriver, Status, slot_
 
 ICMP, ICMPV6 = 1, 58
 IPV4 = struct.Struct("!BBHHHBBH4s4s")
+VARYING = struct.Struct("!18xH4xH10xH")
+"""Of a frame with an IPv4 header of 20 bytes: its identification, its checksum, and the checksum of the message."""
+MOST_KNOWN = 256
 ECHO_REQUEST, ECHO_REQUEST_V6, SOLICITATION = b"\x08\x00", b"\x80\x00", b"\x87\x00"
 """Type and code, the first two bytes of a message."""
 UNSPECIFIED, LOCALHOST = bytes(16), bytes(15) + b"\x01"
@@ -59,6 +62,7 @@ class IcmpEcho(ProtocolDriver):
         interfaces = self.interfaces or [parse(text) for text in self.binding.network_addresses]
         us = self.binding.address
         self.link_local = b"\xfe\x80" + bytes(6) + bytes([us[0] ^ 2]) + us[1:3] + b"\xff\xfe" + us[3:]
+        self.known: dict[bytes, tuple[int, int, bytes]] = {}
         self.ours = frozenset([self.link_local, *(interface.packed for interface in interfaces)])
         broadcasts = (i.network.broadcast_address.packed for i in interfaces if i.version == 4 and i.network.prefixlen < 31)
         self.never_answered = self.ours.union(broadcasts, [LOCALHOST])
@@ -93,6 +97,18 @@ class IcmpEcho(ProtocolDriver):
         """Make the reply to an echo request over IPv4; nothing for any other frame."""
         if len(frame) < 42:
             return b""
+        # all but what differs from ping to ping; with it, a request was answered before
+        alike = frame[:18] + frame[20:24] + frame[26:36]
+        if alike not in self.known:
+            return self.answer_first(frame, alike)
+        rest, end, header = self.known[alike]
+        identification, header_sum, message_sum = VARYING.unpack_from(frame)
+        if len(frame) < end or (rest + identification + header_sum) % 0xFFFF or int.from_bytes(frame[34:end]) % 0xFFFF:
+            return b""
+        return self.reply_ipv4(frame, header, message_sum, frame[38:end])
+
+    def answer_first(self, frame: bytes, alike: bytes) -> bytes:
+        """Make the reply to a request as there was none before, and remember what will be alike in the next one."""
         version, service, total_size, _, fragment, _, protocol, _, source, target = IPV4.unpack_from(frame, 14)
         if version >> 4 != 4 or protocol != ICMP or (frame[0] | frame[6]) & 1:
             return b""
@@ -104,10 +120,18 @@ class IcmpEcho(ProtocolDriver):
         message = frame[at:end]
         if message[:2] != ECHO_REQUEST or int.from_bytes(frame[14:at]) % 0xFFFF or int.from_bytes(message) % 0xFFFF:
             return b""
-        # the type goes from 8 to 0; a message of nothing but zeros has checksum 0xFFFF, and 0 would be wrong (RFC 1624)
-        adjusted = (int.from_bytes(message[2:4]) + 0x0800) % 0xFFFF or 0xFFFF
         header = ipv4_header(service, 20 + len(message), target, source)
-        return b"".join((frame[6:12], self.binding.address, header, adjusted.to_bytes(2), message[4:]))
+        if at == 34:
+            if len(self.known) >= MOST_KNOWN:
+                self.known.clear()
+            self.known[alike] = int.from_bytes(frame[14:18] + frame[20:24] + frame[26:34]) % 0xFFFF, end, header
+        return self.reply_ipv4(frame, header, int.from_bytes(message[2:4]), message[4:])
+
+    def reply_ipv4(self, frame: bytes, header: bytes, message_sum: int, rest: bytes) -> bytes:
+        """Put a reply together."""
+        # the type goes from 8 to 0; a message of nothing but zeros has checksum 0xFFFF, and 0 would be wrong (RFC 1624)
+        adjusted = (message_sum + 0x0800) % 0xFFFF or 0xFFFF
+        return b"".join((frame[6:12], self.binding.address, header, adjusted.to_bytes(2), rest))
 
     def answer_ipv6(self, frame: bytes) -> bytes:
         """Make the reply to an echo request or a solicitation over IPv6; nothing for any other frame."""

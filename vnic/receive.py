@@ -223,21 +223,23 @@ class Receiving(Lifecycle):
         """
         packet: Packet
         pool: PacketPool = self.pool
-        counts: cython.p_ulonglong = self._ledger._counts
+        ledger: Ledger = self._ledger
+        counts: cython.p_ulonglong = ledger._counts
         ended: cython.Py_ssize_t = 0
         count: cython.Py_ssize_t = len(packets)
         size: cython.ulonglong = 0
-        if self._serial is not None or self._ledger._reclaim is not None or self._ledger._level >= 3 or pool._level >= 3 or pool._reserve:
+        if self._serial is not None or ledger._reclaim is not None or ledger._level >= 3:
             return 0
-        if pool._lanes is not None:
-            # they go where this thread finds them again
+        if pool._level >= 3 or pool._reserve or pool._lanes is not None:
             return 0
-        with cython.critical_section(pool, self._ledger):
+        with cython.critical_section(pool, ledger):
             while ended < count:
                 packet = cython.cast(Packet, packets[ended])
                 if packet._state != SHOWN or packet._outcome != RX_DELIVERED or packet.references != 1:
                     break
-                if packet.views or packet._kept or packet._withheld or packet._lender is not None or packet.index >= pool.capacity:
+                if packet.views or packet._kept or packet._withheld or packet._segment or packet._lender is not None:
+                    break
+                if packet.pool is not pool or packet.index >= pool.capacity:
                     break
                 packet.references = 0
                 size += packet._length

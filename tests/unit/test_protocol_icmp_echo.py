@@ -91,6 +91,25 @@ def test_a_reply_of_nothing_but_zeros_has_a_checksum_of_all_ones(wire: Wire, ech
     assert reply == recomputed(reply)
 
 
+def test_a_station_that_pings_again_is_answered_again_and_checked_again(wire: Wire, echo: IcmpEcho) -> None:
+    wire.ask(ping(id=1))
+    again = ping(id=2, icmp={"seq": 10})
+    [reply] = wire.ask(again)
+    assert reply == recomputed(reply)
+    assert (Ether(reply)[ICMP].seq, bytes(Ether(reply)[ICMP].payload)) == (10, b"abcdefgh")
+    for place in (18, 24, 36, 38, 49):  # identification, checksum of the header, checksum of the message, the message
+        assert wire.ask(again[:place] + bytes([again[place] ^ 1]) + again[place + 1 :]) == []
+    assert wire.ask(again[:-1]) == []
+    assert echo.answered == 2
+
+
+def test_no_more_stations_are_remembered_than_there_is_room_for(wire: Wire, echo: IcmpEcho) -> None:
+    for number in range(300):
+        [reply] = wire.ask(ping(src=f"10.0.{1 + number // 200}.{1 + number % 200}"))
+        assert reply == recomputed(reply)
+    assert 0 < len(echo.known) <= 256
+
+
 def test_padding_behind_the_datagram_is_not_echoed(wire: Wire, echo: IcmpEcho) -> None:
     [reply] = wire.ask(ping(b"hi") + b"padding")
     assert reply[42:] == b"hi"
