@@ -11,7 +11,7 @@ from vnic.receive cimport Receiving
 from vnic.steps cimport Step, _cpu, _step
 from vnic.superframes cimport Superframes
 from vnic.uring cimport Uring, vnic_fill, vnic_ring
-from vnic.virtio cimport vnic_virtio
+from vnic.virtio cimport Headers, vnic_virtio
 
 
 cdef extern from *:
@@ -50,8 +50,7 @@ cdef extern from *:
     int vnic_fill_superframes(int fd, unsigned char *memory, Py_ssize_t slot, int *indices, int *lengths, int wanted, int *failure,
                               vnic_virtio *virtio, int *numbers, unsigned char *large, Py_ssize_t size, int *stack, int *ready) nogil
 
-# MOST_LARGE is known to Python, too
-cdef int DO_RECLAIM
+cdef int DO_RECLAIM, MOST_LARGE, FEWEST, READY
 cdef Py_ssize_t LARGE_SIZE
 cdef int RX_FRAMES, RX_BYTES, RX_BATCHES, RX_DROPPED_NO_PACKET, RX_DROPPED_FAULT
 
@@ -74,6 +73,7 @@ cdef class Queue:
     cdef int _lengths[256]
     # with offload: the virtio header of each, and the large buffer that it reaches into, or -1; and those that may be read into
     cdef Superframes _superframes
+    cdef Headers _headers
     cdef vnic_virtio _virtio[256]
     cdef int _numbers[256]
     cdef int _large[64]

@@ -27,7 +27,7 @@ from vnic.superframes import Superframes
 from vnic.verifier import rules
 from vnic.verifier.faults import FAULTS
 from vnic.verifier.levels import LEVELS
-from vnic.virtio import HEADER, Virtio
+from vnic.virtio import HEADER, Headers, Virtio
 
 if TYPE_CHECKING:
     import cython
@@ -50,6 +50,7 @@ MOST_LARGE = 8
 FEWEST = 4
 """Packets that a read takes, at least, when frames may be superframes."""
 LARGE_SIZE = LARGE
+READY = AT_ONCE
 DO_RECLAIM = int(Event.RECLAIM)
 RX_FRAMES = COLUMN["rx_frames"]
 RX_BYTES = COLUMN["rx_bytes"]
@@ -85,6 +86,7 @@ class Queue:
         self.reading = self.several = self._low = False
         self._uring = None
         self._superframes = None
+        self._headers = Headers()
         self._failure = self._taken = 0
         self._wanted = FEWEST
         if not cython.compiled:
@@ -336,7 +338,7 @@ class Queue:
             if superframes.large._top < superframes.reserve:
                 # the last ones have to come back at once
                 packet._status = 1
-        return superframes._prepare(packet, number)
+        return superframes._prepare(packet, number, self._headers)
 
     def _read_superframes(self, fd: cython.int, taken: cython.int) -> cython.int:
         """
@@ -350,9 +352,10 @@ class Queue:
         pool: PacketPool = self.adapter.pool
         count: cython.int = 0
         ready: cython.int = 0
+        position: cython.int
         self._failure = 0
         with cython.critical_section(large):
-            while ready < AT_ONCE and large._top:
+            while ready < READY and large._top:
                 large._top -= 1
                 self._large[ready] = large._stack[large._top]
                 ready += 1
@@ -379,11 +382,9 @@ class Queue:
                 ready -= used
                 count += 1
         with cython.critical_section(large):
-            position = 0
-            while position < ready:
-                large._stack[large._top] = self._large[ready - 1 - position]
+            for position in range(ready - 1, -1, -1):
+                large._stack[large._top] = self._large[position]
                 large._top += 1
-                position += 1
         # a few packets for superframes, as many as can be for short frames; some are left for segments
         most: cython.int = max(1, pool.capacity // 4)
         self._wanted = min(most, max(FEWEST, 2 * count))

@@ -27,8 +27,8 @@ cdef class Superframes:
     cdef public int reserve
     cdef PacketPool _spare
 
-    cdef bint _prepare(self, Packet packet, int number) except? -1
-    cdef bint _is_superframe(self, Packet packet, int kind) except -1
+    cdef bint _prepare(self, Packet packet, int number, Headers headers) except? -1
+    cdef bint _is_superframe(self, Packet packet, int kind, Headers headers) except -1
     cdef object _show(self, Packet packet, Context here, Step step)
     cdef object _show_segments(self, Packet packet, Context here, Step step)
     cdef bint _begin(self, Cut cut, Packet packet) except -1

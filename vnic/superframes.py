@@ -86,13 +86,14 @@ class Superframes:
         self.reserve = reserve
         self.adapter = adapter
 
-    def _prepare(self, packet: Packet, number: cython.int) -> cython.bint:
+    def _prepare(self, packet: Packet, number: cython.int, headers: Headers) -> cython.bint:
         """
         Look at a frame that has just been read, and at its virtio header.
 
         Args:
             packet: OWNED, its length and its virtio header set.
             number: the large buffer that the frame reaches into, or -1.
+            headers: to look for its headers with; the queue's, so that none is made for a frame.
 
         Returns:
             Whether somebody must be shown its segments. If something is wrong with it, the packet says so.
@@ -123,15 +124,14 @@ class Superframes:
             ledger._counts[RX_SUPERFRAMES] += 1
         if length >= packet._slot_size and number < 0:
             packet._fault = RX_DROPPED_NO_LARGE
-        elif not (right and self._is_superframe(packet, kind)):
+        elif not (right and self._is_superframe(packet, kind, headers)):
             packet._fault = RX_DROPPED_HEADER
         else:
             return adapter._plain is not None and len(adapter._plain) > 0
         return False
 
-    def _is_superframe(self, packet: Packet, kind: cython.int) -> cython.bint:
+    def _is_superframe(self, packet: Packet, kind: cython.int, headers: Headers) -> cython.bint:
         """Whether a superframe is what its virtio header says, and makes segments that are frames here."""
-        headers: Headers = Headers()
         length: cython.Py_ssize_t = packet._length
         if not headers.find(packet._shared, min(length, packet._slot_size), length) or headers.end != length:
             return False

@@ -42,7 +42,10 @@ KINDS = {
     "two": "two Python drivers, nothing kept",
     "keep": "two Python drivers, one keeps and returns",
     "batch": "two batch drivers",
+    "super": "superframes, a driver that has asked",
 }
+TOGETHER = 4
+"""Superframes in a batch: as many as a socket has room for, and as a reader takes at once."""
 PARTS = ("vnic", "driver", "python", "libc")
 SAME, OTHER = 0.01, 0.10
 """How much a figure may grow, with the same Python and compiler as the stored ones, and with others."""
@@ -151,6 +154,7 @@ def work(kind: str) -> None:
     """What runs below valgrind: a warm-up, a call that sets the counts to zero, and then so many batches."""
     from readers import Counter as Counting
     from readers import Keeper, Reader, batch_drivers, compiled_counter
+    from superframes import ALL, PAYLOADS, AskingCounter, superframe
 
     drivers: dict[str, Callable[[], list[Any]]] = {
         "none": list,
@@ -158,21 +162,27 @@ def work(kind: str) -> None:
         "two": lambda: [Counting(), Counting()],
         "keep": lambda: [Counting(), Keeper()],
         "batch": batch_drivers,
+        "super": lambda: [AskingCounter()],
     }
     far, near = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     near.setblocking(False)
-    reader = Reader(near.fileno(), drivers[kind]())
-    frame = b"\xff" * 6 + b"\x02\0\0\0\0\x64" + b"\x88\xb5" + bytes(50)
+    size, frame = BATCH, b"\xff" * 6 + b"\x02\0\0\0\0\x64" + b"\x88\xb5" + bytes(50)
+    if kind == "super":
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        size, frame = TOGETHER, superframe(PAYLOADS[0])
+        reader = Reader(near.fileno(), drivers[kind](), offload=ALL)
+    else:
+        reader = Reader(near.fileno(), drivers[kind]())
 
-    def batches(count: int) -> None:
-        for _ in range(count):
-            for _ in range(BATCH):
+    def frames(count: int) -> None:
+        for _ in range(count // size):
+            for _ in range(size):
                 far.send(frame)
-            reader.drain(BATCH)
+            reader.drain(size)
 
-    batches(WARM_UP)
+    frames(WARM_UP * BATCH)
     os.getppid()
-    batches(BATCHES)
+    frames(BATCHES * BATCH)
 
 
 def count(kind: str) -> list[Cost]:
