@@ -66,7 +66,7 @@ ASKED |= {f"drain 1514 B {heat}, two Python drivers, nothing kept": Asked(0.80, 
 ASKED |= {
     "echo 64 B": Asked(0.82, 0.95, "the C echo"),
     "TCP superframes": Asked(0.85, 0.95, "the bare vnet_hdr reader"),
-    "two queues, no Python driver": Asked(0.85, 0.95, "the C two-queue loop"),
+    "two queues, no Python driver": Asked(0.85, 0.95, "two C loops"),
     "ping p50": Asked(1 / 1.2, 1 / 1.05, "a blocking C responder"),
     "ping p99": Asked(1 / 2, 1 / 1.3, "a blocking C responder"),
     "verifier level 1": Asked(0.95, 0.99, "level 0"),
