@@ -23,7 +23,7 @@ import kinds
 import replies
 
 ROUND = 50_000
-WARM_UP_ROUNDS = 16
+WARM_UP_ROUNDS = 22
 """
 glibc keeps seven freed blocks of each size for each thread, and frames come in every size: its cache fills up slowly, to a bound of
 about 200 KiB a thread. Only when it is full does what grows tell of us.
