@@ -290,7 +290,9 @@ class Queue:
                     low = low or pool._top + (count - position) <= adapter.low_water
                 elif not low and pool._top <= adapter.low_water:
                     # those that other threads are about to read into, or to give back, are not out either
-                    low = pool._available() + pool._reading() < adapter.low_water
+                    with cython.critical_section(pool):
+                        # two sums, and no packet may go from one to the other in between
+                        low = pool._available() + pool._reading() < adapter.low_water
                 packet._status = low
                 if level >= 4 and not low and FAULTS.lends(pool.name):
                     packet._status = 1
