@@ -32,12 +32,12 @@ CLONE_NEWNS = 0x00020000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
 NOBODY = 65534
-LONGEST_BODY = 170.0
+LONGEST_BODY = 60.0
 
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def in_namespace(function: Callable[..., R], *args: Any, ipv6: bool = False) -> R:
+def in_namespace(function: Callable[..., R], *args: Any, ipv6: bool = False, seconds: float = LONGEST_BODY) -> R:
     """
     Call a function in a child process that has a network namespace of its own, with no IPv6 in it unless asked for.
 
@@ -45,6 +45,7 @@ def in_namespace(function: Callable[..., R], *args: Any, ipv6: bool = False) -> 
         function: what to call; its result must be picklable.
         args: its arguments.
         ipv6: let the kernel send its own IPv6 frames on every new interface.
+        seconds: how long it may take.
 
     Returns:
         What the function returned.
@@ -52,28 +53,38 @@ def in_namespace(function: Callable[..., R], *args: Any, ipv6: bool = False) -> 
     Raises:
         AssertionError: the function raised, or took too long; with the child's traceback.
     """
-    return _in_child(functools.partial(_enter_namespace, ipv6), function, args)
+    return _in_child(functools.partial(_enter_namespace, ipv6), function, args, seconds)
 
 
 def as_nobody(function: Callable[..., R], *args: Any) -> R:
     """
     Call a function in a child process of another user without any capability, in the namespaces of the caller.
     """
-    return _in_child(_become_nobody, function, args)
+    return _in_child(_become_nobody, function, args, LONGEST_BODY)
 
 
 def namespaced(test: Callable[P, R]) -> Callable[P, R]:
     """
     Run a test's body in a network namespace of its own; skip the test where that cannot be.
     """
+    return namespaced_for(LONGEST_BODY)(test)
 
-    @functools.wraps(test)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        return in_namespace(functools.partial(test, *args, **kwargs))
 
-    for mark in NEEDS_TAP:
-        run = mark(run)
-    return run
+def namespaced_for(seconds: float) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """
+    The same, for a test with much to do, which takes long on a slow machine.
+    """
+
+    def wrap(test: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(test)
+        def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            return in_namespace(functools.partial(test, *args, **kwargs), seconds=seconds)
+
+        for mark in NEEDS_TAP:
+            run = mark(run)
+        return run
+
+    return wrap
 
 
 def replace_device(mode: int | None) -> None:
@@ -104,7 +115,7 @@ def until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
         time.sleep(0.002)
 
 
-def _in_child(prepare: Callable[[], None], function: Callable[..., R], args: tuple[Any, ...]) -> R:
+def _in_child(prepare: Callable[[], None], function: Callable[..., R], args: tuple[Any, ...], seconds: float) -> R:
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -112,12 +123,12 @@ def _in_child(prepare: Callable[[], None], function: Callable[..., R], args: tup
         _report(writer, prepare, function, args)
     os.close(writer)
     try:
-        outcome = _read_all(reader, time.monotonic() + LONGEST_BODY)
+        outcome = _read_all(reader, time.monotonic() + seconds)
     finally:
         os.close(reader)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    assert outcome, f"the child died, or was killed after {LONGEST_BODY:.0f} seconds, without a result"
+    assert outcome, f"the child died, or was killed after {seconds:.0f} seconds, without a result"
     kind, value = pickle.loads(outcome)
     if kind == "skipped":
         pytest.skip(value)
