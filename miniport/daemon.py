@@ -25,6 +25,7 @@ from miniport.errors import Exit
 from miniport.inspection import Inspection
 from miniport.inspector.subject import PATIENCE, Inspector
 from miniport.log import EventLog, escape, exception_fields
+from miniport.posts import Posts
 from miniport.reload import Reload
 from miniport.reports import Reports
 from miniport.runtime_dir import socket_path
@@ -72,6 +73,7 @@ class Daemon:
         self.load_config = load_config
         self.config = load_config()
         self.log = EventLog(2, self.config.log.format)
+        self._post = Posts(lambda error: self.reports.stray("control", error))
         self.reports = Reports(self.log, self._post, self._act)
         self.watch = Watch()
         self.gone: BaseException | None = None
@@ -79,7 +81,7 @@ class Daemon:
 
     async def run(self, tap_fd: int | None, ready_fd: int | None) -> int:
         """Start, serve until told to stop, stop."""
-        self.loop = asyncio.get_running_loop()
+        self.loop = self._post.loop = asyncio.get_running_loop()
         self.stopping = asyncio.Event()
         config, adapter = self.config, self.config.adapter
         set_verifier(config.verifier)
@@ -189,13 +191,6 @@ class Daemon:
             # without it the daemon would run on half blind
             self._on_gone(error)
 
-    def _post(self, job: Callable[[], None]) -> None:
-        """Run a job on the main thread soon, or at once when its loop is over."""
-        try:
-            self.loop.call_soon_threadsafe(job)
-        except (RuntimeError, AttributeError):
-            job()
-
     def _do(self, job: Callable[[], None]) -> None:
         """Have a data thread do something; nobody waits for it, but a failure is told."""
         self.threads.call(job).add_done_callback(self._on_done)
@@ -300,7 +295,7 @@ class Daemon:
         # a binding whose driver hangs is never gone
         self.miniport.halt()
         # what was posted from other threads belongs before the last lines
-        await asyncio.sleep(0)
+        self._post.do()
         self.reports.drain()
         show_bindings(self.log, self.stack)
         show_counters(self.log, counters, virtual)
