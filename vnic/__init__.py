@@ -22,6 +22,7 @@ from vnic.core import (
     Packet,
     PacketPool,
     Replies,
+    TypedDriver,
     copy_packet,
     slot_size_for,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "ProtocolDriver",
     "Replies",
     "Status",
+    "TypedDriver",
     "VnicError",
     "__version__",
     "copy_packet",

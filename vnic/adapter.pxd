@@ -11,6 +11,8 @@ from vnic.queue cimport Queue
 from vnic.send cimport SendPath
 from vnic.superframes cimport Superframes
 
+cdef int MOST_AT_ONCE
+
 
 @cython.final
 cdef class Adapter(LookingAhead):
@@ -21,3 +23,5 @@ cdef class Adapter(LookingAhead):
     cdef Queue _queue
     cdef list _queues
     cdef Superframes _superframes
+
+    cdef int _receive_from(self, int queue, int budget) except? -1

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 else:
     from vnic import _cython as cython
 
+MOST_AT_ONCE = MAX_BUDGET
+
 
 class Adapter(LookingAhead):
     """
@@ -165,7 +167,6 @@ class Adapter(LookingAhead):
         binding: Binding
         pool: PacketPool
         self._ledger._level = level
-        LEVELS.timed = LEVELS.timed or level >= 2
         for pool in self._pools:
             pool.verifier_level = LEVELS.of_pool(pool.name, level)
         if self._superframes is not None:
@@ -272,12 +273,15 @@ class Adapter(LookingAhead):
             VnicError: it is called by two threads at once for one queue, or from inside a handler.
             ValueError: there is no queue of that number.
         """
+        return self._receive_from(queue, budget)
+
+    def _receive_from(self, queue: cython.int, budget: cython.int) -> cython.int:
         found: Queue = self._queue
         if queue:
             if not 0 < queue < len(self._queues):
                 raise ValueError(f"queue {queue} of {self.name}: there are {len(self._queues)}")
             found = self._queues[queue]
-        return found.receive_batch(max(1, min(budget, MAX_BUDGET)))
+        return found.receive_batch(max(1, min(budget, MOST_AT_ONCE)))
 
     # send
 
@@ -358,7 +362,7 @@ class Adapter(LookingAhead):
         found = [0] * len(PacketState)
         counts = [0] * len(COUNTED)
         # these three belong together: no Python code may run between them, not even the collector of garbage
-        with cython.critical_section(pool):
+        with cython.critical_section(pool, self._ledger):
             for pool in self._pools:
                 pool._census(found)
                 # a pool that was closed has no packets any more

@@ -173,14 +173,14 @@ def show_batches(adapter: Lifecycle, binding: Binding, packets: list, kinds: cyt
     room: cython.longlong
     position: cython.Py_ssize_t = 0
     count: cython.Py_ssize_t = len(packets)
-    if binding not in adapter._bindings:
+    if binding not in adapter._bound(False):
         return
     room = binding.quota - (binding.promised - binding.returned) if binding.quota else count
     if kinds >= 0 and room >= count and (binding._filter & EVERYTHING or not kinds & ~binding._filter):
         # nearly always: all of them
         show_part(binding, packets, False, False, here)
         return
-    while position < count and binding in adapter._bindings:
+    while position < count and binding in adapter._bound(False):
         part = []
         room = count
         if binding.quota:

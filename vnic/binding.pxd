@@ -7,6 +7,7 @@ from vnic.ledger cimport Ledger
 from vnic.packet cimport Packet
 from vnic.pool cimport PacketPool
 from vnic.steps cimport Step, _cpu, _now, _step, answer_of
+from vnic.typed cimport TypedDriver, typed, vnic_ask
 
 cdef int INDICATED, OWNED, MULTICAST, ALL_MULTICAST, EVERYTHING, MAX_REFERENCES
 cdef int AT_DISPATCH, IN_RECEIVE_PACKET, IN_RECEIVE, IN_RECEIVE_COMPLETE
@@ -86,6 +87,7 @@ cdef class Binding:
     cdef list _looks
     cdef object _receive_packet
     cdef object _receive_packets
+    cdef TypedDriver _typed
     cdef object _receive_code
     cdef object _receive
     cdef object _receive_complete

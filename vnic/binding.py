@@ -46,6 +46,7 @@ if not cython.compiled:
     from vnic.steps import _cpu, _now, _step, answer_of
 
 if cython.compiled:
+    from cython.cimports.cpython.exc import PyErr_Occurred
     from cython.cimports.cpython.long import PyLong_AsLongAndOverflow
     from cython.cimports.cpython.object import PyObject
 
@@ -148,6 +149,8 @@ class Binding:
             self._receive_packet = None
         elif self._receive_packet is None and self._receive is None:
             self._receive_packet = driver.receive_packet
+        if cython.compiled:
+            self._typed = typed(driver) if self._receive_packets is None else None
         self._receive_code = getattr(self._receive_packets or self._receive_packet, "__code__", None)
         self._receive_complete = contract.handler(driver, contract.ProtocolDriver, "receive_complete")
         self._send_complete = contract.handler(driver, contract.ProtocolDriver, "send_complete")
@@ -507,8 +510,14 @@ class Binding:
         before: cython.longlong = here._enter_at(self._in_receive_packet)
         if cython.compiled:
             # without a `try`, which makes this function half as long again
-            given: cython.pointer(PyObject) = vnic_call(self._receive_packet, packet)
-            answer: object = vnic_own(given) if given != cython.NULL else self._raised("receive_packet")
+            if self._typed is not None:
+                count: cython.int = vnic_ask(self._typed, packet)
+                answer: object = NONE_KEPT
+                if count:
+                    answer = self._raised("receive_packet") if count == -2 and PyErr_Occurred() != cython.NULL else count
+            else:
+                given: cython.pointer(PyObject) = vnic_call(self._receive_packet, packet)
+                answer = vnic_own(given) if given != cython.NULL else self._raised("receive_packet")
         else:
             try:
                 answer = self._receive_packet(packet)

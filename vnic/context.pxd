@@ -1,14 +1,27 @@
 # C types of vnic/context.py
 cimport cython
+from cpython.object cimport PyObject
 
 from vnic.lane cimport Lane
 
 
-cdef extern from "Python.h":
-    unsigned long PyThread_get_thread_ident() nogil
+cdef extern from *:
+    """
+    /* The context of this thread, once it has one; what a thread has for itself is found in fewer steps than by its number. */
+    static CYTHON_UNUSED __thread PyObject *vnic_own_context;
 
+    static CYTHON_UNUSED PyObject *vnic_remembered(void)
+    {
+        return vnic_own_context;
+    }
 
-cdef Context _LAST
+    static CYTHON_UNUSED void vnic_remember(PyObject *context)
+    {
+        vnic_own_context = context;
+    }
+    """
+    PyObject *vnic_remembered()
+    void vnic_remember(PyObject *context)
 
 
 @cython.final
@@ -24,6 +37,7 @@ cdef class Context:
     cdef long long _place
     cdef public Lane lane
     cdef public int nested
+    cdef readonly list indicating
     # the bindings, by slot, that were shown a frame on this thread and are owed a receive_complete
     cdef unsigned char _saw[128]
 
@@ -47,4 +61,5 @@ cdef class Context:
 
 
 cdef Context _here()
+cdef Context _begin_thread()
 cdef long long place_of(int slot, int what, int level) noexcept

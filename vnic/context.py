@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from vnic.core import Binding
     from vnic.lane import Lane
+    from vnic.ledger import Ledger
     from vnic.locks import ReadWriteLock, SpinLock
 else:
     from vnic import _cython as cython
@@ -68,12 +69,12 @@ OPEN: list[Binding | None] = []
 """The open bindings of the process, each at its slot; `vnic/binding.py` makes the slots."""
 CONTEXTS: dict[int, Context] = {}
 """The contexts of all threads that live and have ever been here, by their number."""
-_LAST = None
 
 
 class _Life(threading.local):
     """Ends with its thread, and takes the thread's context away: the number will be another thread's."""
 
+    context: Context
     end: _End
 
 
@@ -82,9 +83,9 @@ class _End:
         self.ident = ident
 
     def __del__(self) -> None:
-        global _LAST  # noqa: PLW0603 - as below
+        if cython.compiled:
+            vnic_remember(cython.NULL)
         CONTEXTS.pop(self.ident, None)
-        _LAST = None
 
 
 _LIFE = _Life()
@@ -104,6 +105,7 @@ class Context:
         pauses: when the collector of garbage last looked at everything on this thread: begin and end, monotonic; from level 2 on.
         unmet: the pool that had nothing left when it was last asked in this handler, or None.
         lane: of which queue it reads a batch now, or writes what waits; None, if the adapter has one queue only.
+        indicating: the ledgers of the indications that it is in, the innermost last.
         nested: sends that are being shown to drivers on it, each within the last one.
     """
 
@@ -118,6 +120,7 @@ class Context:
         self.unmet: str | None = None
         self.lane: Lane | None = None
         self.nested = 0
+        self.indicating: list[Ledger] = []
         if not cython.compiled:
             self._saw = bytearray(SLOTS)
 
@@ -227,20 +230,24 @@ def here() -> Context:
 
 
 def _here() -> Context:
-    global _LAST  # noqa: PLW0603 - the last thread that asked is nearly always the one that asks now
-    context: Context = _LAST
     if cython.compiled:
-        ident: cython.ulong = PyThread_get_thread_ident()
+        known: cython.pointer(PyObject) = vnic_remembered()
+        if known != cython.NULL:
+            return cython.cast(Context, known)
+        return _begin_thread()
     else:
-        ident = get_ident()
-    if context is not None and context.ident == ident:
-        return context
-    found = CONTEXTS.get(ident)
-    if found is None:
-        found = CONTEXTS[ident] = Context(ident)
-        _LIFE.end = _End(ident)
-    _LAST = found
-    return found
+        return getattr(_LIFE, "context", None) or _begin_thread()
+
+
+def _begin_thread() -> Context:
+    """This thread is here for the first time."""
+    ident = get_ident()
+    made = CONTEXTS[ident] = _LIFE.context = Context(ident)
+    _LIFE.end = _End(ident)
+    if cython.compiled:
+        # until the thread ends, the dictionary keeps it
+        vnic_remember(cython.cast(cython.pointer(PyObject), made))
+    return made
 
 
 def contexts() -> list[Context]:

@@ -8,6 +8,7 @@ The data path by name, in the order in which it is read.
     buffer.py    a descriptor of some bytes, and pools of them
     chain.py     the buffers of one packet, linked
     packet.py    a descriptor, its slot of bytes, its state, who owes a return of it
+    typed.py     a driver that is compiled itself, asked by a call of a C function
     large.py     where superframes lie, as far as they do not fit a slot
     facts.py     what is told of a packet, for a violation
     guard.py     what was lent or freed is compared with what it was
@@ -42,6 +43,7 @@ from vnic.packet import COMPILED, DONT_LOOPBACK, LOOPBACK, LOOPBACK_ONLY, MAX_BI
 from vnic.pool import MAX_PACKETS, PROTOCOL_RESERVED_SIZE_IN_PACKET, PacketPool, slot_size_for
 from vnic.queue import MAX_BUDGET, MAX_QUEUES, Queue
 from vnic.replies import Replies
+from vnic.typed import TypedDriver
 
 __all__ = [
     "COMPILED",
@@ -63,6 +65,7 @@ __all__ = [
     "PacketPool",
     "Queue",
     "Replies",
+    "TypedDriver",
     "copy_packet",
     "return_packets",
     "slot_size_for",

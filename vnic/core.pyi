@@ -235,6 +235,9 @@ class Replies:
     def send(self, packets: Iterable[Packet], headers: Sequence[_Buffer] | None = ..., offset: int = ...) -> int: ...
     def close(self) -> Status: ...
 
+class TypedDriver:
+    def receive_packet(self, packet: Packet) -> int: ...
+
 @final
 class Queue:
     adapter: Any

@@ -16,7 +16,6 @@ from vnic.states import BROKEN, Event, PacketState
 from vnic.steps import Step
 from vnic.verifier import rules
 from vnic.verifier.faults import FAULTS
-from vnic.verifier.levels import LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,7 +89,7 @@ class Indicating(Receiving):
         here: Context = _here()
         level: cython.int = self._ledger._level
         step: Step = _step("indicate", self.name, level, 0) if level else None
-        if LEVELS.timed:
+        if self._timed():
             here.batch_cpu_ns = _cpu()
         together: list = [] if self._batched else None
         copied: set = None
@@ -99,7 +98,8 @@ class Indicating(Receiving):
             for packet in packets:
                 packet._serial = self._serial is not None
                 if step is not None:
-                    packet.shown = step
+                    with cython.critical_section(packet):
+                        packet.shown = step
                     if packet._history is not None:
                         packet._history.append(step)
                 if packet._status:

@@ -111,14 +111,11 @@ class LargeBuffers(Lender):
         rest: Buffer = self._buffers[packet._large]
         packet._unlink()
         rest.packet = rest.following = None
-        with cython.critical_section(self):
-            self._stack[self._top] = packet._large
-            self._top += 1
+        self._give_back(packet._large)
         packet._lender = None
         packet._large = -1
 
     def _give_back(self, number: cython.int) -> None:
-        """One was taken for a read, and no frame has reached into it."""
-        with cython.critical_section(self):
-            self._stack[self._top] = number
-            self._top += 1
+        """It is free; the caller holds the critical section of the pool."""
+        self._stack[self._top] = number
+        self._top += 1

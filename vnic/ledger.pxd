@@ -16,8 +16,8 @@ cdef class Ledger:
     cdef object _report
     cdef object _reclaim
     cdef object _miniport
-    # how many indications are under way on each thread that makes one
-    cdef dict _threads
+    # indications that are under way, on all threads
+    cdef int _under_way
     # packets that have come home in an indication and are handed over when it ends; None but at verifier level 4
     cdef list _homeward
     cdef int _level

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import time
-from threading import get_ident
 from typing import TYPE_CHECKING, NamedTuple
 
 from vnic import driver as contract
@@ -70,7 +69,7 @@ class Ledger:
         self._report = report
         self._reclaim = reclaim
         self._miniport = None
-        self._threads = {}
+        self._under_way = 0
         self._homeward = None
         self._level = 1
         if not cython.compiled:
@@ -78,20 +77,23 @@ class Ledger:
 
     def _begin(self) -> None:
         """An indication begins on this thread, perhaps inside of another one."""
-        thread = get_ident()
-        self._threads[thread] = self._threads.get(thread, 0) + 1
+        here: Context = _here()
+        here.indicating.append(self)
+        with cython.critical_section(self):
+            self._under_way += 1
 
     def _end(self) -> None:
+        here: Context = _here()
         if self._homeward:
             self._bring_home()
-        thread = get_ident()
-        depth = self._threads.pop(thread) - 1
-        if depth:
-            self._threads[thread] = depth
+        here.indicating.pop()
+        with cython.critical_section(self):
+            self._under_way -= 1
 
     def _indicating(self) -> cython.bint:
         """Whether this thread is inside an indication."""
-        return get_ident() in self._threads
+        here: Context = _here()
+        return self in here.indicating
 
     def _copy(self, into: object) -> None:
         """Copy the counter block, in the order of `vnic.counters.COUNTED`; nothing here runs Python code."""

@@ -26,6 +26,8 @@ cdef class Lifecycle:
     # with offload: those that have not asked for superframes, and whether one has not even asked for checksums
     cdef list _plain
     cdef bint _unchecked
+    # how many bindings are shown frames
+    cdef int _shown_to
     cdef int _offered
     cdef bint _low_power
     cdef bint _halt_called
@@ -39,5 +41,8 @@ cdef class Lifecycle:
     cdef object _reset_part
     cdef readonly object _pnp
 
+    @cython.final
+    cdef list _bound(self, bint plain)
+    cdef object _end_halt(self)
     cdef int _held(self) except -1
     cdef bint _release(self, Binding binding, bint forced) except -1

@@ -65,6 +65,7 @@ class Lifecycle:
         self._opened: list[Binding] = []
         self._bindings: list[Binding] = []
         self._plain = None
+        self._shown_to = 0
         self._offered = 0
         self._unchecked = False
         self._low_power = self._halt_called = self._batch_open = self._batched = False
@@ -414,6 +415,11 @@ class Lifecycle:
             pool._census(found)
         return found[PacketState.INDICATED]
 
+    def _bound(self, plain: cython.bint) -> list:
+        """Who is shown frames; the list is never changed, only exchanged for another."""
+        with cython.critical_section(self):
+            return self._plain if plain else self._bindings
+
     def _reorder(self) -> None:
         """Those who watch everything come first, so that they see a frame before its answer."""
         binding: Binding
@@ -421,12 +427,15 @@ class Lifecycle:
         for binding in self._opened:
             if not (binding.closing or binding.opening or self._low_power or self._sends.halted):
                 (watchers if binding._filter & ALL_LOCAL else others).append(binding)
-        self._bindings = self._sends.bindings = watchers + others
-        self._batched = bool([binding for binding in self._bindings if binding._receive_packets is not None])
-        if self._offered:
-            # each frame is shown to a driver in the form that it has asked for
-            self._plain = [binding for binding in self._bindings if not binding._offload & SEGMENTATION]
-            self._unchecked = bool([binding for binding in self._bindings if not binding._offload])
+        shown = watchers + others
+        # each frame is shown to a driver in the form that it has asked for
+        plain = [binding for binding in shown if not binding._offload & SEGMENTATION] if self._offered else None
+        with cython.critical_section(self, self._sends):
+            self._bindings = self._sends.bindings = shown
+            self._plain = plain
+        self._shown_to = len(shown)
+        self._batched = bool([binding for binding in shown if binding._receive_packets is not None])
+        self._unchecked = self._offered and bool([binding for binding in shown if not binding._offload])
         self._sync()
 
     def _sync(self) -> None:
@@ -443,7 +452,7 @@ class Lifecycle:
         binding: Binding
         if self._sends.halted:
             raise self._ledger._violation(rules.INDICATED_AFTER_HALT, None, None, "packets are indicated")
-        for binding in self._bindings:
+        for binding in self._bound(False):
             if binding._filter:
                 return
         what = "in low power" if self._low_power else "before any binding has a packet filter"
@@ -619,7 +628,7 @@ class Lifecycle:
 
     def _halt_miniport(self) -> None:
         called: cython.bint
-        if self._ledger._threads:
+        if self._ledger._under_way:
             # a driver has ended everything from inside an indication: when that is over, on all threads
             return
         with cython.critical_section(self):

@@ -78,7 +78,7 @@ class LookingAhead(Indicating):
             self._batch_open = True
         finally:
             self._end_indication()
-        with cython.critical_section(self):
+        with cython.critical_section(ledger):
             ledger._counts[RX_FRAMES] += 1
             ledger._counts[RX_BYTES] += len(header) + packet_size
             ledger._counts[outcome] += 1
@@ -86,7 +86,7 @@ class LookingAhead(Indicating):
     def _look_ahead(self, context: object, header: bytes, lookahead: bytes, packet_size: object) -> cython.int:
         """Show a frame's beginning; answers the counter that says what became of it."""
         binding: Binding
-        bindings: list = self._bindings
+        bindings: list = self._bound(False)
         outcome: cython.int = RX_FILTERED
         if len(header) != HEADER_SIZE:
             return RX_DROPPED_RUNT
@@ -117,7 +117,7 @@ class LookingAhead(Indicating):
         """Have the miniport fill a packet of a driver's; what `Binding.transfer_data` does for a frame in no packet."""
         if self._transfer_data is None:
             return Status.FAILURE, 0
-        with cython.critical_section(packet):
+        with cython.critical_section(packet, self):
             packet._change(DO_TRANSFER)
             packet._sender = binding
             binding.transfers_pending += 1
@@ -139,7 +139,7 @@ class LookingAhead(Indicating):
 
     def _end_transfer(self, packet: Packet) -> cython.bint:
         binding: Binding = packet._sender
-        with cython.critical_section(packet):
+        with cython.critical_section(packet, self):
             if not packet._change(DO_TRANSFERRED):
                 return False
             packet._sender = None

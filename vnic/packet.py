@@ -632,9 +632,10 @@ class Packet(Viewed):
 
     def _mark(self, step: Step) -> None:
         """Note what was done to the packet."""
-        self.last = step
-        if self._history is not None:
-            self._history.append(step)
+        with cython.critical_section(self):
+            self.last = step
+            if self._history is not None:
+                self._history.append(step)
 
     def _remember(self, much: cython.bint) -> None:
         """Begin, or cease, to remember the steps of the packet."""

@@ -333,12 +333,14 @@ class PacketPool:
             packet._unlocked = unlocked
         if self._level:
             context = _here()
-            packet.made = _step("allocate", self.name if context._slot() < 0 else self._whose(context), self._level, 0)
-            packet.shown = None
+            made: Step = _step("allocate", self.name if context._slot() < 0 else self._whose(context), self._level, 0)
+            with cython.critical_section(packet):
+                packet.made = made
+                packet.shown = None
             if self._level >= 3:
                 self._look_for_poison(packet)
             if packet._history is not None:
-                packet._history.append(packet.made)
+                packet._history.append(made)
         return packet
 
     def _whose(self, context: Context) -> str:
@@ -607,11 +609,11 @@ class PacketPool:
         if self._lanes is None:
             return
         for lane in self._lanes:
-            with cython.critical_section(lane, self):
+            with cython.critical_section(self):
                 self._spill(lane, lane.at_hand)
 
     def _spill(self, lane: Lane, count: cython.int) -> None:
-        """Put packets of a lane on the stack, the last of which is used first; the caller holds both critical sections."""
+        """Put packets of a lane on the stack, the last of which is used first; the caller holds the critical section."""
         position: cython.int
         for position in range(count):
             self._stack[self._top] = lane._free[position]
@@ -621,15 +623,19 @@ class PacketPool:
         lane.at_hand -= count
 
     def _to_lane(self, index: cython.int) -> cython.bint:
-        """Keep a packet that is free at hand of the lane whose queue this thread reads; half of a full one goes to the stack."""
+        """
+        Keep a packet that is free at hand of the lane whose queue this thread reads; half of a full one goes to the stack.
+
+        The caller holds the critical section. One within it would let others in between: a thread that waits for the inner one leaves
+        the outer one too.
+        """
         lane: Lane = _here().lane
         if lane is None or lane.pool is not self or lane.limit == 0:
             return False
-        with cython.critical_section(lane, self):
-            if lane.at_hand == lane.limit:
-                self._spill(lane, (lane.limit + 1) // 2)
-            lane._free[lane.at_hand] = index
-            lane.at_hand += 1
+        if lane.at_hand == lane.limit:
+            self._spill(lane, (lane.limit + 1) // 2)
+        lane._free[lane.at_hand] = index
+        lane.at_hand += 1
         return True
 
     def _take(self, lane: Lane, into: cython.p_int, wanted: cython.int) -> cython.int:
@@ -644,7 +650,7 @@ class PacketPool:
             wanted = max(1, spare // len(self._lanes))
         if lane.at_hand == 0 and self._top <= self._reserve:
             self._recall()
-        with cython.critical_section(lane, self):
+        with cython.critical_section(self):
             while taken < wanted and lane.at_hand > 0:
                 lane.at_hand -= 1
                 into[taken] = lane._free[lane.at_hand]
@@ -659,7 +665,7 @@ class PacketPool:
     def _untake(self, lane: Lane, indices: cython.p_int, first: cython.int, behind: cython.int) -> None:
         """Give packets back that were taken, and not read into."""
         position: cython.int
-        with cython.critical_section(lane, self):
+        with cython.critical_section(self):
             for position in range(behind - 1, first - 1, -1):
                 if lane.at_hand < lane.limit and self._level < AT_HAND_BELOW:
                     lane._free[lane.at_hand] = indices[position]

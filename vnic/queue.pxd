@@ -8,7 +8,7 @@ from vnic.ledger cimport Ledger
 from vnic.packet cimport Packet
 from vnic.pool cimport PacketPool
 from vnic.receive cimport Receiving
-from vnic.steps cimport Step, _cpu, _step
+from vnic.steps cimport Step, _cpu, _step, _wall
 from vnic.superframes cimport Superframes
 from vnic.uring cimport Uring, vnic_fill, vnic_ring
 from vnic.virtio cimport Headers, vnic_virtio
@@ -50,7 +50,7 @@ cdef extern from *:
     int vnic_fill_superframes(int fd, unsigned char *memory, Py_ssize_t slot, int *indices, int *lengths, int wanted, int *failure,
                               vnic_virtio *virtio, int *numbers, unsigned char *large, Py_ssize_t size, int *stack, int *ready) nogil
 
-cdef int DO_RECLAIM, MOST_LARGE, FEWEST, READY
+cdef int DO_RECLAIM, MOST_LARGE, FEWEST, READY, NOTHING_LEFT
 cdef Py_ssize_t LARGE_SIZE
 cdef int RX_FRAMES, RX_BYTES, RX_BATCHES, RX_DROPPED_NO_PACKET, RX_DROPPED_FAULT
 

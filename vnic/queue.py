@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno as errors
 import os
-from time import time_ns
 from typing import TYPE_CHECKING
 
 from vnic.context import Context
@@ -26,7 +25,6 @@ from vnic.steps import Step
 from vnic.superframes import Superframes
 from vnic.verifier import rules
 from vnic.verifier.faults import FAULTS
-from vnic.verifier.levels import LEVELS
 from vnic.virtio import HEADER, Headers, Virtio
 
 if TYPE_CHECKING:
@@ -39,7 +37,7 @@ else:
 if not cython.compiled:
     # compiled, they come with the C types
     from vnic.context import _here
-    from vnic.steps import _cpu, _step
+    from vnic.steps import _cpu, _step, _wall
 
 MAX_BUDGET = 256
 MAX_QUEUES = 256
@@ -51,6 +49,7 @@ FEWEST = 4
 """Packets that a read takes, at least, when frames may be superframes."""
 LARGE_SIZE = LARGE
 READY = AT_ONCE
+NOTHING_LEFT = errors.EAGAIN
 DO_RECLAIM = int(Event.RECLAIM)
 RX_FRAMES = COLUMN["rx_frames"]
 RX_BYTES = COLUMN["rx_bytes"]
@@ -170,7 +169,7 @@ class Queue:
                 with cython.critical_section(adapter._ledger):
                     adapter._ledger._counts[RX_BATCHES] += 1
                 self.lane.batches += 1
-                now: cython.longlong = time_ns()
+                now: cython.longlong = _wall()
                 level: cython.int = adapter.pool._level
                 step: Step = _step("receive", adapter.name, level, 0) if level else None
                 self._indicate_batch(count, now, step)
@@ -181,7 +180,7 @@ class Queue:
                 adapter._end_indication()
         elif self._taken == 0:
             count = self._discard(budget)
-        if self._failure and self._failure != errors.EAGAIN:
+        if self._failure and self._failure != NOTHING_LEFT:
             raise OSError(self._failure, os.strerror(self._failure), adapter.name)
         return count
 
@@ -263,7 +262,7 @@ class Queue:
         low: cython.bint = False
         here: Context = _here()
         level: cython.int = pool._level
-        if LEVELS.timed:
+        if adapter._timed():
             here.batch_cpu_ns = _cpu()
         lane.frames += count
         together: list = [None] * count if adapter._batched else None
@@ -282,7 +281,8 @@ class Queue:
                 packet._length = self._lengths[position]
                 packet.time_received = now
                 if step is not None:
-                    packet.made = packet.shown = step
+                    with cython.critical_section(packet):
+                        packet.made = packet.shown = step
                     # another thread may have changed the level since the batch began
                     if packet._history is not None:
                         packet._history.append(step)
@@ -356,7 +356,7 @@ class Queue:
         ready: cython.int = 0
         position: cython.int
         self._failure = 0
-        with cython.critical_section(large):
+        with cython.critical_section(pool):
             while ready < READY and large._top:
                 large._top -= 1
                 self._large[ready] = large._stack[large._top]
@@ -383,10 +383,9 @@ class Queue:
                 self._numbers[count] = number if used else -1
                 ready -= used
                 count += 1
-        with cython.critical_section(large):
+        with cython.critical_section(pool):
             for position in range(ready - 1, -1, -1):
-                large._stack[large._top] = self._large[position]
-                large._top += 1
+                large._give_back(self._large[position])
         # a few packets for superframes, as many as can be for short frames; some are left for segments
         most: cython.int = max(1, pool.capacity // 4)
         self._wanted = min(most, max(FEWEST, 2 * count))
@@ -397,7 +396,7 @@ class Queue:
         ledger: Ledger = self.adapter._ledger
         pool: PacketPool = self.adapter.pool
         position: cython.int
-        with cython.critical_section(pool):
+        with cython.critical_section(pool, ledger):
             for position in range(count - 1, done - 1, -1):
                 ledger._counts[RX_FRAMES] += 1
                 ledger._counts[RX_BYTES] += self._lengths[position]
@@ -432,7 +431,7 @@ class Queue:
                 break
             count += 1
             self.lane.frames += 1
-            with cython.critical_section(adapter):
+            with cython.critical_section(ledger):
                 ledger._counts[RX_FRAMES] += 1
                 ledger._counts[RX_BYTES] += max(0, len(frame) - header)
                 ledger._counts[RX_DROPPED_NO_PACKET] += 1

@@ -10,7 +10,7 @@ from vnic.lifecycle cimport Lifecycle
 from vnic.packet cimport Packet
 from vnic.pool cimport PacketPool
 
-cdef int SHORTEST, OWNED, LENT, SHOWN, ALL_LOCAL, PROMISCUOUS, EVERYTHING, DO_INDICATE, DO_LEND, DO_RECLAIM, DO_FREE
+cdef int SHORTEST, TIMED_FROM, OWNED, LENT, SHOWN, ALL_LOCAL, PROMISCUOUS, EVERYTHING, DO_INDICATE, DO_LEND, DO_RECLAIM, DO_FREE
 cdef unsigned int KEPT
 cdef int RX_FRAMES, RX_BYTES, RX_DELIVERED, RX_FILTERED, RX_RESOURCES, INDICATED, RETURNED
 cdef int RX_DROPPED_RUNT, RX_DROPPED_TRUNCATED, RX_DROPPED_NO_DRIVER
@@ -20,6 +20,8 @@ cdef class Receiving(Lifecycle):
     cdef public object name
     cdef readonly int low_water
 
+    @cython.final
+    cdef bint _timed(self) except -1
     @cython.final
     cdef bint _receive(self, Packet packet, Context here, bint plain) except? -1
     @cython.final

@@ -19,6 +19,7 @@ from vnic.pool import PacketPool
 from vnic.states import BROKEN, Event, PacketState
 from vnic.status import Status
 from vnic.verifier import rules
+from vnic.verifier.levels import TIMED
 
 if TYPE_CHECKING:
     import cython
@@ -31,6 +32,7 @@ if not cython.compiled:
     from vnic.guard import keep
 
 SHORTEST = HEADER_SIZE
+TIMED_FROM = TIMED
 OWNED = int(PacketState.OWNED)
 LENT = int(PacketState.LENT)
 SHOWN = int(PacketState.INDICATED)
@@ -66,7 +68,10 @@ class Receiving(Lifecycle):
 
         Answers whether it is the miniport's again already: it was lent, or the miniport is serialized and nobody keeps it.
         """
-        bindings: list = self._plain if plain else self._bindings
+        bindings: list
+        # `_bound`, without a call
+        with cython.critical_section(self):
+            bindings = self._plain if plain else self._bindings
         binding: Binding
         lent: cython.bint = packet._status != 0
         outcome: cython.int = self._begin_frame(packet)
@@ -83,6 +88,14 @@ class Receiving(Lifecycle):
                 else:
                     binding._show(packet, here)
         return outcome >= 0 and self._end_frame(packet, outcome, lent)
+
+    def _timed(self) -> cython.bint:
+        """Whether one of those who are shown frames is at a verifier level at which its handlers are timed."""
+        binding: Binding
+        for binding in self._bound(False):  # noqa: SIM110 - a generator has no types
+            if binding.verifier_level >= TIMED_FROM:
+                return True
+        return False
 
     def _begin_frame(self, packet: Packet) -> cython.int:
         """Lend an OWNED packet upward, with a guard of the library's own. Answers what its frame counts as if nobody is shown it."""
@@ -113,7 +126,8 @@ class Receiving(Lifecycle):
             return packet._fault
         if length >= packet._slot_size and packet._chain is None:
             return RX_DROPPED_TRUNCATED
-        return RX_FILTERED if self._bindings else RX_DROPPED_NO_DRIVER
+        # no reference is taken, so that nobody need be kept out
+        return RX_FILTERED if self._shown_to else RX_DROPPED_NO_DRIVER
 
     def _end_frame(self, packet: Packet, outcome: cython.int, lent: cython.bint) -> cython.bint:
         """Every driver has answered: account for the frame and take the guard off. Answers what `_receive` does."""
@@ -181,7 +195,7 @@ class Receiving(Lifecycle):
         late: list = []
         lent: cython.bint
         kinds: cython.int = 0
-        for binding in self._plain if plain else self._bindings:
+        for binding in self._bound(plain):
             if binding._receive_packets is not None:
                 (early if binding._filter & ALL_LOCAL else late).append(binding)
         for packet in packets:
@@ -193,7 +207,7 @@ class Receiving(Lifecycle):
         try:
             for binding in early:
                 show_batches(self, binding, packets, kinds, here)
-            if len(self._plain if plain else self._bindings) > len(early) + len(late):
+            if len(self._bound(plain)) > len(early) + len(late):
                 for packet in packets:
                     self._show_to_each(packet, here, plain)
             for binding in late:
@@ -257,7 +271,7 @@ class Receiving(Lifecycle):
     def _show_to_each(self, packet: Packet, here: Context, plain: cython.bint) -> None:
         """Show one packet to every binding that accepts it and is not shown batches."""
         binding: Binding
-        bindings: list = self._plain if plain else self._bindings
+        bindings: list = self._bound(plain)
         if packet._outcome == RX_FILTERED and not bindings:
             packet._outcome = RX_DROPPED_NO_DRIVER
         if packet._outcome != RX_FILTERED and packet._outcome != RX_DELIVERED:
@@ -274,8 +288,7 @@ class Receiving(Lifecycle):
 
     def _end_batch(self, here: Context) -> None:
         binding: Binding
-        bindings: list = self._bindings
-        for binding in bindings:
+        for binding in self._bound(False):
             binding._end_batch(here)
 
     def _name_the_holder(self) -> None:
@@ -291,10 +304,11 @@ class Receiving(Lifecycle):
         packet._status = 0
         if self._serial is not None:
             return
-        with cython.critical_section(packet):
+        ledger: Ledger = self._ledger
+        with cython.critical_section(packet, ledger):
             packet._change(DO_INDICATE)
-            self._ledger._counts[INDICATED] += 1
-        self._ledger._home(packet, None)
+            ledger._counts[INDICATED] += 1
+        ledger._home(packet, None)
 
     def _end_indication(self) -> None:
         """An indication is over. A driver that ended everything from inside it had to wait for that."""

@@ -488,20 +488,25 @@ class SendPath:
     def _lend_down(self, binding: Binding, packet: Packet, step: Step | None) -> object:
         """Take a packet from its driver for a send; answers the violation if it is not the driver's to give."""
         legal: cython.bint
-        with cython.critical_section(packet, self):
+        ledger: Ledger = self._ledger
+        with cython.critical_section(binding):
+            # first, so that the binding waits for it; not within the other: a thread that waits for an inner section leaves the outer one
+            binding.sends_pending += 1
+        with cython.critical_section(packet, ledger):
             legal = packet._change(DO_SEND)
             if legal:
                 packet._sender = binding
                 packet._number += 1
-                with cython.critical_section(binding):
-                    binding.sends_pending += 1
                 self.pending += 1
-                self._ledger._counts[TX_SUBMITTED] += 1
+                ledger._counts[TX_SUBMITTED] += 1
         if legal:
             packet._sent = True
             if step is not None:
                 packet._mark(step)
             return None
+        with cython.critical_section(binding):
+            binding.sends_pending -= 1
+        binding._came_back()
         return self._ledger._violation(BROKEN[packet.state, Event.SEND], binding, packet, f"{packet!r} is sent")
 
     def _refusal(self, packet: Packet) -> object:
@@ -795,6 +800,7 @@ class SendPath:
 
     def _finish(self, packet: Packet, status: object) -> None:
         """A send is over: count how it ended, and let the driver have its packet again."""
+        ledger: Ledger = self._ledger
         sender: Binding = packet._sender
         column: cython.int = TX_FRAMES if status is SUCCESS else DROP_OF.get(status, TX_DROPPED_ERROR)
         if column == TX_FRAMES and packet._flags & ONLY_LOOPED:
@@ -803,19 +809,19 @@ class SendPath:
             column = self._end_offload(packet, column)
         if packet._kept:
             self._look_for_change(packet, sender)
-        with cython.critical_section(packet, self):
+        with cython.critical_section(packet, ledger):
             if column == TX_FRAMES:
-                self._ledger._counts[TX_BYTES] += packet._length
-            self._ledger._counts[column] += 1
+                ledger._counts[TX_BYTES] += packet._length
+            ledger._counts[column] += 1
             self.pending -= 1
-            with cython.critical_section(sender):
-                sender.sends_pending -= 1
             if self._serial is not None:
                 self._shown.pop(packet, None)
             packet._sender = None
             packet._completing = packet._submitted = False
             packet._status = 0
             packet._change(DO_COMPLETE)
+        with cython.critical_section(sender):
+            sender.sends_pending -= 1
 
     def _end_offload(self, packet: Packet, column: cython.int) -> cython.int:
         """A send is over of which something was left to the adapter; answers where it is counted."""
@@ -877,7 +883,9 @@ class SendPath:
     def _loop_back(self, packet: Packet) -> None:
         """Show a sent frame to every binding that accepts it; they copy, the packet stays the sender's."""
         binding: Binding
-        bindings: list = self.bindings
+        bindings: list
+        with cython.critical_section(self):
+            bindings = self.bindings
         looped: cython.bint = False
         plain: list = None
         needed: cython.int = SEGMENTATION if packet._virtio.kind != NO_SUPERFRAME else CHECKSUM
@@ -892,7 +900,7 @@ class SendPath:
         kind: cython.int = self._kind(destination)
         here: Context = _here()
         if here.nested >= MAX_NESTED:
-            with cython.critical_section(self):
+            with cython.critical_section(self._ledger):
                 self._ledger._counts[TX_NOT_LOOPED] += 1
             return
         here.nested += 1
@@ -913,7 +921,7 @@ class SendPath:
             binding._show_and_copy(packet, here)
             packet._status = 0
             packet._flags &= ~LOOPBACK
-            with cython.critical_section(self):
+            with cython.critical_section(self._ledger):
                 self._ledger._counts[TX_LOOPED] += 1
             binding._leave()
         if plain is not None:

@@ -59,6 +59,7 @@ cdef class Step:
 
 
 cdef long long _now() noexcept nogil
+cdef long long _wall() noexcept nogil
 cdef long long _cpu() noexcept nogil
 cdef Step answer_of(object by, object code, int count)
 cdef Step _step(str what, object by, int level, int count)

@@ -23,7 +23,7 @@ else:
     from vnic import _cython as cython
 
 if cython.compiled:
-    from cython.cimports.posix.time import CLOCK_MONOTONIC, CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
+    from cython.cimports.posix.time import CLOCK_MONOTONIC, CLOCK_REALTIME, CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
 
 LIBRARY = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120 - compared with names of files, which are text
 """Where the library itself is: its lines are not those of a culprit."""
@@ -83,6 +83,16 @@ def _now() -> cython.longlong:
         return cython.cast(cython.longlong, moment.tv_sec) * 1000000000 + moment.tv_nsec
     else:
         return time.monotonic_ns()
+
+
+def _wall() -> cython.longlong:
+    """The time of day, in nanoseconds."""
+    if cython.compiled:
+        moment: timespec
+        clock_gettime(CLOCK_REALTIME, cython.address(moment))
+        return cython.cast(cython.longlong, moment.tv_sec) * 1000000000 + moment.tv_nsec
+    else:
+        return time.time_ns()
 
 
 def cpu_ns() -> int:

@@ -143,7 +143,7 @@ class Superframes:
         """Show a superframe: whole to those who have asked, in segments to the others. Then it is over, or kept."""
         adapter: Receiving = self.adapter
         binding: Binding
-        bindings: list = adapter._bindings
+        bindings: list = adapter._bound(False)
         pool: PacketPool = packet.pool
         lent: cython.bint = packet._status != 0
         cut: cython.bint = False
@@ -260,7 +260,8 @@ class Superframes:
 
     def _note(self, segment: Packet, step: Step | None) -> None:
         if step is not None:
-            segment.made = segment.shown = step
+            with cython.critical_section(segment):
+                segment.made = segment.shown = step
             if segment._history is not None:
                 segment._history.append(step)
 

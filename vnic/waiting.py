@@ -72,7 +72,7 @@ class Waiter:
             ready = self._wait(fd, POLLIN, busy_us if took else 0)
             took = 0
             if ready != WOKEN:
-                took = reader.receive_batch(budget, queue)
+                took = reader._receive_from(queue, budget)
             if ready & WOKEN or self.leave:
                 return ready
 

@@ -7,13 +7,14 @@ A protocol driver that is compiled: it counts frames and bytes, as C would.
 
 from vnic import ProtocolDriver
 from vnic.packet cimport Packet
+from vnic.typed cimport TypedDriver
 
 
-cdef class Counting:
+cdef class Counting(TypedDriver):
     cdef readonly long long frames
     cdef readonly long long bytes
 
-    def receive_packet(self, Packet packet):
+    cdef int answer(self, Packet packet) except? -2:
         self.frames += 1
         self.bytes += packet._length
         return 0

@@ -20,7 +20,7 @@ import pytest
 import vnic
 from vnic import _version, core
 
-CORE = {"lane", "context", "steps", "virtio", "segment", "buffer", "chain", "packet", "large", "facts", "guard", "pool"}
+CORE = {"lane", "context", "steps", "virtio", "segment", "buffer", "chain", "packet", "typed", "large", "facts", "guard", "pool"}
 CORE |= {"ledger", "binding", "wire", "send", "replies", "lifecycle", "batch", "receive", "superframes", "indicate", "lookahead"}
 CORE |= {"uring", "queue", "adapter", "waiting"}
 

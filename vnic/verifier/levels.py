@@ -36,14 +36,12 @@ class Levels:
         process: the level of all that have none of their own.
         drivers: levels of drivers, by the name of the binding; a name that is not bound now counts when it is.
         pools: levels of pools, by name.
-        timed: whether anything has been at level 2 or more.
     """
 
     def __init__(self) -> None:
         self.process = TOLD
         self.drivers: dict[str, int] = {}
         self.pools: dict[str, int] = {}
-        self.timed = False
         self._adapters: WeakSet[Adapter] = WeakSet()
         self._pools: WeakSet[PacketPool] = WeakSet()
 
@@ -108,7 +106,6 @@ def set_level(level: int, *, driver: str | None = None, pool: str | None = None)
         raise ValueError(f"verifier level {level}: 0 to {MOST}")
     if level >= TIMED:
         watch_blocking_calls()
-    LEVELS.timed = LEVELS.timed or level >= TIMED
     if driver is None and pool is None:
         LEVELS.process = locks.checks = level
     if driver is not None:
