@@ -44,6 +44,8 @@ cdef class PacketPool:
     cdef int _unread
     # the same for each queue, and free packets at hand; None, if it is read into through one queue at most
     cdef list _lanes
+    # what is freed does not simply go on the stack: it is looked at, or at hand in lanes, or used late on purpose
+    cdef bint _particular
     # an adapter reads into it
     cdef bint _claimed
     cdef bint _open
@@ -59,6 +61,17 @@ cdef class PacketPool:
     cdef unsigned char *_bytes
     cdef Py_buffer _write_view
     cdef Py_buffer _read_view
+
+    # for each frame, and so without a call; the same as in vnic/pool.py
+
+    cdef inline bint _free_plain(self, Packet packet) noexcept:
+        if self._particular or packet.views or packet._withheld or packet._lender is not None or packet.index >= self.capacity:
+            return False
+        if not packet._change(DO_FREE):
+            return False
+        self._stack[self._top] = packet.index
+        self._top += 1
+        return True
 
     cdef object _allocate(self, bint unlocked)
     cdef object _free(self, Packet packet, bint unlocked)
@@ -87,5 +100,6 @@ cdef class PacketPool:
     cdef void _untake(self, Lane lane, int *indices, int first, int behind) noexcept
     cdef void _fresh(self, Packet packet) noexcept
     cdef void _put_back(self, Packet packet) noexcept
+    cdef void _look_at_ways(self) noexcept
     cdef inline void _on_stack(self, Packet packet) noexcept
     cdef unsigned char *_shadow_of(self, Py_ssize_t index) noexcept

@@ -153,6 +153,7 @@ class PacketPool:
         self._shadow_ready = False
         self._users = self._locks = None
         self._level = self._reserve = 0
+        self._particular = False
         # one slot more than packets, so that there is something to map even if packets have none
         self._map((capacity + 1) * max(slot_size, 1))
         self.capacity = self.low_water = capacity
@@ -239,8 +240,13 @@ class PacketPool:
                 packet._remember(level >= 3)
         self._reserve = FAULTS.reserve_of(self) if level >= 4 and self._open else 0
         self._level = level
+        self._look_at_ways()
         if level >= AT_HAND_BELOW:
             self._recall()
+
+    def _look_at_ways(self) -> None:
+        """Something has changed on which it depends what becomes of a packet that is freed."""
+        self._particular = self._level >= 3 or self._reserve != 0 or self._lanes is not None
 
     def _shadow_of(self, index: cython.Py_ssize_t) -> cython.p_uchar:
         if cython.compiled:
@@ -535,6 +541,19 @@ class PacketPool:
             packet._virtio = Virtio()
         self.allocations += 1
 
+    if not cython.compiled:
+        # compiled, it stands in the .pxd file, where each caller has it for its own
+
+        def _free_plain(self, packet: Packet) -> bool:
+            """Free an OWNED packet, if nothing about it or its pool is out of the ordinary; answers whether that was so."""
+            if self._particular or packet.views or packet._withheld or packet._lender is not None or packet.index >= self.capacity:
+                return False
+            if not packet._change(DO_FREE):
+                return False
+            self._stack[self._top] = packet.index
+            self._top += 1
+            return True
+
     def _put_back(self, packet: Packet) -> None:
         """Free an OWNED packet; the caller holds the critical section."""
         if self._lanes is not None:
@@ -600,6 +619,7 @@ class PacketPool:
         lane: Lane
         self._recall()
         self._lanes = lanes if len(lanes) > 1 else None
+        self._look_at_ways()
         for lane in lanes:
             lane.limit = min(MOST_AT_HAND, self.capacity // (4 * len(lanes)))
 

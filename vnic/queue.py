@@ -271,7 +271,7 @@ class Queue:
         done: cython.int = 0
         try:
             for position in range(count):
-                packet = pool._packets[self._indices[position]]
+                packet = cython.cast(Packet, pool._packets[self._indices[position]])
                 with cython.critical_section(pool):
                     if several:
                         lane.unread -= 1

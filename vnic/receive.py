@@ -73,12 +73,14 @@ class Receiving(Lifecycle):
         with cython.critical_section(self):
             bindings = self._plain if plain else self._bindings
         binding: Binding
+        position: cython.Py_ssize_t
         lent: cython.bint = packet._status != 0
         outcome: cython.int = self._begin_frame(packet)
         if outcome == RX_FILTERED:
             destination: cython.ulonglong = packet._destination()
             kind: cython.int = self._sends._kind(destination)
-            for binding in bindings:
+            for position in range(len(bindings)):
+                binding = cython.cast(Binding, bindings[position])
                 # the first half of `_accepts`, without a call
                 if not binding._filter & (kind | EVERYTHING) and not binding._accepts(kind, destination):
                     continue
@@ -163,7 +165,8 @@ class Receiving(Lifecycle):
         with cython.critical_section(pool, ledger):
             packet._change(DO_RECLAIM)
             counts[RETURNED] += 1
-            pool._put_back(packet)
+            if not pool._free_plain(packet):
+                pool._put_back(packet)
         return False
 
     def _begin_together(self, packet: Packet) -> cython.bint:
@@ -244,7 +247,7 @@ class Receiving(Lifecycle):
         size: cython.ulonglong = 0
         if self._serial is not None or ledger._reclaim is not None or ledger._level >= 3:
             return 0
-        if pool._level >= 3 or pool._reserve or pool._lanes is not None:
+        if pool._particular:
             return 0
         with cython.critical_section(pool, ledger):
             while ended < count:
