@@ -17,8 +17,8 @@ from setuptools.command.build_ext import build_ext
 
 CORE = (
     *("lane", "context", "steps", "virtio", "segment", "buffer", "chain", "packet", "typed", "large", "facts", "guard", "pool"),
-    *("ledger", "binding", "wire", "send", "replies", "lifecycle", "batch", "receive", "superframes", "indicate", "lookahead"),
-    *("uring", "queue", "adapter", "waiting"),
+    *("ledger", "binding", "wire", "completion", "backlog", "send", "replies", "lifecycle", "batch", "receive", "superframes"),
+    *("indicate", "lookahead", "uring", "queue", "adapter", "waiting"),
 )
 COMPILED = [f"vnic/{name}.py" for name in CORE]
 DIRECTIVES = {"binding": True, "boundscheck": False, "wraparound": False, "cdivision": True, "initializedcheck": False}
@@ -46,7 +46,11 @@ class CompileCore(build_ext):
             raise SystemExit(f"vnic: no Python.h for {sys.executable}: apt install {package}, or build uncompiled with VNIC_BUILD=pure")
         from Cython.Build import cythonize  # not needed by a pure build
 
-        ext.sources = cythonize([ext], build_dir="build/cython", language_level=3, compiler_directives=DIRECTIVES)[0].sources
+        # it compares an older translation with the module only, and not with the directives here
+        older = Path("build/cython", ext.sources[0]).with_suffix(".c")
+        stale = older.exists() and older.stat().st_mtime < Path(__file__).stat().st_mtime
+        options = {"build_dir": "build/cython", "language_level": 3, "compiler_directives": DIRECTIVES, "force": stale}
+        ext.sources = cythonize([ext], **options)[0].sources
         super().build_extension(ext)
 
 

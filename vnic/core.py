@@ -16,7 +16,9 @@ The data path by name, in the order in which it is read.
     ledger.py    the counter block, broken rules, who holds what
     binding.py   one driver on one adapter: what it is shown, what it promised, what it sends
     wire.py      frames on a descriptor, many in one loop
-    send.py      the way down: the wire, or a queue, and exactly one completion
+    completion.py  one send: taken from its driver, looped back, and over exactly once
+    backlog.py   sends that wait for room below, or are pended
+    send.py      the way down: the wire, or the miniport, or the backlog
     replies.py   replies over the bytes of a received packet
     lifecycle.py who is bound, and when an adapter starts, is reset, and stops
     batch.py     packets of one indication, for drivers that look at them together

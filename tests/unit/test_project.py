@@ -21,8 +21,8 @@ import vnic
 from vnic import _version, core
 
 CORE = {"lane", "context", "steps", "virtio", "segment", "buffer", "chain", "packet", "typed", "large", "facts", "guard", "pool"}
-CORE |= {"ledger", "binding", "wire", "send", "replies", "lifecycle", "batch", "receive", "superframes", "indicate", "lookahead"}
-CORE |= {"uring", "queue", "adapter", "waiting"}
+CORE |= {"ledger", "binding", "wire", "completion", "backlog", "send", "replies", "lifecycle", "batch", "receive", "superframes"}
+CORE |= {"indicate", "lookahead", "uring", "queue", "adapter", "waiting"}
 
 TREE = Path(__file__).parents[2]
 PROJECT = tomllib.loads((TREE / "pyproject.toml").read_text())
