@@ -13,6 +13,7 @@ import os.path
 import sys
 import time
 from threading import get_ident
+from time import time_ns
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def _wall() -> cython.longlong:
         clock_gettime(CLOCK_REALTIME, cython.address(moment))
         return cython.cast(cython.longlong, moment.tv_sec) * 1000000000 + moment.tv_nsec
     else:
-        return time.time_ns()
+        return time_ns()
 
 
 def cpu_ns() -> int:
