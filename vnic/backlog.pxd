@@ -16,6 +16,14 @@ cdef int SENDING, TX_QUEUED
 
 
 cdef class Backlog(Completion):
+    cdef public object on_blocked
+    cdef int _limit
+    cdef Lane _first
+    cdef readonly list lanes
+    # sends that are over and pending all the same, on purpose, and their statuses; None before the first
+    cdef dict _pended
+    cdef object _cancel_below
+
     @cython.final
     cdef Lane _lane(self)
     @cython.final

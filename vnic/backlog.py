@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno as errors
 from typing import TYPE_CHECKING
 
+from vnic import driver as contract
 from vnic.binding import Binding
 from vnic.completion import Completion
 from vnic.context import Context
@@ -22,7 +23,12 @@ from vnic.verifier import rules
 from vnic.verifier.faults import FAULTS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import cython
+
+    from vnic.driver import MiniportDriver
+    from vnic.ledger import Ledger
 else:
     from vnic import _cython as cython
 
@@ -46,7 +52,35 @@ STATUS_OF: dict[int, Status] = {errors.EIO: Status.NO_CABLE, errors.EBADFD: Stat
 
 
 class Backlog(Completion):
-    """The sends of an adapter that wait, for each descriptor in order, and those that are pended."""
+    """
+    The sends of an adapter that wait, for each descriptor in order, and those that are pended.
+
+    With several queues a send goes out where the thread that sends reads: the kernel learns from that which queue a flow's frames belong
+    to. Any other thread's goes out where the first queue is. Each has an order of its own.
+
+    Args:
+        ledger, mtu: as `Completion` has them.
+        miniport: its `cancel_sends` is called, if it has one.
+        limit: packets that may wait, for each descriptor.
+
+    Attributes:
+        lanes: the descriptors, that of the first queue first, and what waits for each.
+        on_blocked: called when a send has to wait.
+    """
+
+    def __init__(self, ledger: Ledger, miniport: MiniportDriver, mtu: int, limit: int) -> None:
+        super().__init__(ledger, mtu)
+        self._first = Lane(self, None, 0)
+        self.lanes: list[Lane] = [self._first]
+        self.on_blocked: Callable[[], None] | None = None
+        self._limit = limit
+        self._pended = None
+        self._cancel_below = contract.handler(miniport, contract.MiniportDriver, "cancel_sends")
+
+    @property
+    def fd(self) -> int:
+        """The descriptor of the first queue; -1 before there is one."""
+        return self._first.fd
 
     def _lane(self) -> Lane:
         """Where what this thread sends goes out."""

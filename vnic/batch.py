@@ -319,6 +319,6 @@ def listed(answer: object, count: int) -> list | None:
             with memoryview(answer) as view:
                 found = view.tolist() if view.ndim == 1 else []
         except (TypeError, NotImplementedError, BufferError):
-            # no buffer, or numbers of another machine
+            # no buffer, or numbers in a form that Python cannot read: that of another machine
             return None
     return found if len(found) == count else None

@@ -4,7 +4,6 @@ cimport cython
 from vnic.binding cimport Binding
 from vnic.context cimport Context, _here
 from vnic.guard cimport changed
-from vnic.lane cimport Lane
 from vnic.ledger cimport Ledger
 from vnic.packet cimport Packet
 from vnic.steps cimport Step, _now, _step
@@ -28,21 +27,12 @@ cdef class Completion:
     cdef readonly long long completed_ns
     cdef public unsigned long long station
     cdef public list bindings
-    cdef public object on_blocked
     cdef public object superframes
     cdef Ledger _ledger
     cdef int _longest
-    cdef int _limit
-    cdef Lane _first
-    cdef readonly list lanes
-    # sends that are over and pending all the same, on purpose, and their statuses; None before the first
-    cdef dict _pended
-    cdef object _below
-    cdef object _below_many
     cdef public object _serial
     # what a serialized miniport has been shown and not ended, in order
     cdef dict _shown
-    cdef object _cancel_below
 
     @cython.final
     cdef Step _step_of(self, str what, Binding binding)

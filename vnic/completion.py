@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vnic import driver as contract
 from vnic.binding import Binding
 from vnic.context import DISPATCH, WHAT, Context
 from vnic.counters import COLUMN
 from vnic.filters import PacketFilter
-from vnic.lane import Lane
 from vnic.ledger import Ledger
 from vnic.offload import ChecksumRequest, ChecksumResult, Offload
 from vnic.oob import Info
@@ -25,11 +23,7 @@ from vnic.verifier import rules
 from vnic.virtio import Headers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import cython
-
-    from vnic.driver import MiniportDriver
 else:
     from vnic import _cython as cython
 
@@ -89,19 +83,13 @@ DROP_OF: dict[Status, int] = {
 
 class Completion:
     """
-    What the send half of an adapter has, and how each send begins and ends. `Backlog` has what waits, and `SendPath` the calls.
-
-    With several queues a send goes out where the thread that sends reads: the kernel learns from that which queue a flow's frames belong
-    to. Any other thread's goes out where the first queue is. Each has an order of its own.
+    How each send of an adapter begins and ends, and what that depends on.
 
     Args:
         ledger: where sends are counted.
-        miniport: its `send` is called, if it has one of its own; otherwise packets are written to the descriptor.
         mtu: largest payload of a frame.
-        limit: packets that may wait, for each descriptor.
 
     Attributes:
-        lanes: the descriptors, that of the first queue first, and what waits for each.
         link_up: while it is False, sends answer NO_CABLE.
         halted: once it is True, sends answer CLOSING.
         resetting: while it is True, sends answer RESET_IN_PROGRESS.
@@ -109,13 +97,10 @@ class Completion:
         completed_ns: when a pending send was last completed, on the monotonic clock.
         station: the adapter's address, as a number.
         bindings: those to whose filters a send is shown; whoever watches everything comes first.
-        on_blocked: called when a send has to wait.
         superframes: what the adapter has for offload, if a virtio header stands before each frame; else None.
     """
 
-    def __init__(self, ledger: Ledger, miniport: MiniportDriver, mtu: int, limit: int) -> None:
-        self._first = Lane(self, None, 0)
-        self.lanes: list[Lane] = [self._first]
+    def __init__(self, ledger: Ledger, mtu: int) -> None:
         self.link_up = True
         self.halted = False
         self.resetting = False
@@ -123,22 +108,11 @@ class Completion:
         self.completed_ns = 0
         self.station = 0
         self.bindings: list[Binding] = []
-        self.on_blocked: Callable[[], None] | None = None
         self.superframes = None
         self._ledger = ledger
         self._longest = mtu + HEADER_SIZE + VLAN_SIZE
-        self._limit = limit
-        self._pended = None
-        self._below = contract.handler(miniport, contract.MiniportDriver, "send")
-        self._below_many = contract.handler(miniport, contract.MiniportDriver, "send_packets")
         self._serial = None
         self._shown = {}
-        self._cancel_below = contract.handler(miniport, contract.MiniportDriver, "cancel_sends")
-
-    @property
-    def fd(self) -> int:
-        """The descriptor of the first queue; -1 before there is one."""
-        return self._first.fd
 
     def _step_of(self, what: str, binding: Binding) -> Step | None:
         return _step(what, binding.name, binding.verifier_level, 0) if binding.verifier_level else None

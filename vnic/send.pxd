@@ -16,6 +16,9 @@ cdef int AT_DISPATCH, THE_MINIPORT, IN_SEND, IN_SEND_PACKETS
 
 @cython.final
 cdef class SendPath(Backlog):
+    cdef object _below
+    cdef object _below_many
+
     cdef object _send_each(self, Binding binding, list packets)
     cdef object _send_burst(self, Binding binding, list packets, Step step)
     cdef object _write_burst(self, Binding binding, Burst burst, list lent, list statuses)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno as errors
 from typing import TYPE_CHECKING
 
+from vnic import driver as contract
 from vnic.backlog import STATUS_OF, Backlog
 from vnic.binding import Binding
 from vnic.context import DISPATCH, MINIPORT, WHAT, Context
@@ -21,6 +22,9 @@ from vnic.wire import Burst
 
 if TYPE_CHECKING:
     import cython
+
+    from vnic.driver import MiniportDriver
+    from vnic.ledger import Ledger
 else:
     from vnic import _cython as cython
 
@@ -39,7 +43,18 @@ IN_SEND_PACKETS = WHAT["send_packets"]
 
 
 class SendPath(Backlog):
-    """The send half of an adapter, as it is called; `Completion` says what it has."""
+    """
+    The send half of an adapter, as it is called.
+
+    Args:
+        ledger, mtu, limit: as `Backlog` has them.
+        miniport: its `send` or `send_packets` is called, if it has one of its own; otherwise packets are written to the descriptor.
+    """
+
+    def __init__(self, ledger: Ledger, miniport: MiniportDriver, mtu: int, limit: int) -> None:
+        super().__init__(ledger, miniport, mtu, limit)
+        self._below = contract.handler(miniport, contract.MiniportDriver, "send")
+        self._below_many = contract.handler(miniport, contract.MiniportDriver, "send_packets")
 
     def send(self, binding: Binding, packet: Packet) -> Status:
         """What `Binding.send` does; there it is documented."""

@@ -58,6 +58,9 @@ cdef class Step:
     cdef object _begin(self, str what, object by, int count)
 
 
+cdef int MONOTONIC, REALTIME, THREAD
+
+cdef long long _clock(int which) noexcept nogil
 cdef long long _now() noexcept nogil
 cdef long long _wall() noexcept nogil
 cdef long long _cpu() noexcept nogil

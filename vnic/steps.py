@@ -13,7 +13,6 @@ import os.path
 import sys
 import time
 from threading import get_ident
-from time import time_ns
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,10 +23,11 @@ else:
     from vnic import _cython as cython
 
 if cython.compiled:
-    from cython.cimports.posix.time import CLOCK_MONOTONIC, CLOCK_REALTIME, CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
+    from cython.cimports.posix.time import clock_gettime, timespec
 
 LIBRARY = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120 - compared with names of files, which are text
 """Where the library itself is: its lines are not those of a culprit."""
+MONOTONIC, REALTIME, THREAD = time.CLOCK_MONOTONIC, time.CLOCK_REALTIME, time.CLOCK_THREAD_CPUTIME_ID
 DEEPEST = 16
 HISTORY = 16
 """Steps that a packet remembers from verifier level 3 on."""
@@ -77,23 +77,23 @@ def now_ns() -> int:
     return _now()
 
 
-def _now() -> cython.longlong:
+def _clock(which: cython.int) -> cython.longlong:
+    """What a clock shows, in nanoseconds."""
     if cython.compiled:
         moment: timespec
-        clock_gettime(CLOCK_MONOTONIC, cython.address(moment))
+        clock_gettime(which, cython.address(moment))
         return cython.cast(cython.longlong, moment.tv_sec) * 1000000000 + moment.tv_nsec
     else:
-        return time.monotonic_ns()
+        return time.clock_gettime_ns(which)
+
+
+def _now() -> cython.longlong:
+    return _clock(MONOTONIC)
 
 
 def _wall() -> cython.longlong:
     """The time of day, in nanoseconds."""
-    if cython.compiled:
-        moment: timespec
-        clock_gettime(CLOCK_REALTIME, cython.address(moment))
-        return cython.cast(cython.longlong, moment.tv_sec) * 1000000000 + moment.tv_nsec
-    else:
-        return time_ns()
+    return _clock(REALTIME)
 
 
 def cpu_ns() -> int:
@@ -102,12 +102,7 @@ def cpu_ns() -> int:
 
 
 def _cpu() -> cython.longlong:
-    if cython.compiled:
-        moment: timespec
-        clock_gettime(CLOCK_THREAD_CPUTIME_ID, cython.address(moment))
-        return cython.cast(cython.longlong, moment.tv_sec) * 1000000000 + moment.tv_nsec
-    else:
-        return time.thread_time_ns()
+    return _clock(THREAD)
 
 
 def step(what: str, by: str, level: int = 1, count: int = 0) -> Step:

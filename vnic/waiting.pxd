@@ -2,6 +2,7 @@
 cimport cython
 
 from vnic.adapter cimport Adapter
+from vnic.steps cimport _now
 
 
 cdef extern from "poll.h" nogil:
@@ -21,6 +22,3 @@ cdef class Waiter:
     cdef readonly unsigned long long busy_polls
 
     cdef int _wait(self, int fd, int wanted, long long busy_us) except -1
-
-
-cdef long long _monotonic_ns() noexcept nogil

@@ -9,7 +9,6 @@ Next: `miniport/data_thread.py`, which waits.
 from __future__ import annotations
 
 import select
-import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,9 +16,12 @@ if TYPE_CHECKING:
 else:
     from vnic import _cython as cython
 
+if not cython.compiled:
+    # compiled, it comes with the C types
+    from vnic.steps import _now
+
 if cython.compiled:
     from cython.cimports.libc.errno import EINTR, errno
-    from cython.cimports.posix.time import CLOCK_MONOTONIC, clock_gettime, timespec
 
 POLLIN = select.POLLIN
 POLLOUT = select.POLLOUT
@@ -105,8 +107,8 @@ class Waiter:
             pair[1].fd, pair[1].events, pair[1].revents = fd, wanted, 0
             with cython.nogil:
                 if busy_us:
-                    end = _monotonic_ns() + 1000 * busy_us
-                    while ready == 0 and _monotonic_ns() < end:
+                    end = _now() + 1000 * busy_us
+                    while ready == 0 and _now() < end:
                         ready = c_poll(pair, 2, 0)
                         polls += 1
                 while ready <= 0:
@@ -126,20 +128,11 @@ class Waiter:
                 poll.register(fd, wanted)
             found: list[tuple[int, int]] = []
             if busy_us:
-                end = time.monotonic_ns() + 1000 * busy_us
-                while not found and time.monotonic_ns() < end:
+                end = _now() + 1000 * busy_us
+                while not found and _now() < end:
                     found = poll.poll(0)
                     self.busy_polls += 1
             ready = 0
             for descriptor, events in found or poll.poll():
                 ready |= WOKEN if descriptor == self.wake else events
             return ready
-
-
-def _monotonic_ns() -> cython.longlong:
-    if cython.compiled:
-        now: timespec
-        clock_gettime(CLOCK_MONOTONIC, cython.address(now))
-        return cython.cast(cython.longlong, now.tv_sec) * 1_000_000_000 + now.tv_nsec
-    else:
-        return time.monotonic_ns()
