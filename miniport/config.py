@@ -63,7 +63,7 @@ class LoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """
 
     queues: Annotated[int, Meta(ge=1, le=256)] = 1
-    budget: Annotated[int, Meta(ge=1, le=256)] = 64
+    budget: Annotated[int, Meta(ge=1, le=256)] = 128
     reader: Literal["auto", "read", "io_uring"] = "auto"
     busy_poll_us: Annotated[int, Meta(ge=0, le=10000)] = 0
     drain_timeout: Annotated[float, Meta(ge=0, le=3600)] = 2.0

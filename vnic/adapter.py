@@ -253,7 +253,7 @@ class Adapter(LookingAhead):
 
     # receive
 
-    def receive_batch(self, budget: int = 64, queue: int = 0) -> int:
+    def receive_batch(self, budget: int = 128, queue: int = 0) -> int:
         """
         Read frames of a queue until none is left or the budget is used, and indicate them.
 

@@ -528,7 +528,7 @@ class Binding:
             self._left_unclean("receive_packet", here, before)
         if started:
             self._timed("receive_packet", started, packet)
-        if packet._kept:
+        if not packet._ordinary and packet._kept:
             self._ledger._look_for_change(packet, self)
         if answer is NONE_KEPT and not self.early_returns:
             # nearly always: there is one 0 in an interpreter
@@ -627,6 +627,7 @@ class Binding:
             self._ledger._violation(rules.RETAIN_UNDECLARED, self, packet, f"it answered 0 and keeps {packet.views - views} views")
         else:
             # it may have been a holder on another thread: wait whether the view outlives the packet's last return
+            packet._ordinary = False
             packet._suspect = self
 
     def _look(self, context: object, packet: object, header: object, lookahead: object, size: object) -> None:

@@ -36,8 +36,15 @@ cdef class Completion:
 
     @cython.final
     cdef Step _step_of(self, str what, Binding binding)
+
+    # for each frame, and so without a call; the same as in vnic/completion.py
+
     @cython.final
-    cdef int _kind(self, unsigned long long destination) noexcept
+    cdef inline int _kind(self, unsigned long long destination) noexcept:
+        if destination & GROUP_BIT:
+            return BROADCAST if destination == BROADCAST_ADDRESS else ALL_MULTICAST
+        return DIRECTED if destination == self.station else 0
+
     @cython.final
     cdef object _lend_down(self, Binding binding, Packet packet, Step step)
     @cython.final

@@ -117,11 +117,14 @@ class Completion:
     def _step_of(self, what: str, binding: Binding) -> Step | None:
         return _step(what, binding.name, binding.verifier_level, 0) if binding.verifier_level else None
 
-    def _kind(self, destination: cython.ulonglong) -> cython.int:
-        """The filter bit that a destination needs; 0 for another station's."""
-        if destination & GROUP_BIT:
-            return BROADCAST if destination == BROADCAST_ADDRESS else ALL_MULTICAST
-        return DIRECTED if destination == self.station else 0
+    if not cython.compiled:
+        # compiled, it stands in the .pxd file, where each caller has it for its own
+
+        def _kind(self, destination: int) -> int:
+            """The filter bit that a destination needs; 0 for another station's."""
+            if destination & GROUP_BIT:
+                return BROADCAST if destination == BROADCAST_ADDRESS else ALL_MULTICAST
+            return DIRECTED if destination == self.station else 0
 
     def _lend_down(self, binding: Binding, packet: Packet, step: Step | None) -> object:
         """Take a packet from its driver for a send; answers the violation if it is not the driver's to give."""
@@ -138,6 +141,7 @@ class Completion:
                 self.pending += 1
                 ledger._counts[TX_SUBMITTED] += 1
         if legal:
+            packet._ordinary = False
             packet._sent = True
             if step is not None:
                 packet._mark(step)

@@ -105,7 +105,7 @@ class Context:
         pauses: when the collector of garbage last looked at everything on this thread: begin and end, monotonic; from level 2 on.
         unmet: the pool that had nothing left when it was last asked in this handler, or None.
         lane: of which queue it reads a batch now, or writes what waits; None, if the adapter has one queue only.
-        indicating: the ledgers of the indications that it is in, the innermost last.
+        indicating: the ledgers of the indications that it is in, the innermost last, behind four that are None.
         nested: sends that are being shown to drivers on it, each within the last one.
     """
 
@@ -120,7 +120,8 @@ class Context:
         self.unmet: str | None = None
         self.lane: Lane | None = None
         self.nested = 0
-        self.indicating: list[Ledger] = []
+        # with four in it always, Python does not make its memory anew for each batch
+        self.indicating: list[Ledger | None] = [None] * 4
         if not cython.compiled:
             self._saw = bytearray(SLOTS)
 

@@ -94,6 +94,7 @@ def keep(packet: Packet) -> None:
             packet._shadow[:] = packet._bytes
     else:
         return
+    packet._ordinary = False
     packet._kept = True
 
 

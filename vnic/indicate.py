@@ -91,7 +91,7 @@ class Indicating(Receiving):
         step: Step = _step("indicate", self.name, level, 0) if level else None
         if self._timed():
             here.batch_cpu_ns = _cpu()
-        together: list = [] if self._batched else None
+        together: cython.bint = self._batched
         copied: set = None
         self._ledger._begin()
         try:
@@ -106,19 +106,17 @@ class Indicating(Receiving):
                     low = True
                 elif low or (level >= 4 and FAULTS.lends(packet.pool.name)):
                     low = True
-                    if together is None:
+                    if not together:
                         self._receive_copied(packet, here)
                         continue
                     copied = copied or set()
                     copied.add(packet)
                     packet._status = 1
                 packet.time_received = time_ns()
-                if together is None:
+                if not together:
                     self._receive(packet, here, False)
-                elif self._begin_together(packet):
-                    together.append(packet)
-            if together is not None:
-                self._receive_together(together, here, copied, False, False)
+            if together:
+                self._receive_together(packets, here, copied, False, False)
             self._end_batch(here)
         finally:
             self._end_indication()

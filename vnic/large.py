@@ -101,6 +101,7 @@ class LargeBuffers(Lender):
         chain.packet = packet
         chain.head = slot
         chain.valid = True
+        packet._ordinary = False
         packet._chain = chain
         packet._scattered = True
         packet._lender = self

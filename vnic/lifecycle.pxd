@@ -25,6 +25,8 @@ cdef class Lifecycle:
     cdef list _bindings
     # with offload: those that have not asked for superframes, and whether one has not even asked for checksums
     cdef list _plain
+    # all of them, and those that are shown batches: who watches everything, and who does not
+    cdef tuple _turns
     cdef bint _unchecked
     # how many bindings are shown frames
     cdef int _shown_to

@@ -65,6 +65,7 @@ class Lifecycle:
         self._opened: list[Binding] = []
         self._bindings: list[Binding] = []
         self._plain = None
+        self._turns: tuple[list[Binding], list[Binding], list[Binding]] = ([], [], [])
         self._shown_to = 0
         self._offered = 0
         self._unchecked = False
@@ -430,11 +431,14 @@ class Lifecycle:
         shown = watchers + others
         # each frame is shown to a driver in the form that it has asked for
         plain = [binding for binding in shown if not binding._offload & SEGMENTATION] if self._offered else None
+        early = [binding for binding in watchers if binding._receive_packets is not None]
+        late = [binding for binding in others if binding._receive_packets is not None]
         with cython.critical_section(self, self._sends):
             self._bindings = self._sends.bindings = shown
             self._plain = plain
+            self._turns = (shown, early, late)
         self._shown_to = len(shown)
-        self._batched = bool([binding for binding in shown if binding._receive_packets is not None])
+        self._batched = bool(early or late)
         self._unchecked = self._offered and bool([binding for binding in shown if not binding._offload])
         self._sync()
 

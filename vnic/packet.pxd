@@ -7,12 +7,12 @@ from vnic.context cimport Context, _here
 from vnic.steps cimport Step
 from vnic.virtio cimport CHECKED, NEEDS_CHECKSUM, NO_SUPERFRAME, vnic_virtio
 
-cdef int SHORTEST, FREE, OWNED, INDICATED, SENDING, TRANSFERRING, QUARANTINED, EVENTS, ILLEGAL
+cdef int SHORTEST, FREE, OWNED, INDICATED, SENDING, TRANSFERRING, QUARANTINED
 cdef unsigned int UNSET
 cdef bint COUNTS_VIEWS
 cdef int TCP_IP_CHECKSUM, TCP_LARGE_SEND
 cdef object RIGHT_TCP, RIGHT_UDP, PARTIAL_TCP, PARTIAL_UDP
-cdef unsigned char NEXT_STATE[128]
+cdef signed char NEXT_STATE[128]
 
 
 cdef class Taker:
@@ -27,20 +27,16 @@ cdef class Lender:
 cdef class Packet(Viewed):
     # what each frame touches stands first, in as few cache lines as can be
     cdef readonly object pool
-    cdef readonly int index
-    cdef readonly unsigned int generation
+    cdef unsigned char *_shared
+    cdef int _state
     cdef readonly int references
     cdef readonly int views
-    cdef readonly long long time_received
-    cdef readonly Step made
-    cdef readonly Step shown
-    cdef readonly Step last
-    # the last steps, from verifier level 3 on
-    cdef object _history
-    cdef int _state
-    cdef unsigned int _flags
-    cdef unsigned int _status
     cdef int _length
+    cdef unsigned int _status
+    # nothing of what stands below is in use, but for its steps: whoever gives the packet some of that says so
+    cdef bint _ordinary
+    cdef readonly int index
+    cdef readonly unsigned int generation
     cdef int _slot_size
     cdef int _asked
     # while it is indicated together with others: what becomes of its frame, the filter bit for it, its views before a handler
@@ -49,16 +45,22 @@ cdef class Packet(Viewed):
     cdef int _seen_views
     # up to which slot bindings have promised a return, or made one, of the frame at hand
     cdef int _promises
+    cdef int _told
+    cdef unsigned int _flags
+    cdef readonly long long time_received
+    cdef readonly Step made
+    cdef readonly Step shown
+    cdef readonly Step last
+    # the last steps, from verifier level 3 on
+    cdef object _history
     # vnic/guard.py remembers what it was when it was lent
     cdef bint _kept
-    cdef int _told
     # it was taken back by force, or is to be kept from reuse: until nobody refers to it
     cdef bint _withheld
     # it has been sent since it was allocated
     cdef bint _sent
     cdef bint _stale
     cdef object _suspect
-    cdef unsigned char *_shared
     cdef unsigned char *_bytes
     cdef Chain _chain
     cdef object _oob
@@ -102,8 +104,8 @@ cdef class Packet(Viewed):
     # for each frame, and so without a call; the same as in vnic/packet.py
 
     cdef inline bint _change(self, int event) noexcept:
-        cdef int after = NEXT_STATE[self._state * EVENTS + event]
-        if after == ILLEGAL:
+        cdef int after = NEXT_STATE[16 * self._state + event]
+        if after < 0:
             return False
         self._state = after
         return True

@@ -18,7 +18,7 @@ from vnic.chain import LONGEST, Chain
 from vnic.context import Context
 from vnic.offload import ChecksumResult
 from vnic.oob import INFO_SLOTS, Info, OobData, ndis_time
-from vnic.states import LEGAL, Event, PacketState
+from vnic.states import LEGAL, PacketState
 from vnic.status import Status
 from vnic.steps import HISTORY, Step
 from vnic.verifier import rules
@@ -65,11 +65,10 @@ INDICATED = int(PacketState.INDICATED)
 SENDING = int(PacketState.SENDING)
 TRANSFERRING = int(PacketState.TRANSFERRING)
 QUARANTINED = int(PacketState.QUARANTINED)
-EVENTS = len(Event)
-ILLEGAL = 255
+ROW = 16
 
-_TABLE = bytes(LEGAL.get((state, event), ILLEGAL) for state in PacketState for event in Event)
-"""`vnic.states.LEGAL` flattened: the state after `event` in `state` is at state * EVENTS + event."""
+_TABLE = [LEGAL.get((state, event), -1) for state in PacketState for event in range(ROW)]
+"""`vnic.states.LEGAL` flattened: the state after `event` in `state` is at 16 * state + event; -1, if that is not legal."""
 if cython.compiled:
     for _i in range(len(_TABLE)):
         NEXT_STATE[_i] = _TABLE[_i]  # declared in packet.pxd
@@ -135,6 +134,7 @@ class Packet(Viewed):
         self.generation = 0
         self.references = 0
         self.views = 0
+        self._ordinary = True
         self._flags = 0
         self.time_received = 0
         self._state = FREE
@@ -255,6 +255,7 @@ class Packet(Viewed):
         """
         self._require_out()
         if self._oob is None:
+            self._ordinary = False
             self._oob = OobData(ndis_time(self.time_received) if self.time_received else 0)
         return self._oob
 
@@ -270,6 +271,7 @@ class Packet(Viewed):
         """
         self._require_out()
         if self._info is None:
+            self._ordinary = False
             self._info = [None] * INFO_SLOTS
             if self._virtio.flags and self._state != OWNED and self._state != SENDING:
                 self._tell_of_offload()
@@ -308,6 +310,7 @@ class Packet(Viewed):
         self._require_owned("its reserved area is touched")
         size = self.pool.reserved_size
         if self._reserved is None:
+            self._ordinary = False
             self._reserved = bytearray(size)
             if self.pool.verifier_level >= 3:
                 self._reserved += RED_BYTES
@@ -499,6 +502,7 @@ class Packet(Viewed):
         self._require_owned("it is reinitialised")
         self._require_bare(rules.REINITIALIZE_CHAINED, "reinitialised")
         self._unlink()
+        self._ordinary = False
         self._stale = True
 
     def recalculate_counts(self) -> None:
@@ -520,6 +524,7 @@ class Packet(Viewed):
         """The chain of the packet; a frame in the slot becomes a chain of one buffer."""
         if self._chain is None:
             first = self._first_buffer()
+            self._ordinary = False
             self._chain = Chain(self)
             self._chain.head = first
         return self._chain
@@ -640,6 +645,7 @@ class Packet(Viewed):
     def _remember(self, much: cython.bint) -> None:
         """Begin, or cease, to remember the steps of the packet."""
         if much and self._history is None:
+            self._ordinary = False
             self._history = deque(maxlen=HISTORY)
         elif not much:
             self._history = None
@@ -650,8 +656,8 @@ class Packet(Viewed):
 
         def _change(self, event: int) -> bool:
             """Take one edge of the state table; False, and nothing changed, if there is no such edge."""
-            after = NEXT_STATE[self._state * EVENTS + event]
-            if after == ILLEGAL:
+            after = NEXT_STATE[16 * self._state + event]
+            if after < 0:
                 return False
             self._state = after
             return True

@@ -64,8 +64,18 @@ cdef class PacketPool:
 
     # for each frame, and so without a call; the same as in vnic/pool.py
 
+    cdef inline void _fresh(self, Packet packet) noexcept:
+        packet._change(DO_ALLOCATE)
+        packet.generation += 1
+        packet.time_received = 0
+        packet._flags = self._protocol_id
+        packet._length = packet._status = 0
+        if not packet._ordinary:
+            self._clear(packet)
+        self.allocations += 1
+
     cdef inline bint _free_plain(self, Packet packet) noexcept:
-        if self._particular or packet.views or packet._withheld or packet._lender is not None or packet.index >= self.capacity:
+        if self._particular or packet.views or not packet._ordinary or packet.index >= self.capacity:
             return False
         if not packet._change(DO_FREE):
             return False
@@ -98,7 +108,7 @@ cdef class PacketPool:
     cdef bint _to_lane(self, int index) noexcept
     cdef int _take(self, Lane lane, int *into, int wanted) except -1
     cdef void _untake(self, Lane lane, int *indices, int first, int behind) noexcept
-    cdef void _fresh(self, Packet packet) noexcept
+    cdef void _clear(self, Packet packet) noexcept
     cdef void _put_back(self, Packet packet) noexcept
     cdef void _look_at_ways(self) noexcept
     cdef inline void _on_stack(self, Packet packet) noexcept

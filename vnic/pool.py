@@ -517,36 +517,36 @@ class PacketPool:
             raise refused(rules.POOL_AFTER_CLOSE, self.name, f"pool {self.name} is closed")
         return None
 
-    def _fresh(self, packet: Packet) -> None:
-        packet._change(DO_ALLOCATE)
-        packet.generation += 1
-        packet.time_received = 0
+    def _clear(self, packet: Packet) -> None:
+        """Take from a packet that begins anew what it had of the last time."""
         if packet._chain is not None:
             packet._unlink()
-        if packet._oob is not None:
-            packet._oob = None
-        if packet._info is not None:
-            packet._info = None
-        if packet._reserved is not None:
-            packet._reserved = None
-        packet._flags = self._protocol_id
-        packet._status = 0
-        packet._length = 0
-        packet._stale = False
-        packet._sent = packet._kept = packet._segment = False
+        packet._oob = packet._info = packet._reserved = packet._suspect = None
+        packet._stale = packet._sent = packet._kept = packet._segment = False
         packet._fault = 0
         if cython.compiled:
             memset(cython.address(packet._virtio), 0, cython.sizeof(packet._virtio))
         else:
             packet._virtio = Virtio()
-        self.allocations += 1
+        packet._ordinary = packet._history is None
 
     if not cython.compiled:
-        # compiled, it stands in the .pxd file, where each caller has it for its own
+        # compiled, they stand in the .pxd file, where each caller has them for its own
+
+        def _fresh(self, packet: Packet) -> None:
+            """A FREE packet begins anew."""
+            packet._change(DO_ALLOCATE)
+            packet.generation += 1
+            packet.time_received = 0
+            packet._flags = self._protocol_id
+            packet._length = packet._status = 0
+            if not packet._ordinary:
+                self._clear(packet)
+            self.allocations += 1
 
         def _free_plain(self, packet: Packet) -> bool:
             """Free an OWNED packet, if nothing about it or its pool is out of the ordinary; answers whether that was so."""
-            if self._particular or packet.views or packet._withheld or packet._lender is not None or packet.index >= self.capacity:
+            if self._particular or packet.views or not packet._ordinary or packet.index >= self.capacity:
                 return False
             if not packet._change(DO_FREE):
                 return False
@@ -711,6 +711,7 @@ class PacketPool:
         Whoever looks at it then breaks a rule, instead of reading the next frame.
         """
         if not packet._withheld:
+            packet._ordinary = False
             packet._withheld = True
             self._withholding += 1
 

@@ -50,7 +50,7 @@ cdef extern from *:
     int vnic_fill_superframes(int fd, unsigned char *memory, Py_ssize_t slot, int *indices, int *lengths, int wanted, int *failure,
                               vnic_virtio *virtio, int *numbers, unsigned char *large, Py_ssize_t size, int *stack, int *ready) nogil
 
-cdef int DO_RECLAIM, MOST_LARGE, FEWEST, READY, NOTHING_LEFT
+cdef int DO_RECLAIM, OWNED, MOST_LARGE, FEWEST, READY, NOTHING_LEFT
 cdef Py_ssize_t LARGE_SIZE
 cdef int RX_FRAMES, RX_BYTES, RX_BATCHES, RX_DROPPED_NO_PACKET, RX_DROPPED_FAULT
 
@@ -89,6 +89,7 @@ cdef class Queue:
     cdef int _go_on(self, int budget, int free, long long now, Step step) except? -1
     cdef int _read(self, int budget) except? -1
     cdef void _indicate_batch(self, int count, long long now, Step step)
+    cdef bint _runs_low(self, int rest) except -1
     cdef object _show_before(self, list together, int first, int end, Context here)
     cdef bint _prepare(self, Packet packet, int position) except? -1
     cdef int _read_superframes(self, int fd, int taken) except? -1

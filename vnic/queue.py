@@ -20,7 +20,7 @@ from vnic.ledger import Ledger
 from vnic.packet import Packet
 from vnic.pool import PacketPool
 from vnic.receive import Receiving
-from vnic.states import Event
+from vnic.states import Event, PacketState
 from vnic.steps import Step
 from vnic.superframes import Superframes
 from vnic.verifier import rules
@@ -51,6 +51,7 @@ LARGE_SIZE = LARGE
 READY = AT_ONCE
 NOTHING_LEFT = errors.EAGAIN
 DO_RECLAIM = int(Event.RECLAIM)
+OWNED = int(PacketState.OWNED)
 RX_FRAMES = COLUMN["rx_frames"]
 RX_BYTES = COLUMN["rx_bytes"]
 RX_DROPPED_NO_PACKET = COLUMN["rx_dropped_no_packet"]
@@ -284,15 +285,10 @@ class Queue:
                     with cython.critical_section(packet):
                         packet.made = packet.shown = step
                     # another thread may have changed the level since the batch began
-                    if packet._history is not None:
+                    if not packet._ordinary and packet._history is not None:
                         packet._history.append(step)
-                if not several:
-                    low = low or pool._top + (count - position) <= adapter.low_water
-                elif not low and pool._top <= adapter.low_water:
-                    # those that other threads are about to read into, or to give back, are not out either
-                    with cython.critical_section(pool):
-                        # two sums, and no packet may go from one to the other in between
-                        low = pool._available() + pool._reading() < adapter.low_water
+                if pool._top <= adapter.low_water and not low:
+                    low = self._runs_low(count - position)
                 packet._status = low
                 if level >= 4 and not low and FAULTS.lends(pool.name):
                     packet._status = 1
@@ -304,8 +300,6 @@ class Queue:
                 if cut:
                     cython.cast(Superframes, self._superframes)._show(packet, here, step)
                 elif together is not None:
-                    # it was fresh, and so it is lent now
-                    adapter._begin_together(packet)
                     together[position] = packet
                 elif adapter._receive(packet, here, False):
                     with cython.critical_section(pool):
@@ -322,19 +316,32 @@ class Queue:
             adapter._name_the_holder()
         self._low = low
 
+    def _runs_low(self, rest: cython.int) -> cython.bint:
+        """Whether so few packets are free, or have frames that are shown next - the rest of this batch -, that they must be copied."""
+        adapter: Receiving = self.adapter
+        pool: PacketPool = adapter.pool
+        if not self.several:
+            return pool._top + rest <= adapter.low_water
+        # those that other threads are about to read into, or to give back, are not out either
+        with cython.critical_section(pool):
+            # two sums, and no packet may go from one to the other in between
+            low: cython.bint = pool._available() + pool._reading() < adapter.low_water
+        return low
+
     def _show_before(self, together: list, first: cython.int, end: cython.int, here: Context) -> None:
         """Show a part of a batch in batches."""
         adapter: Receiving = self.adapter
         if end > first:
-            adapter._receive_together(together[first:end], here, None, True, False)
+            adapter._receive_together(together if end - first == len(together) else together[first:end], here, None, True, False)
 
     def _prepare(self, packet: Packet, position: cython.int) -> cython.bint:
         """Let a packet have what was read beside its slot; answers whether its frame is to be shown in segments."""
         superframes: Superframes = self._superframes
         number: cython.int = self._numbers[position]
-        packet._virtio = self._virtio[position]
-        if number < 0 and packet._length < packet._slot_size and not (packet._virtio.flags or packet._virtio.kind):
+        if number < 0 and packet._length < packet._slot_size and not (self._virtio[position].flags or self._virtio[position].kind):
             return False
+        packet._ordinary = False
+        packet._virtio = self._virtio[position]
         if number >= 0:
             self._numbers[position] = -1
             if superframes.large._top < superframes.reserve:
@@ -411,12 +418,15 @@ class Queue:
                     else:
                         pool._unread -= 1
         packet._asked = -1
-        packet.references -= 1
-        if packet._status:
+        if packet._state != OWNED:
+            packet.references -= 1
+            if not packet._status:
+                if packet.references == 0:
+                    ledger._home(packet, None)
+                return
             packet._change(DO_RECLAIM)
+        with cython.critical_section(pool):
             pool._put_back(packet)
-        elif packet.references == 0:
-            ledger._home(packet, None)
 
     def _discard(self, budget: cython.int) -> cython.int:
         """No packet at all is free: read frames away and count them, so that the loss has a name."""

@@ -1,7 +1,7 @@
 # C types of vnic/receive.py
 cimport cython
 
-from vnic.batch cimport show_batches
+from vnic.batch cimport items_of, show_batches
 from vnic.binding cimport Binding
 from vnic.context cimport Context
 from vnic.guard cimport keep
@@ -10,7 +10,7 @@ from vnic.lifecycle cimport Lifecycle
 from vnic.packet cimport Packet
 from vnic.pool cimport PacketPool
 
-cdef int SHORTEST, TIMED_FROM, OWNED, LENT, SHOWN, ALL_LOCAL, PROMISCUOUS, EVERYTHING, DO_INDICATE, DO_LEND, DO_RECLAIM, DO_FREE
+cdef int SHORTEST, TIMED_FROM, OWNED, LENT, SHOWN, PROMISCUOUS, EVERYTHING, SEGMENTATION, DO_INDICATE, DO_LEND, DO_RECLAIM, DO_FREE
 cdef unsigned int KEPT
 cdef int RX_FRAMES, RX_BYTES, RX_DELIVERED, RX_FILTERED, RX_RESOURCES, INDICATED, RETURNED
 cdef int RX_DROPPED_RUNT, RX_DROPPED_TRUNCATED, RX_DROPPED_NO_DRIVER
@@ -29,7 +29,9 @@ cdef class Receiving(Lifecycle):
     @cython.final
     cdef inline bint _end_frame(self, Packet packet, int outcome, bint lent) except? -1
     @cython.final
-    cdef bint _begin_together(self, Packet packet) except? -1
+    cdef inline int _begin_together(self, Packet packet) except? -3
+    @cython.final
+    cdef inline int _end_plain(self, Packet packet, PacketPool pool) noexcept
     cdef object _receive_together(self, list packets, Context here, set copied, bint read, bint plain)
     cdef Py_ssize_t _end_all(self, list packets) except -1
     cdef object _show_to_each(self, Packet packet, Context here, bint plain)

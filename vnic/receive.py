@@ -14,6 +14,7 @@ from vnic.counters import COLUMN
 from vnic.filters import PacketFilter
 from vnic.ledger import Ledger
 from vnic.lifecycle import Lifecycle
+from vnic.offload import Offload
 from vnic.packet import HEADER_SIZE, Packet
 from vnic.pool import PacketPool
 from vnic.states import BROKEN, Event, PacketState
@@ -28,7 +29,7 @@ else:
 
 if not cython.compiled:
     # compiled, they come with the C types
-    from vnic.batch import show_batches
+    from vnic.batch import items_of, show_batches
     from vnic.guard import keep
 
 SHORTEST = HEADER_SIZE
@@ -36,9 +37,9 @@ TIMED_FROM = TIMED
 OWNED = int(PacketState.OWNED)
 LENT = int(PacketState.LENT)
 SHOWN = int(PacketState.INDICATED)
-ALL_LOCAL = int(PacketFilter.ALL_LOCAL)
 PROMISCUOUS = int(PacketFilter.PROMISCUOUS)
-EVERYTHING = PROMISCUOUS | ALL_LOCAL
+EVERYTHING = PROMISCUOUS | int(PacketFilter.ALL_LOCAL)
+SEGMENTATION = int(Offload.SEGMENTATION)
 DO_INDICATE = int(Event.INDICATE)
 DO_LEND = int(Event.LEND)
 DO_RECLAIM = int(Event.RECLAIM)
@@ -107,24 +108,24 @@ class Receiving(Lifecycle):
             # a handler has indicated, freed or sent it since the whole array was looked at
             ledger._violation(BROKEN[packet.state, Event.INDICATE], None, packet, f"{packet!r} is indicated")
             return -1
-        if packet._chain is not None and packet._lender is None:
-            packet._seal()
+        if not packet._ordinary:
+            packet._suspect = None
+            if packet._chain is not None and packet._lender is None:
+                packet._seal()
         length: cython.int = packet._length
         if packet._promises:
             packet._forget_promises()
         packet.references = 1
         packet._told = packet.views
-        if packet._suspect is not None:
-            packet._suspect = None
         with cython.critical_section(packet, ledger):
             packet._change(DO_LEND if lent else DO_INDICATE)
             if not lent:
                 ledger._counts[INDICATED] += 1
-        if packet._history is not None:
+        if not packet._ordinary and packet._history is not None:
             keep(packet)
         if length < SHORTEST:
             return RX_DROPPED_RUNT
-        if packet._fault:
+        if not packet._ordinary and packet._fault:
             return packet._fault
         if length >= packet._slot_size and packet._chain is None:
             return RX_DROPPED_TRUNCATED
@@ -137,7 +138,7 @@ class Receiving(Lifecycle):
         counts: cython.p_ulonglong = ledger._counts
         last: cython.bint
         with cython.critical_section(packet, ledger):
-            if not packet._segment:
+            if packet._ordinary or not packet._segment:
                 counts[RX_FRAMES] += 1
                 counts[RX_BYTES] += packet._length
                 counts[outcome] += 1
@@ -157,7 +158,7 @@ class Receiving(Lifecycle):
             return ledger._reclaimed(packet, None)
         if not last:
             return False
-        if packet.views or packet._kept or ledger._level >= 4 or ledger._reclaim is not None:
+        if packet.views or (not packet._ordinary and packet._kept) or ledger._level >= 4 or ledger._reclaim is not None:
             ledger._home(packet, None)
             return False
         # nobody looks at it, and nobody is to be told: the short way home
@@ -169,12 +170,23 @@ class Receiving(Lifecycle):
                 pool._put_back(packet)
         return False
 
-    def _begin_together(self, packet: Packet) -> cython.bint:
-        """Lend a packet upward that is shown later, with others; answers whether that is legal."""
+    def _begin_together(self, packet: Packet) -> cython.int:
+        """
+        Lend a packet upward that is shown together with others.
+
+        Returns:
+            The filter bit that its frame needs; -1 if it cannot simply be shown and kept, -2 if it cannot be shown at all.
+        """
         packet._outcome = self._begin_frame(packet)
-        if packet._outcome == RX_FILTERED:
-            packet._kind = self._sends._kind(packet._destination())
-        return packet._outcome >= 0
+        if packet._outcome < 0:
+            return -2
+        if packet._outcome != RX_FILTERED:
+            return -1
+        packet._kind = self._sends._kind(packet._destination())
+        if packet._status:
+            return -1
+        # a frame for another station needs this one
+        return packet._kind or PROMISCUOUS
 
     def _receive_together(self, packets: list, here: Context, copied: set | None, read: cython.bint, plain: cython.bint) -> None:
         """
@@ -185,7 +197,7 @@ class Receiving(Lifecycle):
         for the next indication.
 
         Args:
-            packets: begun.
+            packets: OWNED, each with its status; one that is not is left out.
             here: this thread.
             copied: those that are the miniport's only after a `return_packet`, although they are lent; or None.
             read: the others that are lent are their pool's again, and not a miniport's.
@@ -194,30 +206,37 @@ class Receiving(Lifecycle):
         binding: Binding
         packet: Packet
         pool: PacketPool
-        early: list = []
-        late: list = []
         lent: cython.bint
+        illegal: cython.bint = False
+        kind: cython.int
         kinds: cython.int = 0
-        for binding in self._bound(plain):
-            if binding._receive_packets is not None:
-                (early if binding._filter & ALL_LOCAL else late).append(binding)
-        for packet in packets:
-            if packet._outcome != RX_FILTERED or packet._status:
-                kinds = -1
-                break
-            # one for another station needs this bit
-            kinds |= packet._kind or PROMISCUOUS
+        place: cython.Py_ssize_t
+        items: cython.pp_void = items_of(packets)
+        for place in range(len(packets)):
+            kind = self._begin_together(cython.cast(Packet, items[place]))
+            illegal = illegal or kind == -2
+            kinds |= kind
+        if illegal:
+            packets = [packet for packet in packets if packet._outcome >= 0]
+        with cython.critical_section(self):
+            turns: tuple = self._turns
+        bound: list = turns[0]
+        early: list = turns[1]
+        late: list = turns[2]
+        if plain:
+            early = [binding for binding in early if not binding._offload & SEGMENTATION]
+            late = [binding for binding in late if not binding._offload & SEGMENTATION]
         try:
             for binding in early:
-                show_batches(self, binding, packets, kinds, here)
+                show_batches(self, bound, binding, packets, kinds, here)
             if len(self._bound(plain)) > len(early) + len(late):
                 for packet in packets:
                     self._show_to_each(packet, here, plain)
             for binding in late:
-                show_batches(self, binding, packets, kinds, here)
+                show_batches(self, bound, binding, packets, kinds, here)
         finally:
             ended: cython.Py_ssize_t = self._end_all(packets) if read and not plain else 0
-            for packet in packets[ended:]:
+            for packet in packets[ended:] if ended < len(packets) else ():
                 lent = packet._state == LENT
                 if not self._end_frame(packet, packet._outcome, lent):
                     continue
@@ -238,38 +257,41 @@ class Receiving(Lifecycle):
         Returns:
             How many.
         """
-        packet: Packet
         pool: PacketPool = self.pool
         ledger: Ledger = self._ledger
         counts: cython.p_ulonglong = ledger._counts
+        items: cython.pp_void = items_of(packets)
         ended: cython.Py_ssize_t = 0
         count: cython.Py_ssize_t = len(packets)
         size: cython.ulonglong = 0
+        length: cython.int
         if self._serial is not None or ledger._reclaim is not None or ledger._level >= 3:
             return 0
         if pool._particular:
             return 0
         with cython.critical_section(pool, ledger):
             while ended < count:
-                packet = cython.cast(Packet, packets[ended])
-                if packet._state != SHOWN or packet._outcome != RX_DELIVERED or packet.references != 1:
+                length = self._end_plain(cython.cast(Packet, items[ended]), pool)
+                if length < 0:
                     break
-                if packet.views or packet._kept or packet._withheld or packet._segment or packet._lender is not None:
-                    break
-                if packet.pool is not pool or packet.index >= pool.capacity:
-                    break
-                packet.references = 0
-                size += packet._length
-                packet._change(DO_RECLAIM)
-                packet._change(DO_FREE)
-                pool._stack[pool._top] = packet.index
-                pool._top += 1
+                size += length
                 ended += 1
             counts[RX_FRAMES] += ended
             counts[RX_BYTES] += size
             counts[RX_DELIVERED] += ended
             counts[RETURNED] += ended
         return ended
+
+    def _end_plain(self, packet: Packet, pool: PacketPool) -> cython.int:
+        """Free a packet that was shown, and answer its length; -1: somebody keeps it, or something about it is out of the ordinary."""
+        if packet._state != SHOWN or packet._outcome != RX_DELIVERED or packet.references != 1 or packet.pool is not pool:
+            return -1
+        if packet.views or not packet._ordinary or packet.index >= pool.capacity:
+            return -1
+        packet.references = 0
+        packet._change(DO_RECLAIM)
+        pool._free_plain(packet)
+        return packet._length
 
     def _show_to_each(self, packet: Packet, here: Context, plain: cython.bint) -> None:
         """Show one packet to every binding that accepts it and is not shown batches."""

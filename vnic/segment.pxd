@@ -7,7 +7,6 @@ cdef int FIN, PSH, CWR
 
 
 @cython.final
-@cython.freelist(8)
 cdef class Cut:
     cdef readonly Py_ssize_t count
     cdef readonly Py_ssize_t size

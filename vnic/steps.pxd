@@ -44,7 +44,6 @@ cdef Py_ssize_t _PREFIX_SIZE
 
 @cython.final
 @cython.no_gc
-@cython.freelist(256)
 cdef class Step:
     cdef readonly str what
     cdef readonly object by

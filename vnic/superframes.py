@@ -194,7 +194,6 @@ class Superframes:
                     with cython.critical_section(pool):
                         pool._put_back(segment)
                 continue
-            adapter._begin_together(segment)
             together.append(segment)
             if len(together) == TOGETHER or pool is self._spare:
                 adapter._receive_together(together, here, None, True, True)
@@ -240,6 +239,7 @@ class Superframes:
         elif pool._level >= 3:
             pool._look_for_poison(segment)
         if segment is not None:
+            segment._ordinary = False
             segment._segment = True
             segment.time_received = packet.time_received
             self._note(segment, step)

@@ -64,7 +64,6 @@ cdef void complete(unsigned char *p, Py_ssize_t length, Py_ssize_t start, Py_ssi
 
 
 @cython.final
-@cython.freelist(8)
 @cython.final
 cdef class Headers:
     cdef Py_ssize_t network

@@ -88,7 +88,6 @@ cdef int FRAMES, MOST_PIECES, ROOM, VIRTIO_SIZE
 
 
 @cython.final
-@cython.freelist(8)
 cdef class Burst:
     cdef vnic_burst _burst
     cdef object _kept

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from vnic import ProtocolDriver
-from vnic.core import HEADER
 
-TOGETHER = 16384
+TOGETHER = 65536
 """Frames that are counted at a time: a call of numpy takes about a microsecond, however little it does."""
 
 
@@ -26,7 +25,7 @@ class Totals(ProtocolDriver):
 
 
 class Classifier(ProtocolDriver):
-    """Count by EtherType, as numpy does it: no loop over packets. Of each batch the column of EtherTypes is kept."""
+    """Count by EtherType, as numpy does it: no loop over packets. Of each batch the column of EtherTypes is gathered."""
 
     def __init__(self) -> None:
         self.column: Any = np.empty(TOGETHER, np.uint16)
@@ -34,12 +33,11 @@ class Classifier(ProtocolDriver):
         self.by_type: Any = np.zeros(1 << 16, np.int64)
 
     def receive_packets(self, batch: Any) -> int:
-        end = self.waiting + len(batch)
-        if end > TOGETHER:
+        count = len(batch)
+        if self.waiting + count > TOGETHER:
             self.count()
-            end = len(batch)
-        self.column[self.waiting : end] = np.frombuffer(batch.headers, np.uint16)[6 :: HEADER // 2]
-        self.waiting = end
+        batch.gather(self.column, self.waiting, 12, 2)
+        self.waiting += count
         return 0
 
     def count(self) -> None:

@@ -71,7 +71,7 @@ class Bench(Tap):
         sent = left = self.refill()
         receive = self.adapter.receive_batch
         start = time.perf_counter_ns()
-        while left > 0 and (count := receive(64)):
+        while left > 0 and (count := receive()):
             left -= count
         taken = time.perf_counter_ns() - start
         if left:

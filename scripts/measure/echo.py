@@ -61,7 +61,7 @@ class EchoBench(Bench):
         before = adapter.counters()["tx_frames"]
         sent = left = self.refill()
         receive, start = adapter.receive_batch, time.thread_time_ns()
-        while left > 0 and (count := receive(64)):
+        while left > 0 and (count := receive()):
             left -= count
         taken = time.thread_time_ns() - start
         answered = adapter.counters()["tx_frames"] - before

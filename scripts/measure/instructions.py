@@ -35,7 +35,7 @@ from speed_page import renew
 
 HERE = Path(__file__).resolve().parent
 STORED = HERE.parents[1] / "docs/bench/instructions.json"
-BATCH, WARM_UP, BATCHES = 64, 10, 50
+BATCH, WARM_UP, BATCHES = 128, 10, 50
 KINDS = {
     "none": "no driver",
     "compiled": "compiled counter",

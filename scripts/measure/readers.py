@@ -114,7 +114,7 @@ class Reader:
         """Take so many frames that are queued; answers the nanoseconds taken."""
         receive, left = self.adapter.receive_batch, count
         start = time.clock_gettime_ns(self.clock)
-        while left > 0 and (taken := receive(64)):
+        while left > 0 and (taken := receive()):
             left -= taken
         taken_ns = time.clock_gettime_ns(self.clock) - start
         if left:
@@ -126,7 +126,7 @@ class Reader:
         receive, count = self.adapter.receive_batch, 0
         end = time.monotonic_ns() + ns
         while time.monotonic_ns() < end:
-            count += receive(64)
+            count += receive()
         return count
 
     def close(self) -> None:

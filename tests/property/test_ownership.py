@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 from property.model import Broken, Model, ModelPacket
-from unit.wire import COUNTS_VIEWS, Bench, frame
+from unit.wire import COUNTS_VIEWS, Bench, frame, is_what_it_says
 
 from vnic import LOOPBACK, ContractViolation, MiniportDriver, Packet, PacketFilter, PacketState, ProtocolDriver, Status
 from vnic.verifier.rules import Rule
@@ -230,6 +230,7 @@ class Ownership(RuleBasedStateMachine):
         Ownership.operations += 1
         for packet, expected in zip(self.packets, self.model.packets, strict=True):
             self.compare(packet, expected)
+            assert is_what_it_says(packet)
         assert self.pool.audit() == self.model.audit()
         assert self.miniport.came_back == self.model.came_back
         assert [(binding.promised, binding.returned) for binding in self.bindings] == list(

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from unit.wire import BROADCAST, OTHER, Batched, Bench, Driver, Miniport, Sender, counts_views, frame, violation
 
-from vnic import LOOPBACK, Batch, MiniportDriver, Packet, PacketFilter, PacketState, ProtocolDriver, Status
+from vnic import LOOPBACK, Batch, ContractViolation, MiniportDriver, Packet, PacketFilter, PacketState, ProtocolDriver, Status
 from vnic.context import here
 from vnic.core import HEADER
 from vnic.counters import broken_sums
@@ -185,6 +185,81 @@ def test_lengths_and_headers_are_those_of_the_frames_and_end_with_zeros() -> Non
     assert found == expected
 
 
+@pytest.mark.parametrize(("first", "size"), [(0, 64), (12, 2), (0, 1), (63, 1), (10, 7), (60, 4), (0, 63)])
+def test_bytes_are_gathered_into_rows_of_the_drivers_own_array(first: int, size: int) -> None:
+    frames = [frame(mark, size=length) for mark, length in enumerate((60, 1000, 18, 14, first + size, 61))]
+    rows = [one[first : first + size].ljust(size, b"\0") for one in frames]
+    middle, end = (bytearray(b"x" * (size * 9)) for _ in range(2))
+
+    def look(batch: Batch) -> int:
+        batch.gather(middle, 2, first, size)
+        batch.gather(end, row=3, first=first, size=size)
+        return 0
+
+    with Bench() as bench:
+        bench.bind(Whole(look))
+        bench.give(*frames)
+    assert middle == b"x" * (2 * size) + b"".join(rows) + b"x" * size
+    assert end == b"x" * (3 * size) + b"".join(rows)
+
+
+@pytest.mark.parametrize(
+    ("into", "place", "error"),
+    [
+        (bytearray(128), (1,), ValueError),
+        (bytearray(127), (0,), ValueError),
+        (bytearray(128), (-1,), ValueError),
+        (bytearray(128), (1 << 60,), ValueError),
+        (bytearray(3), (0, 12, 2), ValueError),
+        (bytearray(9999), (0, 63, 2), ValueError),
+        (bytearray(9999), (0, 0, 65), ValueError),
+        (bytearray(9999), (0, -1, 2), ValueError),
+        (bytearray(9999), (0, 0, 0), ValueError),
+        (bytearray(9999), (0, 0, -1), ValueError),
+        (bytearray(9999), (1 << 70,), (ValueError, OverflowError)),
+        (bytes(9999), (0,), BufferError),
+        (memoryview(bytearray(9999))[::2], (0,), BufferError),
+        ("x" * 9999, (0,), TypeError),
+        (None, (0,), TypeError),
+    ],
+)
+def test_what_cannot_be_gathered_is_an_error_and_leaves_the_array(into: Any, place: tuple[int, ...], error: type[Exception]) -> None:
+    raised: list[BaseException] = []
+
+    def look(batch: Batch) -> int:
+        try:
+            batch.gather(into, *place)
+        except Exception as caught:
+            raised.append(caught)
+        return 0
+
+    with Bench() as bench:
+        bench.bind(Whole(look))
+        bench.give(frame(1), frame(2))
+    assert len(raised) == 1
+    assert isinstance(raised[0], error)
+    if type(into) is bytearray:
+        assert not any(into)
+        # nobody is looking at it any more
+        into.append(0)
+
+
+def test_numpy_has_columns_gathered() -> None:
+    numpy = pytest.importorskip("numpy")
+    column = numpy.zeros(8, ">u2")
+
+    def look(batch: Batch) -> int:
+        batch.gather(column, 5, 12, 2)
+        with pytest.raises((ValueError, BufferError)):
+            batch.gather(column[::2], 0, 12, 2)
+        return 0
+
+    with Bench() as bench:
+        bench.bind(Whole(look))
+        bench.give(frame(1), frame(2), frame(3))
+    assert column.tolist() == [0] * 5 + [0x0800] * 3
+
+
 def test_lengths_and_headers_that_are_kept_never_show_another_frame() -> None:
     with Bench(packets=2) as bench:
         kept: list[memoryview] = []
@@ -205,6 +280,7 @@ def test_lengths_and_headers_cannot_be_asked_for_after_the_answer() -> None:
         bench.give(frame())
         assert violation(lambda: batches[0].headers) == "07"
         assert violation(lambda: batches[0].lengths) == "07"
+        assert violation(lambda: batches[0].gather(bytearray(64))) == "07"
         assert violation(lambda: batches[0][0].data) == "07"
 
 
@@ -218,7 +294,7 @@ def test_a_batch_is_a_sequence_of_its_packets() -> None:
             with pytest.raises(IndexError):
                 batch[position]
         with pytest.raises(TypeError):
-            batch.__init__([], Status.SUCCESS)
+            batch.__init__()
         return 0
 
     with Bench() as bench:
@@ -228,12 +304,15 @@ def test_a_batch_is_a_sequence_of_its_packets() -> None:
         assert len(driver.batches) == 1
 
 
-def test_a_batch_that_a_driver_makes_shows_nothing() -> None:
-    with Bench() as bench:
-        made = Batch(list(bench.pool.packets()), Status.SUCCESS)
-        assert violation(lambda: made.headers) == violation(lambda: made.lengths) == "07"
-        with pytest.raises(TypeError):
-            Batch("ab", Status.SUCCESS)  # type: ignore[arg-type]
+def test_a_driver_makes_no_batch() -> None:
+    with pytest.raises(TypeError, match="batches are made by adapters"):
+        Batch()
+    made = Batch.__new__(Batch)
+    for ask in (lambda: made.headers, lambda: made.lengths, lambda: made.packets, lambda: made[0], lambda: len(made)):
+        with pytest.raises((TypeError, AttributeError, ContractViolation)):
+            ask()
+    with pytest.raises((TypeError, AttributeError, ContractViolation)):
+        made.gather(bytearray(64))
 
 
 def test_receive_packet_of_a_driver_that_is_shown_batches_is_not_called() -> None:

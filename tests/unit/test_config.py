@@ -73,7 +73,7 @@ def test_a_complete_file_arrives_typed() -> None:
 
 def test_an_empty_file_is_the_defaults() -> None:
     assert config.parse("", "x") == Config()
-    assert (Config().adapter.name, Config().adapter.mtu, Config().pool.packets, Config().loop.budget) == ("vnic0", 1500, 1024, 64)
+    assert (Config().adapter.name, Config().adapter.mtu, Config().pool.packets, Config().loop.budget) == ("vnic0", 1500, 1024, 128)
 
 
 @pytest.mark.parametrize(

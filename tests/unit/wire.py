@@ -249,7 +249,19 @@ class Bench:
             self.pool.release_withheld()
             self.own.release_withheld()
             assert (self.pool.usage, self.own.usage) == (0, 0), "packets are missing"
+            for packet in (*self.pool.packets(), *self.own.packets()):
+                assert is_what_it_says(packet), f"{packet!r} says that it is ordinary"
             assert list(broken_sums(self.adapter.counters())) == []
+
+
+def is_what_it_says(packet: Packet) -> bool:
+    """Whether a packet that says that nothing about it is out of the ordinary has none of what would be; compiled, nobody can tell."""
+    if COMPILED or not packet._ordinary:  # type: ignore[attr-defined]
+        return True
+    found = [getattr(packet, f"_{name}") for name in ("chain", "oob", "info", "reserved", "suspect", "history", "lender", "fault")]
+    found += [getattr(packet, f"_{name}") for name in ("kept", "withheld", "sent", "segment", "stale")]
+    found += [packet._virtio.flags, packet._virtio.kind]  # type: ignore[attr-defined]
+    return not any(found)
 
 
 def violation(action: Callable[..., object], *arguments: object) -> str:
