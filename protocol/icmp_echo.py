@@ -21,6 +21,8 @@ IPV4 = struct.Struct("!BBHHHBBH4s4s")
 VARYING = struct.Struct("!18xH4xH10xH")
 """Of a frame with an IPv4 header of 20 bytes: its identification, its checksum, and the checksum of the message."""
 MOST_KNOWN = 256
+SUCCESS, PENDING = Status.SUCCESS, Status.PENDING
+"""An enumeration takes 250 instructions to find one of its members."""
 ECHO_REQUEST, ECHO_REQUEST_V6, SOLICITATION = b"\x08\x00", b"\x80\x00", b"\x87\x00"
 """Type and code, the first two bytes of a message."""
 UNSPECIFIED, LOCALHOST = bytes(16), bytes(15) + b"\x01"
@@ -185,9 +187,9 @@ class IcmpEcho(ProtocolDriver):
             return
         packet.write(frame)
         status = self.binding.send(packet)
-        if status != Status.PENDING:
+        if status is not PENDING:
             self.give_back(packet)
-        self.count(sent=status in (Status.SUCCESS, Status.PENDING))
+        self.count(sent=status is SUCCESS or status is PENDING)
 
     def count(self, *, sent: bool) -> None:
         """Count a reply; with several queues they are sent by several threads."""

@@ -69,7 +69,8 @@ cdef class PacketPool:
         packet.generation += 1
         packet.time_received = 0
         packet._flags = self._protocol_id
-        packet._length = packet._status = 0
+        packet._length = 0
+        packet._status = 0
         if not packet._ordinary:
             self._clear(packet)
         self.allocations += 1

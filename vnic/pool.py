@@ -521,7 +521,10 @@ class PacketPool:
         """Take from a packet that begins anew what it had of the last time."""
         if packet._chain is not None:
             packet._unlink()
-        packet._oob = packet._info = packet._reserved = packet._suspect = None
+        packet._oob = None
+        packet._info = None
+        packet._reserved = None
+        packet._suspect = None
         packet._stale = packet._sent = packet._kept = packet._segment = False
         packet._fault = 0
         if cython.compiled:
@@ -539,7 +542,8 @@ class PacketPool:
             packet.generation += 1
             packet.time_received = 0
             packet._flags = self._protocol_id
-            packet._length = packet._status = 0
+            packet._length = 0
+            packet._status = 0
             if not packet._ordinary:
                 self._clear(packet)
             self.allocations += 1
@@ -665,20 +669,27 @@ class PacketPool:
         When there are few, the others are left their share: who reads a frame or two must not keep what they could have used meanwhile.
         """
         taken: cython.int = 0
+        position: cython.int
+        few: cython.int
+        # in variables of their own, so that the compiler need not write them down for each packet
+        free: cython.p_int = lane._free
+        stack: cython.p_int = self._stack
         spare: cython.int = self._available() - self._reserve
         if spare < wanted * len(self._lanes):
             wanted = max(1, spare // len(self._lanes))
         if lane.at_hand == 0 and self._top <= self._reserve:
             self._recall()
         with cython.critical_section(self):
-            while taken < wanted and lane.at_hand > 0:
-                lane.at_hand -= 1
-                into[taken] = lane._free[lane.at_hand]
-                taken += 1
-            while taken < wanted and self._top > self._reserve:
-                self._top -= 1
-                into[taken] = self._stack[self._top]
-                taken += 1
+            few = min(wanted, lane.at_hand)
+            lane.at_hand -= few
+            for position in range(few):
+                into[position] = free[lane.at_hand + few - 1 - position]
+            taken = few
+            few = max(0, min(wanted - taken, self._top - self._reserve))
+            self._top -= few
+            for position in range(few):
+                into[taken + position] = stack[self._top + few - 1 - position]
+            taken += few
             lane.unread += taken
         return taken
 

@@ -209,17 +209,22 @@ class Queue:
         count: cython.int = 0
         failure: cython.int = 0
         position: cython.int
+        top: cython.int
         fd: cython.int = self.fd
+        # in variables of their own, so that the compiler need not write them down for each packet
+        stack: cython.p_int = pool._stack
+        indices: cython.p_int = self._indices
         if pool._top <= pool._reserve:
             pool.release_withheld()
         if self.several:
             taken = pool._take(self.lane, self._indices, budget)
         else:
             with cython.critical_section(pool):
-                while taken < budget and pool._top > pool._reserve:
-                    pool._top -= 1
-                    self._indices[taken] = pool._stack[pool._top]
-                    taken += 1
+                top = pool._top
+                taken = max(0, min(budget, top - pool._reserve))
+                for position in range(taken):
+                    indices[position] = stack[top - 1 - position]
+                pool._top = top - taken
                 pool._unread = taken
         if pool._level >= 3:
             for position in range(taken):
@@ -244,9 +249,11 @@ class Queue:
             pool._untake(self.lane, self._indices, count, taken)
         else:
             with cython.critical_section(pool):
+                top = pool._top
                 for position in range(taken - 1, count - 1, -1):
-                    pool._stack[pool._top] = self._indices[position]
-                    pool._top += 1
+                    stack[top] = indices[position]
+                    top += 1
+                pool._top = top
                 pool._unread = count
         self._taken = taken
         self._failure = failure

@@ -64,7 +64,6 @@ cdef void complete(unsigned char *p, Py_ssize_t length, Py_ssize_t start, Py_ssi
 
 
 @cython.final
-@cython.final
 cdef class Headers:
     cdef Py_ssize_t network
     cdef Py_ssize_t transport
