@@ -12,7 +12,7 @@ from vnic.typed cimport TypedDriver, typed, vnic_ask
 cdef int INDICATED, OWNED, MULTICAST, ALL_MULTICAST, EVERYTHING, MAX_REFERENCES
 cdef int AT_DISPATCH, IN_RECEIVE_PACKET, IN_RECEIVE, IN_RECEIVE_COMPLETE
 cdef long long SLOW_NS, TOO_SLOW_NS
-cdef object NONE_KEPT
+cdef object NONE_KEPT, ONE_KEPT
 
 cdef extern from *:
     """

@@ -57,6 +57,7 @@ ALL_MULTICAST = int(PacketFilter.ALL_MULTICAST)
 EVERYTHING = int(PacketFilter.PROMISCUOUS | PacketFilter.ALL_LOCAL)
 MAX_REFERENCES = 0xFFFF
 NONE_KEPT: object = 0
+ONE_KEPT: object = 1
 AT_DISPATCH = DISPATCH
 IN_RECEIVE_PACKET = WHAT["receive_packet"]
 IN_RECEIVE = WHAT["receive"]
@@ -502,7 +503,7 @@ class Binding:
             self._show_otherwise(packet, here)
             return 0
         with cython.critical_section(self):
-            self.delivered += 1
+            self.delivered = self.delivered + 1
         here._saw[self.slot] = True
         packet._asked = self.slot
         if self.verifier_level >= 2:
@@ -535,6 +536,14 @@ class Binding:
             packet._asked = -1
             if packet.views > views:
                 self._tell_of_views(packet, views)
+        elif answer is ONE_KEPT and packet._ordinary and not (self.early_returns or self.closed):
+            # so it is nearly always when a driver keeps one: what `_promise` does then
+            with cython.critical_section(packet, self):
+                packet._asked = -1
+                packet._promises = max(packet._promises, self.slot + 1)
+                packet._promised[self.slot] = 1
+                packet.references = packet.references + 1
+                self.promised = self.promised + 1
         else:
             self._promise(packet, counted(answer), answer, views, "receive_packet")
         return 0
@@ -570,9 +579,9 @@ class Binding:
             if kept > 0 and not self.closed:
                 packet._promises = max(packet._promises, self.slot + 1)
                 packet._promised[self.slot] = kept
-                packet.references += kept - early
-                self.promised += kept
-                self.returned += early
+                packet.references = packet.references + (kept - early)
+                self.promised = self.promised + kept
+                self.returned = self.returned + early
         if packet._history is not None and kept > 0:
             packet._history.append(answer_of(self.name, self._receive_code, kept))
         if count < 0:
@@ -678,7 +687,7 @@ class Binding:
         before: cython.longlong = here._enter(self.slot, IN_RECEIVE_PACKET, AT_DISPATCH)
         answer: object = 0
         with cython.critical_section(self):
-            self.delivered += 1
+            self.delivered = self.delivered + 1
             self.resources += packet._status != 0
         here._saw[self.slot] = True
         packet._asked = self.slot
@@ -718,15 +727,19 @@ class Binding:
                     packet._mark(step)
                 return None
             if owed:
-                packet._returned[self.slot] += 1
-                packet.references -= 1
-                self.returned += 1
+                packet._returned[self.slot] = packet._returned[self.slot] + 1
+                packet.references = packet.references - 1
+                self.returned = self.returned + 1
                 last = packet.references == 0
         if not owed:
             return self._ledger._violation(self._broken_return(packet), self, packet, f"{packet!r} is returned")
         if step is not None:
-            packet._mark(step)
-        if last:
+            if packet._ordinary:
+                with cython.critical_section(packet):
+                    packet.last = step
+            else:
+                packet._mark(step)
+        if last and not self._ledger._home_plain(packet):
             self._ledger._home(packet, self)
         if self.dead:
             self._came_back()

@@ -132,14 +132,14 @@ class Completion:
         ledger: Ledger = self._ledger
         with cython.critical_section(binding):
             # first, so that the binding waits for it; not within the other: a thread that waits for an inner section leaves the outer one
-            binding.sends_pending += 1
+            binding.sends_pending = binding.sends_pending + 1
         with cython.critical_section(packet, ledger):
             legal = packet._change(DO_SEND)
             if legal:
                 packet._sender = binding
-                packet._number += 1
-                self.pending += 1
-                ledger._counts[TX_SUBMITTED] += 1
+                packet._number = packet._number + 1
+                self.pending = self.pending + 1
+                ledger._counts[TX_SUBMITTED] = ledger._counts[TX_SUBMITTED] + 1
         if legal:
             packet._ordinary = False
             packet._sent = True
@@ -346,9 +346,9 @@ class Completion:
             self._look_for_change(packet, sender)
         with cython.critical_section(packet, ledger):
             if column == TX_FRAMES:
-                ledger._counts[TX_BYTES] += packet._length
-            ledger._counts[column] += 1
-            self.pending -= 1
+                ledger._counts[TX_BYTES] = ledger._counts[TX_BYTES] + packet._length
+            ledger._counts[column] = ledger._counts[column] + 1
+            self.pending = self.pending - 1
             if self._serial is not None:
                 self._shown.pop(packet, None)
             packet._sender = None
@@ -356,7 +356,7 @@ class Completion:
             packet._status = 0
             packet._change(DO_COMPLETE)
         with cython.critical_section(sender):
-            sender.sends_pending -= 1
+            sender.sends_pending = sender.sends_pending - 1
 
     def _end_offload(self, packet: Packet, column: cython.int) -> cython.int:
         """A send is over of which something was left to the adapter; answers where it is counted."""

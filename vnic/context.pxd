@@ -49,7 +49,7 @@ cdef class Context:
     cdef inline long long _enter_at(self, long long place) noexcept:
         cdef long long before = self._place
         self._place = place | (before & 0xFFFF)
-        self.calls += 1
+        self.calls = self.calls + 1
         return before | ((place & 0xFF0000) << 32)
 
     cdef inline bint _leave(self, long long before) noexcept:

@@ -101,6 +101,22 @@ class Ledger:
         for index in range(ENTRIES):
             into[index] = self._counts[index]
 
+    if not cython.compiled:
+        # compiled, it stands in the .pxd file, where each caller has it for its own
+
+        def _home_plain(self, packet: Packet) -> bool:
+            """Let a packet go home the short way, if nobody looks at it and nobody is to be told; answers whether that was so."""
+            if packet.views or (not packet._ordinary and packet._kept) or self._level >= 4 or self._reclaim is not None:
+                return False
+            pool: PacketPool = packet.pool
+            with cython.critical_section(pool, self):
+                home = packet._change(DO_RECLAIM)
+                if home:
+                    self._counts[RETURNED] += 1
+                    if not pool._free_plain(packet):
+                        pool._put_back(packet)
+            return home
+
     def _home(self, packet: Packet, binding: object) -> None:
         """Nobody holds the packet any more: hand it to the miniport, once."""
         if not self._reclaimed(packet, binding):

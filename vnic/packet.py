@@ -697,12 +697,12 @@ class Packet(Viewed):
     def _begin_view(self) -> object:
         """Somebody makes a view of it, or of a buffer that it has of itself."""
         self._require_out()
-        self.views += 1
+        self.views = self.views + 1
         return None
 
     def _drop_view(self) -> None:
         """A view of it is gone."""
-        self.views -= 1
+        self.views = self.views - 1
         # the collector of garbage may have taken the pool away from a packet that dies with it
         if self.views == 0 and self.pool is not None and self._retired is not None:
             if self._retired:
@@ -722,7 +722,7 @@ class Packet(Viewed):
                 PyBuffer_FillInfo(buffer, self, self._bytes, self._length, 0, flags)
             else:
                 PyBuffer_FillInfo(buffer, self, self._shared, self._length, 1, flags)
-            self.views += 1
+            self.views = self.views + 1
 
         def __releasebuffer__(self, buffer: cython.pointer[cython.Py_buffer]):
             self._drop_view()
@@ -731,7 +731,7 @@ class Packet(Viewed):
 
         def __buffer__(self, flags: int, /) -> memoryview:
             view = self._view()
-            self.views += 1
+            self.views = self.views + 1
             return view
 
         def __release_buffer__(self, view: memoryview, /) -> None:

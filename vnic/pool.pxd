@@ -66,14 +66,14 @@ cdef class PacketPool:
 
     cdef inline void _fresh(self, Packet packet) noexcept:
         packet._change(DO_ALLOCATE)
-        packet.generation += 1
+        packet.generation = packet.generation + 1
         packet.time_received = 0
         packet._flags = self._protocol_id
         packet._length = 0
         packet._status = 0
         if not packet._ordinary:
             self._clear(packet)
-        self.allocations += 1
+        self.allocations = self.allocations + 1
 
     cdef inline bint _free_plain(self, Packet packet) noexcept:
         if self._particular or packet.views or not packet._ordinary or packet.index >= self.capacity:
@@ -81,7 +81,7 @@ cdef class PacketPool:
         if not packet._change(DO_FREE):
             return False
         self._stack[self._top] = packet.index
-        self._top += 1
+        self._top = self._top + 1
         return True
 
     cdef object _allocate(self, bint unlocked)

@@ -282,9 +282,9 @@ class Queue:
                 packet = cython.cast(Packet, pool._packets[self._indices[position]])
                 with cython.critical_section(pool):
                     if several:
-                        lane.unread -= 1
+                        lane.unread = lane.unread - 1
                     else:
-                        pool._unread -= 1
+                        pool._unread = pool._unread - 1
                     pool._fresh(packet)
                 packet._length = self._lengths[position]
                 packet.time_received = now

@@ -120,7 +120,7 @@ class Receiving(Lifecycle):
         with cython.critical_section(packet, ledger):
             packet._change(DO_LEND if lent else DO_INDICATE)
             if not lent:
-                ledger._counts[INDICATED] += 1
+                ledger._counts[INDICATED] = ledger._counts[INDICATED] + 1
         if not packet._ordinary and packet._history is not None:
             keep(packet)
         if length < SHORTEST:
@@ -142,7 +142,7 @@ class Receiving(Lifecycle):
                 counts[RX_FRAMES] += 1
                 counts[RX_BYTES] += packet._length
                 counts[outcome] += 1
-            packet.references -= 1
+            packet.references = packet.references - 1
             last = packet.references == 0
             if self._serial is not None:
                 # what a serialized miniport reads when the call has returned
@@ -158,16 +158,8 @@ class Receiving(Lifecycle):
             return ledger._reclaimed(packet, None)
         if not last:
             return False
-        if packet.views or (not packet._ordinary and packet._kept) or ledger._level >= 4 or ledger._reclaim is not None:
+        if not ledger._home_plain(packet):
             ledger._home(packet, None)
-            return False
-        # nobody looks at it, and nobody is to be told: the short way home
-        pool: PacketPool = packet.pool
-        with cython.critical_section(pool, ledger):
-            packet._change(DO_RECLAIM)
-            counts[RETURNED] += 1
-            if not pool._free_plain(packet):
-                pool._put_back(packet)
         return False
 
     def _begin_together(self, packet: Packet) -> cython.int:

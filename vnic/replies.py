@@ -224,7 +224,7 @@ class Replies(Taker):
         slot: Buffer = reply._slot_buffer
         rest: Buffer = slot.following
         with cython.critical_section(received):
-            received.views += 1
+            received.views = received.views + 1
         rest._source = received
         rest._at = offset
         rest.size = rest.length = received._length - offset
@@ -268,7 +268,7 @@ class Replies(Taker):
             binding._take_back(received, step)
         with cython.critical_section(self):
             if status is SUCCESS:
-                self.sent += 1
+                self.sent = self.sent + 1
             else:
                 self.dropped += 1
             self._idle.append(packet)
