@@ -46,12 +46,25 @@ class CompileCore(build_ext):
             raise SystemExit(f"vnic: no Python.h for {sys.executable}: apt install {package}, or build uncompiled with VNIC_BUILD=pure")
         from Cython.Build import cythonize  # not needed by a pure build
 
+        leave_sections_out()
         # it compares an older translation with the module only, and not with the directives here
         older = Path("build/cython", ext.sources[0]).with_suffix(".c")
         stale = older.exists() and older.stat().st_mtime < Path(__file__).stat().st_mtime
         options = {"build_dir": "build/cython", "language_level": 3, "compiler_directives": DIRECTIVES, "force": stale}
         ext.sources = cythonize([ext], **options)[0].sources
         super().build_extension(ext)
+
+
+def leave_sections_out() -> None:
+    """
+    Under the GIL a critical section is what stands in it, and nothing else.
+
+    Cython would still take a reference to what the section guards, and drop it: 60 instructions for a frame that is kept and returned.
+    """
+    from Cython.Compiler.Nodes import CriticalSectionStatNode
+
+    if not sysconfig.get_config_var("Py_GIL_DISABLED"):
+        CriticalSectionStatNode.generate_execution_code = lambda self, code: self.body.generate_execution_code(code)
 
 
 editable = "editable_wheel" in sys.argv or "develop" in sys.argv or "--inplace" in sys.argv

@@ -101,9 +101,10 @@ class IcmpEcho(ProtocolDriver):
             return b""
         # all but what differs from ping to ping; with it, a request was answered before
         alike = frame[:18] + frame[20:24] + frame[26:36]
-        if alike not in self.known:
+        known = self.known.get(alike)
+        if known is None:
             return self.answer_first(frame, alike)
-        rest, end, header = self.known[alike]
+        rest, end, header = known
         identification, header_sum, message_sum = VARYING.unpack_from(frame)
         if len(frame) < end or (rest + identification + header_sum) % 0xFFFF or int.from_bytes(frame[34:end]) % 0xFFFF:
             return b""
@@ -189,7 +190,12 @@ class IcmpEcho(ProtocolDriver):
         status = self.binding.send(packet)
         if status is not PENDING:
             self.give_back(packet)
-        self.count(sent=status is SUCCESS or status is PENDING)
+        if status is SUCCESS:
+            # nearly always
+            with self.lock:
+                self.answered += 1
+        else:
+            self.count(sent=status is PENDING)
 
     def count(self, *, sent: bool) -> None:
         """Count a reply; with several queues they are sent by several threads."""
