@@ -29,6 +29,7 @@ class Classifier(ProtocolDriver):
 
     def __init__(self) -> None:
         self.column: Any = np.empty(TOGETHER, np.uint16)
+        self.rows = memoryview(self.column)
         self.waiting = 0
         self.by_type: Any = np.zeros(1 << 16, np.int64)
 
@@ -36,7 +37,7 @@ class Classifier(ProtocolDriver):
         count = len(batch)
         if self.waiting + count > TOGETHER:
             self.count()
-        batch.gather(self.column, self.waiting, 12, 2)
+        batch.gather(self.rows, self.waiting, 12, 2)
         self.waiting += count
         return 0
 
