@@ -29,7 +29,7 @@ class Classifier(ProtocolDriver):
 
     def __init__(self) -> None:
         self.column: Any = np.empty(TOGETHER, np.uint16)
-        self.rows = memoryview(self.column)
+        self.rows: memoryview = self.column.data
         self.waiting = 0
         self.by_type: Any = np.zeros(1 << 16, np.int64)
 

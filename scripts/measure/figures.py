@@ -15,10 +15,11 @@ import importlib.util
 import json
 import os
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,9 @@ MEASURES = {
     "live": "live:measure",
 }
 """What is measured by which function. One whose file is not there is not; what is asked of it is named in the end."""
+
+IN_SEVERAL = ("drain", "superframes", "latency", "bindings", "peers")
+"""Those that are measured in several processes: where a process happens to have its memory makes 1 or 2 % more or less."""
 
 AGAINST = {"peers": "peers:measure", "dpdk": "testpmd:measure"}
 """Further ones, with `--against`."""
@@ -130,7 +134,7 @@ def facts() -> dict[str, Any]:
     }
 
 
-def run(names: Sequence[str], setting: Setting, tell: Callable[[str], None]) -> Report:
+def run(names: Sequence[str], setting: Setting, tell: Callable[[str], None], processes: int = 1) -> Report:
     """Measure what is named, one after the other."""
     figures: list[Found] = []
     known = MEASURES | AGAINST
@@ -139,14 +143,48 @@ def run(names: Sequence[str], setting: Setting, tell: Callable[[str], None]) -> 
         if importlib.util.find_spec(module) is None:
             continue
         start = time.monotonic()
-        measure: Callable[[Setting], list[Found]] = getattr(importlib.import_module(module), function)
-        figures += measure(setting)
+        if processes > 1 and name in IN_SEVERAL:
+            figures += median_of([measure_apart(name, setting) for _ in range(processes)])
+        else:
+            measure: Callable[[Setting], list[Found]] = getattr(importlib.import_module(module), function)
+            figures += measure(setting)
         tell(f"{name}: {time.monotonic() - start:.0f} s")
     there = {figure.name for figure in figures}
     absent = [name for name in ASKED if name not in there] if set(names) >= set(MEASURES) else []
     if not set(names) >= set(AGAINST):
         absent = [name for name in absent if not name.startswith("against ")]
     return Report(figures, absent, facts())
+
+
+def measure_apart(name: str, setting: Setting) -> list[Found]:
+    """Measure in a process of its own."""
+    command = [sys.executable, __file__, "--only", name, "--json", "--processes", "1"]
+    for option in ("rounds", "frames", "warm", "cold", "tolerance"):
+        command += [f"--{option}", str(getattr(setting, option))]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
+    if not done.stdout:
+        raise SystemExit(f"bench: {name} failed with status {done.returncode}: scripts/bench --only {name} --processes 1 says why")
+    names = {field.name for field in fields(Found)}
+    return [Found(**{key: value for key, value in row.items() if key in names}) for row in json.loads(done.stdout)["figures"]]
+
+
+def median_of(runs: Sequence[Sequence[Found]]) -> list[Found]:
+    """
+    Make one figure of those of several processes: the one in the middle, with the ratios of all.
+
+    Of an even number it is the lower one. Where not all could judge, those that could count, if they are more than half.
+    """
+    answers: list[Found] = []
+    for same in zip(*runs, strict=True):
+        judged = sorted((one for one in same if one.judged and one.ratio is not None), key=lambda one: one.ratio or 0)
+        if 2 * len(judged) <= len(same):
+            answers.append(next((one for one in same if not one.judged), same[0]))
+            continue
+        middle = replace(judged[(len(judged) - 1) // 2])
+        middle.rounds, middle.discarded = sum(one.rounds for one in same), sum(one.discarded for one in same)
+        middle.more = {"ratios": [one.ratio for one in judged]} | middle.more
+        answers.append(middle)
+    return answers
 
 
 def table(report: Report) -> str:
@@ -197,6 +235,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=[*MEASURES, *AGAINST], help="measure this only, and write no files; repeatable")
     parser.add_argument("--against", action="store_true", help="other TAP libraries too, those that are installed")
     parser.add_argument("--rounds", type=int, default=9, help="rounds to judge (9)")
+    parser.add_argument("--processes", type=int, default=3, help="so many processes measure what depends on where memory lies (3)")
     parser.add_argument("--frames", type=int, default=20_000, help="frames of one round, at least (20000)")
     parser.add_argument("--warm", type=int, default=400, help="frames in flight when they are to be in the cache (400)")
     parser.add_argument("--cold", type=int, default=50_000, help="and when they are not to be (50000)")
@@ -207,7 +246,7 @@ def main() -> int:
     enter_namespace()
     names = options.only or [*MEASURES, *(AGAINST if options.against else ())]
     setting = Setting(options.rounds, options.frames, options.warm, options.cold, tolerance=options.tolerance)
-    report = run(names, setting, lambda line: print(line, file=sys.stderr, flush=True))
+    report = run(names, setting, lambda line: print(line, file=sys.stderr, flush=True), options.processes)
     print(json.dumps(report.as_dict(), indent=1) if options.json else table(report))
     folder = options.output or (None if options.only else OUTPUT)
     if folder:

@@ -76,6 +76,21 @@ def test_a_figure_is_compared_with_what_is_asked_of_it(ratio: float, word: str) 
     assert figures.verdict(Found("drain 64 B warm, compiled counter", judged=True, ratio=ratio)) == word
 
 
+def test_of_several_processes_the_one_in_the_middle_counts() -> None:
+    def found(ratio: float | None, rounds: int = 9) -> Found:
+        return Found("x", judged=ratio is not None, ratio=ratio, us=ratio, rounds=rounds, discarded=1, why="" if ratio else "noise")
+
+    def middle(*ratios: float | None) -> Found:
+        (answer,) = figures.median_of([[found(ratio)] for ratio in ratios])
+        return answer
+
+    one = middle(0.9, 0.8, 0.85)
+    assert (one.ratio, one.us, one.rounds, one.discarded, one.more) == (0.85, 0.85, 27, 3, {"ratios": [0.8, 0.85, 0.9]})
+    assert (middle(0.9, None, 0.8).ratio, middle(0.9, 0.8).ratio, middle(0.7).ratio) == (0.8, 0.8, 0.7)
+    for unsure in (middle(None, 0.9, None), middle(None, 0.9), middle(None)):
+        assert (unsure.judged, unsure.why) == (False, "noise")
+
+
 def test_of_memory_no_byte_may_be_left() -> None:
     words = [figures.verdict(Found(figures.MEMORY, judged=True, more={"bytes": count})) for count in (-16, 0, 1)]
     assert words == ["kept", "kept", "MISSED"]
