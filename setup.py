@@ -46,11 +46,13 @@ class CompileCore(build_ext):
             raise SystemExit(f"vnic: no Python.h for {sys.executable}: apt install {package}, or build uncompiled with VNIC_BUILD=pure")
         from Cython.Build import cythonize  # not needed by a pure build
 
+        # without a GIL, and with one, it is another translation: see `leave_sections_out`
+        folder = "build/cython-free" if sysconfig.get_config_var("Py_GIL_DISABLED") else "build/cython"
         leave_sections_out()
         # it compares an older translation with the module only, and not with the directives here
-        older = Path("build/cython", ext.sources[0]).with_suffix(".c")
+        older = Path(folder, ext.sources[0]).with_suffix(".c")
         stale = older.exists() and older.stat().st_mtime < Path(__file__).stat().st_mtime
-        options = {"build_dir": "build/cython", "language_level": 3, "compiler_directives": DIRECTIVES, "force": stale}
+        options = {"build_dir": folder, "language_level": 3, "compiler_directives": DIRECTIVES, "force": stale}
         ext.sources = cythonize([ext], **options)[0].sources
         super().build_extension(ext)
 

@@ -146,8 +146,8 @@ class Classify(ProtocolDriver):
         if self.waiting:
             lengths = b"".join(self.lengths)
             headers = memoryview(self.headers)[: HEADER * self.waiting]
-            self.tally.add(count_plainly(headers, lengths) if self.numpy is None else count_columns(self.numpy, headers, lengths))
             self.lengths, self.waiting = [], 0
+            self.tally.add(count_plainly(headers, lengths) if self.numpy is None else count_columns(self.numpy, headers, lengths))
 
 
 def load_numpy() -> Any:

@@ -130,14 +130,15 @@ class Batch:
         at: cython.Py_ssize_t = row
         begin: cython.Py_ssize_t = first
         width: cython.Py_ssize_t = size
-        if begin < 0 or width < 1 or begin + width > HEADER:
+        if not 0 <= begin < HEADER or not 1 <= width <= HEADER - begin:
             raise ValueError(f"bytes {first} to {first + size} of each frame: only those from 0 to {HEADER} are gathered")
         count: cython.Py_ssize_t = len(self._packets)
         fits: cython.bint
         if cython.compiled:
             target: cython.Py_buffer
             PyObject_GetBuffer(into, cython.address(target), PyBUF_WRITABLE)
-            fits = 0 <= at <= target.len // width - count
+            # to have the buffer may have been to run code of the driver's
+            fits = self._shown and 0 <= at <= target.len // width - count
             if fits:
                 gather_rows(self._packets, cython.cast(cython.p_char, target.buf) + at * width, begin, width)
             PyBuffer_Release(cython.address(target))
@@ -150,6 +151,7 @@ class Batch:
                     # whatever its items are
                     whole = (ctypes.c_char * view.nbytes).from_buffer(into)
                     whole[at * width : (at + count) * width] = gather_rows(self._packets, None, begin, width)
+        self._require_shown("bytes")
         if not fits:
             raise ValueError(f"{count} rows of {size} bytes from row {row} on do not fit into the array")
 

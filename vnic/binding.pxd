@@ -103,6 +103,7 @@ cdef class Binding:
 
     cdef bint _accepts(self, int kind, unsigned long long destination)
     cdef int _show(self, Packet packet, Context here) except -1
+    cdef inline bint _keep_one(self, Packet packet) noexcept
     cdef object _raised(self, str handler)
     cdef int _show_otherwise(self, Packet packet, Context here) except -1
     cdef int _promise(self, Packet packet, int count, object answer, int views, str handler) except -1

@@ -536,17 +536,25 @@ class Binding:
             packet._asked = -1
             if packet.views > views:
                 self._tell_of_views(packet, views)
-        elif answer is ONE_KEPT and packet._ordinary and not (self.early_returns or self.closed):
-            # so it is nearly always when a driver keeps one: what `_promise` does then
-            with cython.critical_section(packet, self):
+        elif answer is ONE_KEPT and packet._ordinary and not self.early_returns and self._keep_one(packet):
+            # nearly always, when a driver keeps one
+            return 0
+        else:
+            self._promise(packet, counted(answer), answer, views, "receive_packet")
+        return 0
+
+    def _keep_one(self, packet: Packet) -> cython.bint:
+        """Write down that a driver keeps one reference, as `_promise` does; answers whether it may."""
+        kept: cython.bint
+        with cython.critical_section(packet, self):
+            kept = not self.closed
+            if kept:
                 packet._asked = -1
                 packet._promises = max(packet._promises, self.slot + 1)
                 packet._promised[self.slot] = 1
                 packet.references = packet.references + 1
                 self.promised = self.promised + 1
-        else:
-            self._promise(packet, counted(answer), answer, views, "receive_packet")
-        return 0
+        return kept
 
     def _raised(self, handler: str) -> object:
         """A handler that was called from C has raised: report what, and keep nothing."""

@@ -531,7 +531,7 @@ class PacketPool:
             memset(cython.address(packet._virtio), 0, cython.sizeof(packet._virtio))
         else:
             packet._virtio = Virtio()
-        packet._ordinary = packet._history is None
+        packet._ordinary = packet._history is None and not packet._withheld
 
     if not cython.compiled:
         # compiled, they stand in the .pxd file, where each caller has them for its own

@@ -302,8 +302,9 @@ class Queue:
                 cut = self._superframes is not None and self._prepare(packet, position)
                 if cut and together is not None:
                     # what came before is shown before
-                    self._show_before(together, first, position, here)
+                    before: cython.int = first
                     first = position + 1
+                    self._show_before(together, before, position, here)
                 if cut:
                     cython.cast(Superframes, self._superframes)._show(packet, here, step)
                 elif together is not None:

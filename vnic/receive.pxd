@@ -32,6 +32,7 @@ cdef class Receiving(Lifecycle):
     cdef inline int _begin_together(self, Packet packet) except? -3
     @cython.final
     cdef inline int _end_plain(self, Packet packet, PacketPool pool) noexcept
+    cdef object _end_together(self, list packets, set copied, bint read, bint plain)
     cdef object _receive_together(self, list packets, Context here, set copied, bint read, bint plain)
     cdef Py_ssize_t _end_all(self, list packets) except -1
     cdef object _show_to_each(self, Packet packet, Context here, bint plain)

@@ -197,47 +197,58 @@ class Receiving(Lifecycle):
         """
         binding: Binding
         packet: Packet
-        pool: PacketPool
-        lent: cython.bint
         illegal: cython.bint = False
         kind: cython.int
         kinds: cython.int = 0
-        place: cython.Py_ssize_t
+        place: cython.Py_ssize_t = 0
         items: cython.pp_void = items_of(packets)
-        for place in range(len(packets)):
-            kind = self._begin_together(cython.cast(Packet, items[place]))
-            illegal = illegal or kind == -2
-            kinds |= kind
+        try:
+            for place in range(len(packets)):
+                kind = self._begin_together(cython.cast(Packet, items[place]))
+                illegal = illegal or kind == -2
+                kinds |= kind
+        except BaseException:
+            # one of a miniport's own cannot be shown at all: a chain that is too long
+            self._end_together([packet for packet in packets[:place] if packet._outcome >= 0], copied, read, plain)
+            raise
         if illegal:
             packets = [packet for packet in packets if packet._outcome >= 0]
+        if not packets:
+            return
         with cython.critical_section(self):
             turns: tuple = self._turns
         bound: list = turns[0]
         early: list = turns[1]
         late: list = turns[2]
+        each: cython.bint = len(bound) > len(early) + len(late)
         if plain:
             early = [binding for binding in early if not binding._offload & SEGMENTATION]
             late = [binding for binding in late if not binding._offload & SEGMENTATION]
         try:
             for binding in early:
                 show_batches(self, bound, binding, packets, kinds, here)
-            if len(self._bound(plain)) > len(early) + len(late):
+            if each:
                 for packet in packets:
                     self._show_to_each(packet, here, plain)
             for binding in late:
                 show_batches(self, bound, binding, packets, kinds, here)
         finally:
-            ended: cython.Py_ssize_t = self._end_all(packets) if read and not plain else 0
-            for packet in packets[ended:] if ended < len(packets) else ():
-                lent = packet._state == LENT
-                if not self._end_frame(packet, packet._outcome, lent):
-                    continue
-                if read:
-                    pool = packet.pool
-                    with cython.critical_section(pool):
-                        pool._put_back(packet)
-                elif copied is not None and packet in copied:
-                    self._end_copied(packet)
+            self._end_together(packets, copied, read, plain)
+
+    def _end_together(self, packets: list, copied: set | None, read: cython.bint, plain: cython.bint) -> None:
+        """Everybody has answered: account for the frames, and take the guards off."""
+        packet: Packet
+        pool: PacketPool
+        ended: cython.Py_ssize_t = self._end_all(packets) if read and not plain else 0
+        for packet in packets[ended:] if ended < len(packets) else ():
+            if not self._end_frame(packet, packet._outcome, packet._state == LENT):
+                continue
+            if read:
+                pool = packet.pool
+                with cython.critical_section(pool):
+                    pool._put_back(packet)
+            elif copied is not None and packet in copied:
+                self._end_copied(packet)
 
     def _end_all(self, packets: list) -> cython.Py_ssize_t:
         """

@@ -216,6 +216,8 @@ def test_bytes_are_gathered_into_rows_of_the_drivers_own_array(first: int, size:
         (bytearray(9999), (0, -1, 2), ValueError),
         (bytearray(9999), (0, 0, 0), ValueError),
         (bytearray(9999), (0, 0, -1), ValueError),
+        (bytearray(9999), (0, 63, (1 << 63) - 1), ValueError),
+        (bytearray(9999), (0, 64, 1), ValueError),
         (bytearray(9999), (1 << 70,), (ValueError, OverflowError)),
         (bytes(9999), (0,), BufferError),
         (memoryview(bytearray(9999))[::2], (0,), BufferError),
@@ -901,3 +903,64 @@ def test_an_indication_from_inside_a_batch_handler_is_an_indication_of_its_own()
         driver.answer = again
         bench.give(frame(1))
         assert driver.batches == [[frame(mark)] for mark in (1, 2, 3)]
+
+
+def test_who_watches_in_batches_and_closes_takes_no_frame_from_a_driver_that_is_asked_for_each() -> None:
+    with Bench() as bench:
+        watcher, each = Whole(), Driver(0)
+        watcher.packet_filter = PacketFilter.ALL_LOCAL
+        bench.bind(watcher)
+        bench.bind(each)
+        watcher.answer = noting(lambda _: bench.adapter.close(watcher.binding), 0)
+        bench.give(frame(1), frame(2))
+        assert (watcher.batches, each.frames) == ([[frame(1), frame(2)]], [frame(1), frame(2)])
+
+
+def test_nothing_is_indicated_in_no_batch() -> None:
+    with Bench(miniport=MiniportDriver()) as bench:
+        driver = Whole()
+        bench.bind(driver)
+        bench.adapter.indicate([])
+        assert driver.batches == []
+
+
+def test_a_chain_that_is_too_long_leaves_no_packet_before_it_out() -> None:
+    from vnic import BufferPool
+    from vnic.chain import LONGEST
+
+    with Bench(miniport=Miniport()) as bench:
+        # all of them are the same bytes
+        block = bytearray(1 << 22)
+        count = LONGEST // len(block) + 1
+        buffers = BufferPool(count, "parts")
+        driver = Whole()
+        bench.bind(driver)
+        good, long = bench.owned(frame(1)), bench.pool.allocate()
+        assert long is not None
+        for _ in range(count):
+            buffer = buffers.allocate(block)
+            assert buffer is not None
+            long.chain_front(buffer)
+        with pytest.raises(ValueError, match="too long"):
+            bench.adapter.indicate([good, long])
+        assert (driver.batches, long.state) == ([], PacketState.OWNED)
+        for _ in range(count):
+            taken = long.unchain_front()
+            assert taken is not None
+            buffers.free(taken)
+        bench.pool.free(long)
+        buffers.close()
+
+
+def test_a_packet_that_is_withheld_while_it_is_free_is_not_used_again_after_its_next_frame() -> None:
+    with Bench(packets=1) as bench:
+        driver = Whole()
+        bench.bind(driver)
+        (packet,) = bench.pool.packets()
+        bench.pool.withhold(packet)
+        bench.give(frame(1))
+        assert (packet.state, bench.pool.available) == (PacketState.QUARANTINED, 0)
+        del packet
+        assert bench.pool.release_withheld() == 1
+        bench.give(frame(2))
+        assert driver.frames == [frame(1), frame(2)]
