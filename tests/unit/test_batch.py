@@ -240,6 +240,8 @@ def test_what_cannot_be_gathered_is_an_error_and_leaves_the_array(into: Any, pla
         bench.give(frame(1), frame(2))
     assert len(raised) == 1
     assert isinstance(raised[0], error)
+    if error is ValueError:
+        assert str(raised[0]).endswith((" are gathered", " do not fit into the array"))
     if type(into) is bytearray:
         assert not any(into)
         # nobody is looking at it any more

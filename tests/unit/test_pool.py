@@ -97,6 +97,22 @@ def test_an_allocated_packet_has_no_frame_no_flags_and_a_new_generation() -> Non
     pool.close()
 
 
+@pytest.mark.parametrize("what", ["oob", "info", "protocol_reserved"])
+def test_what_one_use_had_beside_the_frame_and_nothing_else_is_gone_in_the_next(what: str) -> None:
+    pool = PacketPool(1, 64, reserved_size=8)
+    packet = take(pool)
+    beside = getattr(packet, what)
+    if what == "protocol_reserved":
+        beside[:] = b"\xff" * 8
+    del beside
+    pool.free(packet)
+    again = take(pool)
+    assert again is packet
+    assert (packet.has_oob, packet.has_info, bytes(packet.protocol_reserved)) == (False, False, bytes(8))
+    pool.free(packet)
+    pool.close()
+
+
 def test_a_packet_is_freed_once() -> None:
     pool = PacketPool(2, 64)
     packet = take(pool)

@@ -92,6 +92,17 @@ def test_who_does_not_ask_is_shown_segments() -> None:
         assert counters["indicated"] == counters["returned"] == 23
 
 
+def test_segments_that_nobody_looks_at_are_no_frames_that_were_read() -> None:
+    virtio, whole = superframe("tcp", 4, data(9000), 1400)
+    with bench() as wire:
+        driver = Driver()
+        wire.bind(driver)
+        wire.give(virtio + whole)
+        counters = wire.adapter.counters()
+        assert len(driver.frames) == 7
+        assert (counters["rx_frames"], counters["rx_bytes"], counters["rx_delivered"]) == (1, len(whole), 1)
+
+
 @pytest.mark.parametrize("level", [0, 1, 3])
 @pytest.mark.parametrize("first", [Asker, Driver, BatchDriver])
 def test_both_kinds_of_drivers_beside_each_other(first: type[Driver], level: int) -> None:
