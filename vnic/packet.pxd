@@ -33,7 +33,8 @@ cdef class Packet(Viewed):
     cdef readonly int views
     cdef int _length
     cdef unsigned int _status
-    # nothing of what stands below is in use, but for its steps: whoever gives the packet some of that says so
+    # it has no chain, out-of-band data, information, reserved bytes, history, suspect, fault, virtio header or large buffer, and is not kept,
+    # withheld, sent, stale or a segment: whoever gives it one of those says so first, and only PacketPool._clear takes that back
     cdef bint _ordinary
     cdef readonly int index
     cdef readonly unsigned int generation
