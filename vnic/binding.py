@@ -618,8 +618,9 @@ class Binding:
             paused = _here().paused_since(started)
         took -= paused
         self.busy_ns += took
-        # a thread that had to wait for the processor, or for another thread of the interpreter, is not a slow driver
-        if took > TOO_SLOW_NS or (took > SLOW_NS and _cpu() - _here().batch_cpu_ns - paused > SLOW_NS):
+        # a thread that had to wait for the processor, or for another thread of the interpreter, is not a slow driver: what counts
+        # is for how long it has run at least, if in its batch it had run all the time until the handler began
+        if took > TOO_SLOW_NS or (took > SLOW_NS and _cpu() - (started - _here().idle_ns) - paused > SLOW_NS):
             severity = "error" if took > TOO_SLOW_NS else "warning"
             more = {"severity": severity, "took_ns": took, "where": where(self.driver, handler)}
             self.broke(rules.HANDLER_SLOW, f"{handler} took {took // 1_000_000} ms", packet, more)

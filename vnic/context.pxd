@@ -29,7 +29,7 @@ cdef class Context:
     cdef readonly unsigned long ident
     cdef readonly list held
     cdef readonly unsigned long long calls
-    cdef public long long batch_cpu_ns
+    cdef readonly long long idle_ns
     cdef public long long pause_began_ns
     cdef readonly object pauses
     cdef public object unmet
@@ -42,6 +42,7 @@ cdef class Context:
     cdef unsigned char _saw[128]
 
     cdef int _slot(self) noexcept
+    cdef void _batch_begins(self, long long idle_ns) noexcept
     cdef long long _enter(self, int slot, int what, int level) noexcept
 
     # for each frame and driver, and so without a call; the same as in vnic/context.py

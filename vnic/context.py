@@ -101,7 +101,7 @@ class Context:
         ident: the thread's number, as `threading.get_ident` has it.
         held: the locks that it holds, in the order in which it acquired them; `hold` and `let_go` change it.
         calls: handlers that it has begun; it grows.
-        batch_cpu_ns: how long the thread had run when the batch began in which it is; only where a driver is at verifier level 2.
+        idle_ns: by how much the monotonic clock was ahead of the thread's own when its batch began; only where a driver is at level 2.
         pauses: when the collector of garbage last looked at everything on this thread: begin and end, monotonic; from level 2 on.
         unmet: the pool that had nothing left when it was last asked in this handler, or None.
         lane: of which queue it reads a batch now, or writes what waits; None, if the adapter has one queue only.
@@ -114,7 +114,7 @@ class Context:
         self._place = place_of(NOBODY, 0, PASSIVE)
         self.held: list[SpinLock | ReadWriteLock] = []
         self.calls = 0
-        self.batch_cpu_ns = 0
+        self.idle_ns = 0
         self.pause_began_ns = 0
         self.pauses: deque[tuple[int, int]] = deque(maxlen=8)
         self.unmet: str | None = None
@@ -189,6 +189,11 @@ class Context:
     def _slot(self) -> cython.int:
         """Whose handler is running: a binding's slot, or MINIPORT, or NOBODY."""
         return cython.cast(cython.int, self._place >> 32) - 2
+
+    def _batch_begins(self, idle_ns: cython.longlong) -> None:
+        """A batch begins. Within a driver's handler the number stays: that handler is timed, too, and began in the batch before."""
+        if self._slot() < 0:
+            self.idle_ns = idle_ns
 
     def _enter(self, slot: cython.int, what: cython.int, level: cython.int) -> cython.longlong:
         """A handler begins. Answers what `_leave` takes."""

@@ -3,7 +3,7 @@ from vnic.context cimport Context, _here
 from vnic.packet cimport Packet
 from vnic.pool cimport PacketPool
 from vnic.receive cimport Receiving
-from vnic.steps cimport Step, _cpu, _step
+from vnic.steps cimport Step, _cpu, _now, _step
 
 cdef int OWNED
 

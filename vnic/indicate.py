@@ -29,7 +29,7 @@ else:
 if not cython.compiled:
     # compiled, they come with the C types
     from vnic.context import _here
-    from vnic.steps import _cpu, _step
+    from vnic.steps import _cpu, _now, _step
 
 OWNED = int(PacketState.OWNED)
 
@@ -90,7 +90,7 @@ class Indicating(Receiving):
         level: cython.int = self._ledger._level
         step: Step = _step("indicate", self.name, level, 0) if level else None
         if self._timed():
-            here.batch_cpu_ns = _cpu()
+            here._batch_begins(_now() - _cpu())
         together: cython.bint = self._batched
         copied: set = None
         self._ledger._begin()

@@ -8,7 +8,7 @@ from vnic.ledger cimport Ledger
 from vnic.packet cimport Packet
 from vnic.pool cimport PacketPool
 from vnic.receive cimport Receiving
-from vnic.steps cimport Step, _cpu, _step, _wall
+from vnic.steps cimport Step, _cpu, _now, _step, _wall
 from vnic.superframes cimport Superframes
 from vnic.uring cimport Uring, vnic_fill, vnic_ring
 from vnic.virtio cimport Headers, vnic_virtio

@@ -37,7 +37,7 @@ else:
 if not cython.compiled:
     # compiled, they come with the C types
     from vnic.context import _here
-    from vnic.steps import _cpu, _step, _wall
+    from vnic.steps import _cpu, _now, _step, _wall
 
 MAX_BUDGET = 256
 MAX_QUEUES = 256
@@ -271,7 +271,7 @@ class Queue:
         here: Context = _here()
         level: cython.int = pool._level
         if adapter._timed():
-            here.batch_cpu_ns = _cpu()
+            here._batch_begins(_now() - _cpu())
         lane.frames += count
         together: list = [None] * count if adapter._batched else None
         cut: cython.bint

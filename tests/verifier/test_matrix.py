@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 import re
+import select
+import time
 from collections import Counter
 
 import pytest
@@ -13,9 +15,10 @@ from verifier.bench import COUNTS_VIEWS, Bench, Case, Here, Keeper, frame, look,
 from verifier.cases.table import CASES, LIBRARYS_OWN
 from verifier.good_run import Run
 
-from vnic import COMPILED, Packet
+from vnic import COMPILED, Packet, ProtocolDriver
 from vnic.status import ContractViolation
-from vnic.verifier.rules import DOUBLE_RETURN, RULES
+from vnic.verifier.records import RECORDS
+from vnic.verifier.rules import DOUBLE_RETURN, HANDLER_SLOW, RULES
 
 every_case = pytest.mark.parametrize("case", CASES, ids=repr)
 
@@ -132,3 +135,53 @@ def test_what_is_no_rule_is_never_told() -> None:
         assert (one.pool.usage, other.pool.usage) == (0, 0)
         one.end()
         other.end()
+
+
+class Works(ProtocolDriver):
+    """Works for each frame, measured by the processor; it is slow if that is more than 10 milliseconds."""
+
+    work_s = 0.006
+
+    def receive_packet(self, packet: Packet) -> int:
+        end = time.thread_time() + self.work_s
+        while time.thread_time() < end:
+            pass
+        return 0
+
+
+class WorksLong(Works):
+    work_s = 0.012
+
+
+class IsKeptFromRunning(ProtocolDriver):
+    """Does next to nothing, and that takes long: as on a machine that has other things to do."""
+
+    def receive_complete(self) -> None:
+        select.select([], [], [], 0.03)
+
+
+def slow() -> set[tuple[str, str]]:
+    """Whose handlers were said to be slow, and how bad that is."""
+    return {(record["driver"], record["severity"]) for record in RECORDS.all() if record["id"] == HANDLER_SLOW.id}
+
+
+def test_a_driver_that_is_kept_from_running_is_not_slow_whatever_the_others_did_before() -> None:
+    case = Case(HANDLER_SLOW, Works, Works, frame, level=2, others=(IsKeptFromRunning,))
+    with Bench(case, Works) as bench:
+        bench.bind()
+        bench.give(4)
+        assert (slow(), bench.errors) == (set(), [])
+        bench.end()
+
+
+def test_a_driver_that_works_long_is_slow_also_behind_others() -> None:
+    """Unless the machine kept the thread from running before, in the same batch: then nobody can tell, and another batch is looked at."""
+    case = Case(HANDLER_SLOW, WorksLong, WorksLong, frame, level=2, others=(Works, IsKeptFromRunning))
+    with Bench(case, WorksLong) as bench:
+        bench.bind()
+        for _ in range(50):
+            bench.give()
+            if slow():
+                break
+        assert slow() == {("driver", "warning")}
+        bench.end()
