@@ -250,9 +250,6 @@ class Completion:
         bindings: list
         with cython.critical_section(self):
             bindings = self.bindings
-        looped: cython.bint = False
-        plain: list = None
-        needed: cython.int = SEGMENTATION if packet._virtio.kind != NO_SUPERFRAME else CHECKSUM
         if packet._flags & NOT_LOOPED:
             return
         if len(bindings) == 1:
@@ -260,6 +257,9 @@ class Completion:
             if binding.no_loopback and binding is packet._sender:
                 # nobody else is there, and it does not want to see what it sends
                 return
+        looped: cython.bint = False
+        plain: list = None
+        needed: cython.int = SEGMENTATION if packet._virtio.kind != NO_SUPERFRAME else CHECKSUM
         destination: cython.ulonglong = packet._destination()
         kind: cython.int = self._kind(destination)
         here: Context = _here()

@@ -25,9 +25,9 @@ cdef class Replies(Taker):
     cdef bint _closing
     cdef Step _step
 
-    cdef bint _holds(self, Packet received) except -1
-    cdef object _reply(self, Packet received, object header, int offset)
-    cdef object _write(self, Packet reply, Packet received, object header)
-    cdef object _show_behind(self, Packet reply, Packet received, int offset)
-    cdef Packet _let_go(self, Packet reply)
+    cdef inline bint _holds(self, Packet received) except -1
+    cdef inline object _reply(self, Packet received, object header, int offset)
+    cdef inline object _write(self, Packet reply, Packet received, object header)
+    cdef inline object _show_behind(self, Packet reply, Packet received, int offset)
+    cdef inline Packet _let_go(self, Packet reply)
     cdef object _end(self)

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 else:
     from vnic import _cython as cython
 
+if cython.compiled:
+    from cython.cimports.libc.stdlib import free as c_free
+    from cython.cimports.libc.stdlib import malloc as c_malloc
+
 FRAMES = 64
 """Frames in a burst."""
 MOST_PIECES = 16
@@ -90,10 +94,19 @@ class Burst:
         self._kept = None
         self._written = False
         if cython.compiled:
+            if not self._burst:
+                self._burst = cython.cast(cython.pointer[vnic_burst], c_malloc(cython.sizeof(vnic_burst)))
+            if not self._burst:
+                raise MemoryError
             self._burst.frames = self._burst.used = 0
         else:
             self._frames = []
             self._failures = []
+
+    if cython.compiled:
+
+        def __dealloc__(self):
+            c_free(self._burst)
 
     def add(self, packet: Packet) -> None:
         """Take the frame of one packet more; there are 64 at most."""
@@ -119,21 +132,19 @@ class Burst:
         self._written = True
         if cython.compiled:
             with cython.nogil:
-                vnic_write_burst(fd, cython.address(self._burst))
+                vnic_write_burst(fd, self._burst)
         else:
             failure = 0
             for pieces in self._frames:
                 failure = failure if failure == errors.EAGAIN else write(fd, pieces)
                 self._failures.append(failure)
 
-    def failure(self, position: cython.int) -> cython.int:
-        """The errno of a frame, or 0. That of the first without room, EAGAIN, is that of all behind it; EIO: there was no descriptor."""
-        if not self._written:
-            return errors.EIO
-        if cython.compiled:
-            return self._burst.failures[position]
-        else:
-            return self._failures[position]
+    if not cython.compiled:
+        # compiled, it stands in the .pxd file, where its caller has it for its own
+
+        def failure(self, position: int) -> int:
+            """The errno of a frame, or 0; EAGAIN of the first without room, and of all behind it; EIO if there was no descriptor."""
+            return self._failures[position] if self._written else errors.EIO
 
 
 def write(fd: int, pieces: list[memoryview]) -> int:
