@@ -20,7 +20,7 @@ cdef extern from *:
 
 
 cdef int RX_DELIVERED, RX_FILTERED, EVERYTHING
-cdef object SUCCESS, RESOURCES
+cdef object SUCCESS, RESOURCES, MANY
 
 
 @cython.final
@@ -41,6 +41,7 @@ cdef class Batch:
     cdef object _require_shown(self, str what)
 
 
+cdef Py_ssize_t number_of(object asked) except? -1
 cdef Batch batch_of(list packets, object status)
 cdef object show_batches(Lifecycle adapter, list bound, Binding binding, list packets, int kinds, Context here)
 cpdef object show_one(Binding binding, Packet packet, Context here)

@@ -47,6 +47,7 @@ if cython.compiled:
 
 HEADER = 64
 """Bytes of each frame that `Batch.headers` has: Ethernet, two VLAN tags, and IPv4 or IPv6 with nearly all of what is behind."""
+MANY = sys.maxsize
 EVERYTHING = int(PacketFilter.PROMISCUOUS | PacketFilter.ALL_LOCAL)
 RX_DELIVERED = COLUMN["rx_delivered"]
 RX_FILTERED = COLUMN["rx_filtered"]
@@ -127,9 +128,9 @@ class Batch:
             BufferError: it is not writable, or not in one piece.
         """
         self._require_shown("bytes")
-        at: cython.Py_ssize_t = row
-        begin: cython.Py_ssize_t = first
-        width: cython.Py_ssize_t = size
+        at: cython.Py_ssize_t = number_of(row)
+        begin: cython.Py_ssize_t = number_of(first)
+        width: cython.Py_ssize_t = number_of(size)
         if not 0 <= begin < HEADER or not 1 <= width <= HEADER - begin:
             raise ValueError(f"bytes {first} to {first + size} of each frame: only those from 0 to {HEADER} are gathered")
         count: cython.Py_ssize_t = len(self._packets)
@@ -146,7 +147,7 @@ class Batch:
             with memoryview(into) as view:
                 if view.readonly or not view.c_contiguous:
                     raise BufferError("the array is read-only, or not in one piece")
-                fits = 0 <= at <= view.nbytes // width - count
+                fits = self._shown and 0 <= at <= view.nbytes // width - count
                 if fits:
                     # whatever its items are
                     whole = (ctypes.c_char * view.nbytes).from_buffer(into)
@@ -195,6 +196,11 @@ class Batch:
 
     def __repr__(self) -> str:
         return f"<Batch of {len(self._packets)} packets, {self.status.name}>"
+
+
+def number_of(asked: object) -> cython.Py_ssize_t:
+    """A number of rows or bytes, or -1: one for which no array is large enough is as wrong as one below 0."""
+    return asked if 0 <= asked <= MANY else -1
 
 
 def gather_rows(packets: list, into: cython.p_char, first: cython.Py_ssize_t, size: cython.Py_ssize_t) -> bytes:
