@@ -51,8 +51,12 @@ def test_shipped_drivers_survive_a_mode_with_traffic(kind: str, mode: str, tmp_p
     stack = Stack(kind, tmp_path)
     stack.build()
     FAULTS.start(mode, seed=1, **HARD[mode])
-    for frames in mixture(1, 60):
-        stack.round(*frames)
+    # nearly always the first seed is enough; whether packets come home together depends on threads, too
+    for seed in range(1, 11):
+        for frames in mixture(seed, 60):
+            stack.round(*frames)
+        if FAULTS.show()[mode]["struck"]:
+            break
     assert FAULTS.show()[mode]["struck"] > 0
     stack.end()
 

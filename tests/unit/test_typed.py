@@ -20,7 +20,7 @@ from vnic import COMPILED, Packet, ProtocolDriver, TypedDriver
 from vnic.verifier import rules
 
 SOURCE = """\
-# cython: language_level=3
+# cython: language_level=3, freethreading_compatible=True
 from vnic import ProtocolDriver
 from vnic.packet cimport Packet
 from vnic.typed cimport TypedDriver
