@@ -239,7 +239,7 @@ class Binding:
         """How often the binding still has to return this packet."""
         if self.closed or packet._state != INDICATED:
             return 0
-        return packet._promised[self.slot] - packet._returned[self.slot]
+        return packet._owed[self.slot].promised - packet._owed[self.slot].returned
 
     def reserved(self, packet: Packet) -> memoryview:
         """
@@ -551,7 +551,7 @@ class Binding:
             if kept:
                 packet._asked = -1
                 packet._promises = max(packet._promises, self.slot + 1)
-                packet._promised[self.slot] = 1
+                packet._owed[self.slot].promised = 1
                 packet.references = packet.references + 1
                 self.promised = self.promised + 1
         return kept
@@ -582,11 +582,11 @@ class Binding:
             # what is returned from here on is counted against the answer; what was before, by a driver that may, is known now
             packet._asked = -1
             if self.early_returns and packet._promises:
-                early = packet._returned[self.slot]
+                early = packet._owed[self.slot].returned
             kept = max(count, early)
             if kept > 0 and not self.closed:
                 packet._promises = max(packet._promises, self.slot + 1)
-                packet._promised[self.slot] = kept
+                packet._owed[self.slot].promised = kept
                 packet.references = packet.references + (kept - early)
                 self.promised = self.promised + kept
                 self.returned = self.returned + early
@@ -727,16 +727,16 @@ class Binding:
         last: cython.bint = False
         owed: cython.bint
         with cython.critical_section(packet, self):
-            owed = not self.closed and packet._state == INDICATED and packet._returned[self.slot] < packet._promised[self.slot]
+            owed = not self.closed and packet._state == INDICATED and packet._owed[self.slot].returned < packet._owed[self.slot].promised
             if self.early_returns and packet._asked == self.slot and packet._state == INDICATED and not self.closed:
                 # counted when it answers; until then the library's own reference keeps the packet
                 packet._promises = max(packet._promises, self.slot + 1)
-                packet._returned[self.slot] += 1
+                packet._owed[self.slot].returned += 1
                 if step is not None:
                     packet._mark(step)
                 return None
             if owed:
-                packet._returned[self.slot] = packet._returned[self.slot] + 1
+                packet._owed[self.slot].returned = packet._owed[self.slot].returned + 1
                 packet.references = packet.references - 1
                 self.returned = self.returned + 1
                 last = packet.references == 0
@@ -788,7 +788,7 @@ class Binding:
             return rules.RETURN_INSIDE_HANDLER if self._ledger._indicating() else rules.RETURN_BEFORE_ANSWER
         if packet._state != INDICATED:
             return rules.OVER_RETURN
-        return rules.DOUBLE_RETURN if packet._promised[self.slot] else rules.WRONG_BINDING
+        return rules.DOUBLE_RETURN if packet._owed[self.slot].promised else rules.WRONG_BINDING
 
     def _end_batch(self, here: Context) -> None:
         """Call `receive_complete`, if the binding saw a frame of the batch: on this thread, others have batches of their own."""

@@ -19,9 +19,9 @@ else:
 def history_of(packet: Packet) -> str:
     """Tell what is known of a packet, for a violation: state, references, and who promised and returned how often."""
     holders = [
-        f"{BINDING_NAMES[slot]} returned {packet._returned[slot]} of {packet._promised[slot]}"
+        f"{BINDING_NAMES[slot]} returned {packet._owed[slot].returned} of {packet._owed[slot].promised}"
         for slot in range(MAX_BINDINGS)
-        if packet._promised[slot] and BINDING_NAMES[slot]
+        if packet._owed[slot].promised and BINDING_NAMES[slot]
     ]
     return f"{packet.state.name}, references {packet.references}, views {packet.views}" + "".join(f", {line}" for line in holders)
 
@@ -45,7 +45,7 @@ def holders_of(packet: Packet) -> list[tuple[str, int]]:
     if packet.state.name != "INDICATED":
         return found
     for slot in range(MAX_BINDINGS):
-        owed = packet._promised[slot] - packet._returned[slot]
+        owed = packet._owed[slot].promised - packet._owed[slot].returned
         if owed > 0 and BINDING_NAMES[slot] is not None:
             found.append((BINDING_NAMES[slot], owed))
     return found

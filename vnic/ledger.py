@@ -352,7 +352,7 @@ def oldest_held(adapter: Adapter) -> dict[Binding, Packet]:
         if packet._state != INDICATED or packet.shown is None:
             continue
         for slot in slots:
-            if packet._promised[slot] > packet._returned[slot]:
+            if packet._owed[slot].promised > packet._owed[slot].returned:
                 known = found.get(bindings[slot])
                 if known is None or packet.shown.ns < known.shown.ns:
                     found[bindings[slot]] = packet

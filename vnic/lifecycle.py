@@ -393,7 +393,7 @@ class Lifecycle:
             binding.closing = binding.dead = binding.closed = True
         tell_of_leftovers(binding)
         for packet in self.packets():
-            packet._promised[binding.slot] = packet._returned[binding.slot] = 0
+            packet._owed[binding.slot].promised = packet._owed[binding.slot].returned = 0
         for pool in self._pools:
             pool._forget_reserved(binding.slot)
         if binding in self._opened:

@@ -15,6 +15,11 @@ cdef object RIGHT_TCP, RIGHT_UDP, PARTIAL_TCP, PARTIAL_UDP
 cdef signed char NEXT_STATE[128]
 
 
+cdef struct vnic_owed:
+    unsigned short promised
+    unsigned short returned
+
+
 cdef class Taker:
     cdef void _over(self, Packet packet, object status, bint at_once) noexcept
 
@@ -52,6 +57,8 @@ cdef class Packet(Viewed):
     cdef readonly Step made
     cdef readonly Step shown
     cdef readonly Step last
+    # by the slot of a binding: how often it has promised to return the frame at hand, and has
+    cdef vnic_owed _owed[128]
     # the last steps, from verifier level 3 on
     cdef object _history
     # vnic/guard.py remembers what it was when it was lent
@@ -99,8 +106,6 @@ cdef class Packet(Viewed):
     cdef object _frame_in
     cdef list _retired
     cdef unsigned char *_slot_shared
-    cdef unsigned short _promised[128]
-    cdef unsigned short _returned[128]
 
     # for each frame, and so without a call; the same as in vnic/packet.py
 

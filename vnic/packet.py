@@ -104,6 +104,21 @@ class Lender:
         """The packet is free, and has no use for the buffer any more."""
 
 
+class Owed:
+    """
+    How often a binding has promised to return a packet, and has; compiled it is a C struct with these names.
+
+    Attributes:
+        promised: by its answers for the frame at hand.
+        returned: of those.
+    """
+
+    __slots__ = ("promised", "returned")
+
+    def __init__(self) -> None:
+        self.promised = self.returned = 0
+
+
 class Packet(Viewed):
     """
     A descriptor and its slot: lent upward with a frame in it, or downward to be sent.
@@ -168,8 +183,7 @@ class Packet(Viewed):
         self._info = None
         self._reserved = None
         if not cython.compiled:
-            self._promised = [0] * MAX_BINDINGS
-            self._returned = [0] * MAX_BINDINGS
+            self._owed = [Owed() for _ in range(MAX_BINDINGS)]
             self._virtio = Virtio()
 
     @property
@@ -670,7 +684,7 @@ class Packet(Viewed):
         """Before it is shown anew: who held the last frame in it no longer matters."""
         slot: cython.int
         for slot in range(self._promises):
-            self._promised[slot] = self._returned[slot] = 0
+            self._owed[slot].promised = self._owed[slot].returned = 0
         self._promises = 0
 
     def _require_owned(self, what: str) -> object:

@@ -184,7 +184,7 @@ class Replies(Taker):
         binding: Binding = self.binding
         if binding.closed or received._state != INDICATED:
             return False
-        return received._promised[binding.slot] > received._returned[binding.slot]
+        return received._owed[binding.slot].promised > received._owed[binding.slot].returned
 
     def _reply(self, received: Packet, header: object, offset: cython.int) -> object:
         """Make the reply to a packet; None if there is none."""
