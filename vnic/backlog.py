@@ -251,7 +251,7 @@ class Backlog(Completion):
             for lane in self.lanes:
                 for _ in range(len(lane.waiting)):
                     packet = lane.waiting.popleft()
-                    mark = packet._info[CANCEL_ID] if packet._sender is binding and packet._info is not None else None
+                    mark = packet._information(CANCEL_ID) if packet._sender is binding else None
                     (mine if type(mark) is int and mark == cancel_id else lane.waiting).append(packet)
         for packet in mine:
             self._give_back(packet, Status.REQUEST_ABORTED)

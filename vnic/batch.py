@@ -284,6 +284,9 @@ def show_one(binding: Binding, packet: Packet, here: Context) -> None:
     """Show one packet by itself: it is looped back, or the driver was bound in the middle of its indication."""
     lent: cython.bint = packet._status != 0
     over: cython.bint = not lent and binding.quota != 0 and binding.promised - binding.returned >= binding.quota
+    if packet._scattered and packet._chain.first_length() < HEADER:
+        # the headers of a batch are taken from one piece
+        packet._gather()
     show_part(binding, [packet], over, lent or over, here)
 
 
@@ -379,8 +382,7 @@ def end_copy(binding: Binding, packet: Packet, count: cython.int, answer: object
         detail = f"receive_packets answered {shown(answer)} to status RESOURCES"
         binding._ledger._violation(rules.RETAIN_ON_RESOURCES, binding, packet, detail)
     elif packet.views > packet._seen_views:
-        detail = f"it keeps {packet.views - packet._seen_views} views"
-        binding._ledger._violation(rules.RETAIN_ON_RESOURCES, binding, packet, detail)
+        binding._tell_of_kept_views(packet, packet._seen_views)
 
 
 def listed(answer: object, count: int) -> list | None:

@@ -47,6 +47,7 @@ cdef extern from *:
 
 
 cdef int counted(object answer) except? -2
+cdef bint is_packet(object given) noexcept
 cdef object forget(Context context, int slot)
 
 
@@ -111,6 +112,7 @@ cdef class Binding:
     cdef void _timed(self, str handler, long long started, object packet)
     cdef void _left_unclean(self, str handler, Context here, long long before)
     cdef void _tell_of_views(self, Packet packet, int views)
+    cdef void _tell_of_kept_views(self, Packet packet, int views)
     cdef void _show_and_copy(self, Packet packet, Context here)
     cdef object _look(self, object context, object packet, object header, object lookahead, object size)
     cdef void _look_ahead(self, object context, object header, object lookahead, object size)
@@ -119,6 +121,7 @@ cdef class Binding:
     cdef object _require_sends(self)
     cdef object _before_send(self, str what)
     cdef object _take_back(self, Packet packet, Step step)
+    cdef inline bint _owes_of(self, Packet packet) noexcept
     cdef bint _owes(self)
     cdef void _enter(self) noexcept
     cdef bint _enter_open(self) noexcept

@@ -269,13 +269,13 @@ class Binding:
 
         Raises:
             OwnershipError: nothing is owed for a packet (rules 01 to 05); the first such is named, its state is untouched.
+            TypeError: in the same way, for what is no packet.
 
         NDIS: NdisReturnPackets; RX-27 to RX-33.
         """
         if self.closed:
             self._require_open("it returns packets")
         first: object = None
-        packet: Packet
         step: Step = _step("return", self.name, self.verifier_level, 0) if self.verifier_level else None
         if self.verifier_level >= 4:
             FAULTS.delay(self)
@@ -283,7 +283,10 @@ class Binding:
                 packets = list(packets)
                 FAULTS.shuffle(packets)
         for packet in packets:
-            broken = self._take_back(packet, step)
+            if not is_packet(packet):
+                broken = TypeError(f"a {type(packet).__name__} is returned, and not a packet")
+            else:
+                broken = self._take_back(cython.cast(Packet, packet), step)
             if broken is not None and first is None:
                 first = broken
         if first is not None:
@@ -311,9 +314,12 @@ class Binding:
 
         Raises:
             OwnershipError: the packet is not the driver's to send (rules 55, 58), or the binding is closed (rule 57).
+            TypeError: it is no packet.
 
         NDIS: NdisSend; TX-01 to TX-05.
         """
+        if not is_packet(packet):
+            raise TypeError(f"a {type(packet).__name__} is sent, and not a packet")
         if self.dead:
             raise self._ledger._violation(rules.SEND_ON_CLOSED, self, packet, f"{packet!r} is sent after close")
         if self.verifier_level >= 2:
@@ -326,11 +332,16 @@ class Binding:
 
         Raises:
             OwnershipError: a packet is not the driver's to send; the others are sent, this one gets no completion.
+            TypeError: one of them is no packet; none is sent.
 
         NDIS: NdisSendPackets; TX-06 to TX-10.
         """
+        packets = list(packets)
+        for packet in packets:
+            if not is_packet(packet):
+                raise TypeError(f"a {type(packet).__name__} is sent, and not a packet")
         self._require_sends()
-        self._sends.send_packets(self, list(packets))
+        self._sends.send_packets(self, packets)
 
     def _require_sends(self) -> None:
         """Several packets are to be sent."""
@@ -720,6 +731,14 @@ class Binding:
         if type(answer) is not int or answer != 0:
             self._ledger._violation(rules.RETAIN_ON_RESOURCES, self, packet, f"receive_packet answered {shown(answer)} to status RESOURCES")
         elif packet.views > views:
+            self._tell_of_kept_views(packet, views)
+
+    def _tell_of_kept_views(self, packet: Packet, views: cython.int) -> None:
+        """There are more views than before a handler that had to copy was asked."""
+        if packet._state == INDICATED and packet.references > 1:
+            # it holds as much as it may, and the packet is another's, too, who may look at it at any time
+            self._tell_of_views(packet, views)
+        else:
             self._ledger._violation(rules.RETAIN_ON_RESOURCES, self, packet, f"it keeps {packet.views - views} views")
 
     def _take_back(self, packet: Packet, step: Step | None) -> object:
@@ -727,7 +746,7 @@ class Binding:
         last: cython.bint = False
         owed: cython.bint
         with cython.critical_section(packet, self):
-            owed = not self.closed and packet._state == INDICATED and packet._owed[self.slot].returned < packet._owed[self.slot].promised
+            owed = not self.closed and packet._state == INDICATED and self._owes_of(packet)
             if self.early_returns and packet._asked == self.slot and packet._state == INDICATED and not self.closed:
                 # counted when it answers; until then the library's own reference keeps the packet
                 packet._promises = max(packet._promises, self.slot + 1)
@@ -753,6 +772,10 @@ class Binding:
         if self.dead:
             self._came_back()
         return None
+
+    def _owes_of(self, packet: Packet) -> cython.bint:
+        """Whether it owes a return of a packet, beside those that follow replies under way."""
+        return packet._owed[self.slot].promised > packet._owed[self.slot].returned + packet._owed[self.slot].replying
 
     def _owes(self) -> cython.bint:
         """Whether something of it is out: packets it holds, packets of its that are being sent or filled, or a handler that says so."""
@@ -815,6 +838,14 @@ def forget(context: Context, slot: cython.int) -> None:
     context._saw[slot] = False
 
 
+def is_packet(given: object) -> cython.bint:
+    """Whether it is a packet, and of a pool: one can be made without its `__init__`."""
+    if cython.compiled:
+        return type(given) is Packet and cython.cast(Packet, given).pool is not None
+    else:
+        return type(given) is Packet and getattr(given, "pool", None) is not None
+
+
 def count_flag(rule: Rule) -> None:
     """Count what is only told of from verifier level 2 on, where locks count such things."""
     # locks refuse, and what refuses asks bindings
@@ -845,13 +876,18 @@ def return_packets(packets: Iterable[Packet]) -> None:
 
     Raises:
         OwnershipError: nobody owes a return of a packet; the first such is named, the others are returned.
+        TypeError: in the same way, for what is no packet.
 
     NDIS: NdisReturnPackets; RX-27 to RX-33.
     """
     first: object = None
     packet: Packet
     binding: Binding
-    for packet in packets:
+    for given in packets:
+        if not is_packet(given):
+            first = first or TypeError(f"a {type(given).__name__} is returned, and not a packet")
+            continue
+        packet = given
         binding = debtor(packet)
         if binding is not None:
             step: Step = _step("return", binding.name, binding.verifier_level, 0) if binding.verifier_level else None

@@ -50,6 +50,8 @@ cdef class Completion:
     @cython.final
     cdef object _refusal(self, Packet packet)
     @cython.final
+    cdef object _wrong_length(self, Packet packet, Binding sender, str what)
+    @cython.final
     cdef bint _leaves(self, Packet packet, Binding sender) except -1
     @cython.final
     cdef bint _ask_below(self, Packet packet, long long size, long long asked) except -1

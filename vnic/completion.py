@@ -161,18 +161,23 @@ class Completion:
         if packet._sealed:
             packet._sealed = False
         elif packet._chain is not None:
-            packet._seal_pieces()
+            try:
+                packet._seal_pieces()
+            except ValueError as error:
+                return self._wrong_length(packet, sender, str(error))
         if self.superframes is not None and self._leaves(packet, sender):
             # it is a superframe, or it cannot be what it asks for
             if packet._fault:
                 return Status.INVALID_PACKET
         elif packet._length < SHORTEST or packet._length > self._longest:
-            detail = f"{packet!r} is sent; {SHORTEST} to {self._longest} bytes go"
-            self._ledger._violation(rules.LENGTH_ILLEGAL, sender, packet, detail)
-            return Status.INVALID_PACKET
+            return self._wrong_length(packet, sender, repr(packet))
         if packet._flags & ONLY_LOOPED:
             return SUCCESS
         return None if self.link_up else Status.NO_CABLE
+
+    def _wrong_length(self, packet: Packet, sender: Binding, what: str) -> Status:
+        self._ledger._violation(rules.LENGTH_ILLEGAL, sender, packet, f"{what} is sent; {SHORTEST} to {self._longest} bytes go")
+        return Status.INVALID_PACKET
 
     def _leaves(self, packet: Packet, sender: Binding) -> cython.bint:
         """
@@ -190,8 +195,8 @@ class Completion:
         if packet._info is None or not sender._offload:
             return False
         packet._fault = TX_DROPPED_OFFLOAD
-        large = packet._info[TCP_LARGE_SEND] if sender._offload & SEGMENTATION else None
-        word = packet._info[TCP_IP_CHECKSUM]
+        large = packet._information(TCP_LARGE_SEND) if sender._offload & SEGMENTATION else None
+        word = packet._information(TCP_IP_CHECKSUM)
         if large is not None:
             if not isinstance(large, int) or not 0 < large <= LONGEST_IP:
                 return True
@@ -366,7 +371,8 @@ class Completion:
             with cython.critical_section(self._ledger):
                 self._ledger._counts[TX_SUPERFRAMES] += 1
             # what a miniport says of it: bytes of payload that were sent
-            packet._info[TCP_LARGE_SEND] = packet._length - packet._virtio.headers
+            if packet._info is not None and len(packet._info) > TCP_LARGE_SEND:
+                packet._info[TCP_LARGE_SEND] = packet._length - packet._virtio.headers
         packet._fault = 0
         packet._virtio.flags = 0
         packet._virtio.kind = NO_SUPERFRAME

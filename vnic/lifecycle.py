@@ -371,6 +371,8 @@ class Lifecycle:
             taken += 1
             # whoever still refers to it must not read the next frame
             packet.pool.withhold(packet)
+            # replies that are under way have nothing left to return
+            packet._owed[binding.slot].replying = 0
             while binding.owed(packet):
                 binding._take_back(packet, None)
         if binding.sends_pending or binding.transfers_pending or binding._inside:

@@ -18,6 +18,7 @@ cdef signed char NEXT_STATE[128]
 cdef struct vnic_owed:
     unsigned short promised
     unsigned short returned
+    unsigned short replying
 
 
 cdef class Taker:
@@ -57,7 +58,7 @@ cdef class Packet(Viewed):
     cdef readonly Step made
     cdef readonly Step shown
     cdef readonly Step last
-    # by the slot of a binding: how often it has promised to return the frame at hand, and has
+    # by the slot of a binding: how often it has promised to return the frame at hand, and has, and will when replies are over
     cdef vnic_owed _owed[128]
     # the last steps, from verifier level 3 on
     cdef object _history
@@ -127,6 +128,7 @@ cdef class Packet(Viewed):
     cdef object _read_too_late(self)
     cdef object _require_owned(self, str what)
     cdef object _require_out(self)
+    cdef void _count_view(self) noexcept
     cdef void _forget_promises(self) noexcept
     cdef object _require_bare(self, object rule, str what)
     cdef object _require_unchained(self)
@@ -136,6 +138,7 @@ cdef class Packet(Viewed):
     cdef object _seal_pieces(self)
     cdef object _gather(self)
     cdef Buffer _open_slot(self)
+    cdef object _information(self, int number)
     cdef object _tell_of_offload(self)
     cdef object _retire(self)
     cdef object _unlink(self)

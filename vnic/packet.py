@@ -111,12 +111,13 @@ class Owed:
     Attributes:
         promised: by its answers for the frame at hand.
         returned: of those.
+        replying: of those, not yet: each follows when a reply of `vnic.Replies` is over.
     """
 
-    __slots__ = ("promised", "returned")
+    __slots__ = ("promised", "replying", "returned")
 
     def __init__(self) -> None:
-        self.promised = self.returned = 0
+        self.promised = self.returned = self.replying = 0
 
 
 class Packet(Viewed):
@@ -290,6 +291,12 @@ class Packet(Viewed):
             if self._virtio.flags and self._state != OWNED and self._state != SENDING:
                 self._tell_of_offload()
         return self._info
+
+    def _information(self, number: cython.int) -> object:
+        """An item of the per-packet information, or None; the list is the driver's, who may have made it shorter."""
+        if self._info is None or number >= len(self._info):
+            return None
+        return self._info[number]
 
     def _tell_of_offload(self) -> None:
         """Say in the per-packet information what stood in the virtio header of a received frame."""
@@ -711,14 +718,21 @@ class Packet(Viewed):
     def _begin_view(self) -> object:
         """Somebody makes a view of it, or of a buffer that it has of itself."""
         self._require_out()
-        self.views = self.views + 1
+        self._count_view()
         return None
+
+    def _count_view(self) -> None:
+        with cython.critical_section(self):
+            self.views = self.views + 1
 
     def _drop_view(self) -> None:
         """A view of it is gone."""
-        self.views = self.views - 1
+        last: cython.bint
+        with cython.critical_section(self):
+            self.views = self.views - 1
+            last = self.views == 0
         # the collector of garbage may have taken the pool away from a packet that dies with it
-        if self.views == 0 and self.pool is not None and self._retired is not None:
+        if last and self.pool is not None and self._retired is not None:
             if self._retired:
                 self._retired.clear()
             if self._state == QUARANTINED:
@@ -736,7 +750,7 @@ class Packet(Viewed):
                 PyBuffer_FillInfo(buffer, self, self._bytes, self._length, 0, flags)
             else:
                 PyBuffer_FillInfo(buffer, self, self._shared, self._length, 1, flags)
-            self.views = self.views + 1
+            self._count_view()
 
         def __releasebuffer__(self, buffer: cython.pointer[cython.Py_buffer]):
             self._drop_view()
@@ -745,7 +759,7 @@ class Packet(Viewed):
 
         def __buffer__(self, flags: int, /) -> memoryview:
             view = self._view()
-            self.views = self.views + 1
+            self._count_view()
             return view
 
         def __release_buffer__(self, view: memoryview, /) -> None:

@@ -1,14 +1,14 @@
 # C types of vnic/replies.py
 cimport cython
 
-from vnic.binding cimport Binding
+from vnic.binding cimport Binding, is_packet
 from vnic.buffer cimport Buffer
 from vnic.ledger cimport Ledger
 from vnic.packet cimport Packet, Taker
 from vnic.send cimport SendPath
 from vnic.steps cimport Step, _step
 
-cdef int HEADER, INDICATED
+cdef int HEADER, INDICATED, LONGEST
 cdef object SUCCESS
 
 
@@ -25,6 +25,7 @@ cdef class Replies(Taker):
     cdef bint _closing
     cdef Step _step
 
+    cdef list _checked(self, list packets, object headers, object offset)
     cdef inline bint _holds(self, Packet received) except -1
     cdef inline object _reply(self, Packet received, object header, int offset)
     cdef inline object _write(self, Packet reply, Packet received, object header)

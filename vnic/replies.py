@@ -30,6 +30,7 @@ else:
 
 if not cython.compiled:
     # compiled, they come with the C types
+    from vnic.binding import is_packet
     from vnic.steps import _step
 
 if cython.compiled:
@@ -39,6 +40,8 @@ SUCCESS, PENDING = Status.SUCCESS, Status.PENDING
 HEADER = HEADER_SIZE
 INDICATED = int(PacketState.INDICATED)
 SLOT_SIZE = 64
+LONGEST = 1 << 30
+"""An offset of so many bytes is behind the end of every frame."""
 NOTHING = memoryview(b"")
 
 
@@ -65,12 +68,15 @@ class Replies(Taker):
 
     Raises:
         OSError: the memory cannot be had.
+        ValueError: no header is so short.
     """
 
     def __init__(self, binding: Binding, count: int, *, header_size: int = HEADER_SIZE, name: str = "") -> None:
         packet: Packet
         if getattr(self, "pool", None) is not None:
             raise TypeError("replies are made once")
+        if header_size < HEADER_SIZE:
+            raise ValueError(f"headers of at most {header_size} bytes: a header has {HEADER_SIZE} at least")
         self.binding = binding
         name = name or f"{binding.name} replies"
         self._us = bytes(binding.address)
@@ -100,7 +106,7 @@ class Replies(Taker):
             self._idle.append(packet)
         self._made = len(self._idle)
 
-    def send(self, packets: Sequence[Packet], headers: Sequence[bytes] | None = None, offset: int = HEADER_SIZE) -> int:
+    def send(self, packets: Sequence[Packet], headers: Sequence[bytes] | None = None, offset: object = HEADER_SIZE) -> int:
         """
         Take over packets that the binding holds, and send a reply to each, in order; each is returned when its reply is over.
 
@@ -116,10 +122,12 @@ class Replies(Taker):
             Replies that were handed down; what became of them is counted in `sent` and `dropped`.
 
         Raises:
-            OwnershipError: no return is owed for a packet (rules 01 to 05); the first such is named, the others are replied to.
+            OwnershipError: no return is owed for a packet, or it follows a reply already (rules 01 to 05); the first such is named, the
+                others are replied to.
             ContractViolation: the binding is closed (rule 57), or a lock is held (rule 80).
             ValueError: there is not a header for each packet, or one has less than 14 bytes, or more than were asked for, or the offset
-                is negative. In both cases nothing has changed hands.
+                is negative.
+            TypeError: one of them is no packet, or no header, or the offset is no number. In these three nothing has changed hands.
         """
         received: Packet
         binding: Binding = self.binding
@@ -130,21 +138,26 @@ class Replies(Taker):
         replies: list = []
         unanswered: list = []
         packets = list(packets)
-        self._check(packets, headers, offset)
+        pieces: list = self._checked(packets, headers, offset)
         binding._require_sends()
-        self._us = binding.address
-        self._step = _step("return", binding.name, binding.verifier_level, 0) if binding.verifier_level else None
+        step: Step = _step("return", binding.name, binding.verifier_level, 0) if binding.verifier_level else None
+        with cython.critical_section(self):
+            self._us = binding.address
+            self._step = step
+        behind: cython.int = min(offset, LONGEST)
         for position, received in enumerate(packets):
             if not self._holds(received):
                 broken = ledger._violation(binding._broken_return(received), binding, received, f"{received!r} is replied to")
                 first = first or broken
             else:
-                reply = self._reply(received, None if headers is None else headers[position], offset)
+                reply = self._reply(received, None if pieces is None else pieces[position], behind)
                 (unanswered if reply is None else replies).append(received if reply is None else reply)
-        with cython.critical_section(self):
-            self.dropped += len(unanswered)
         for received in unanswered:
-            binding._take_back(received, self._step)
+            broken = binding._take_back(received, step)
+            first = first or broken
+            if broken is None:
+                with cython.critical_section(self):
+                    self.dropped += 1
         if replies:
             sends.send_packets(binding, replies)
         if first is not None:
@@ -167,24 +180,30 @@ class Replies(Taker):
         self._end()
         return SUCCESS
 
-    def _check(self, packets: list, headers: object, offset: object) -> None:
+    def _checked(self, packets: list, headers: object, offset: object) -> list | None:
+        """Refuse what is not as it must be, before anything changes hands; answers the headers, none of which can change any more."""
+        for packet in packets:
+            if not is_packet(packet):
+                raise TypeError(f"a {type(packet).__name__} is replied to, and not a packet")
+        if not isinstance(offset, int):
+            raise TypeError(f"an offset is an int, not a {type(offset).__name__}")
         if offset < 0:
             raise ValueError(f"offset {offset} of the rest of a frame")
         if headers is None:
-            return
+            return None
         longest = self.pool.slot_size
-        if len(headers) != len(packets):
-            raise ValueError(f"{len(headers)} headers for {len(packets)} packets")
-        for header in headers:
-            if not HEADER <= memoryview(header).nbytes <= longest:
-                raise ValueError(f"a header of {memoryview(header).nbytes} bytes: {HEADER} to {longest} are possible")
+        pieces = [memoryview(header).cast("B") for header in headers]
+        if len(pieces) != len(packets):
+            raise ValueError(f"{len(pieces)} headers for {len(packets)} packets")
+        for piece in pieces:
+            if not HEADER <= piece.nbytes <= longest:
+                raise ValueError(f"a header of {piece.nbytes} bytes: {HEADER} to {longest} are possible")
+        return pieces
 
     def _holds(self, received: Packet) -> cython.bint:
-        """Whether a return of a packet is owed."""
+        """Whether a return of a packet is owed that follows no reply yet."""
         binding: Binding = self.binding
-        if binding.closed or received._state != INDICATED:
-            return False
-        return received._owed[binding.slot].promised > received._owed[binding.slot].returned
+        return not binding.closed and received._state == INDICATED and binding._owes_of(received)
 
     def _reply(self, received: Packet, header: object, offset: cython.int) -> object:
         """Make the reply to a packet; None if there is none."""
@@ -206,7 +225,6 @@ class Replies(Taker):
         """Write a header into the first buffer of a reply."""
         slot: Buffer = reply._slot_buffer
         if header is not None:
-            header = memoryview(header).cast("B")
             reply._write_slot(0, header)
             slot.length = header.nbytes
         elif cython.compiled:
@@ -225,6 +243,7 @@ class Replies(Taker):
         rest: Buffer = slot.following
         with cython.critical_section(received):
             received.views = received.views + 1
+            received._owed[self.binding.slot].replying = received._owed[self.binding.slot].replying + 1
         rest._source = received
         rest._at = offset
         rest.size = rest.length = received._length - offset
@@ -249,6 +268,10 @@ class Replies(Taker):
         rest.size = rest.length = 0
         if not cython.compiled:
             rest._memory = rest._bytes = rest._shared = NOTHING
+        with cython.critical_section(received):
+            # it may have been taken back by force, and lent again by a miniport of its own
+            if received._owed[self.binding.slot].replying:
+                received._owed[self.binding.slot].replying = received._owed[self.binding.slot].replying - 1
         received._drop_view()
         return received
 
@@ -256,11 +279,13 @@ class Replies(Taker):
         """The send of a reply is over: the packet that it was to goes home."""
         binding: Binding = self.binding
         received: Packet = self._let_go(packet)
-        step: Step = self._step
+        step: Step
         last: cython.bint
         if received is None:
             # the driver has sent it itself, and that was not a reply
             return
+        with cython.critical_section(self):
+            step = self._step
         if not at_once and binding.verifier_level:
             step = _step("return", binding.name, binding.verifier_level, 0)
         # it is not owed any more if it was taken back by force meanwhile
@@ -275,19 +300,24 @@ class Replies(Taker):
             last = self._closing and len(self._idle) == self._made
         if last:
             try:
-                self._end()
-                binding.complete_unbind()
+                try:
+                    self._end()
+                finally:
+                    binding.complete_unbind()
             except BaseException as error:
                 ledger: Ledger = binding._ledger
                 ledger._failed(binding, "send_complete", error)
 
     def _end(self) -> None:
-        for packet in self._idle:
-            self.buffers.free(packet.unchain_back())
-            self.pool.free(packet)
-        self._idle = []
-        self.pool.close()
-        self.buffers.close()
+        idle, self._idle = self._idle, []
+        self._made = 0
+        try:
+            for packet in idle:
+                self.buffers.free(packet.unchain_back())
+                self.pool.free(packet)
+            self.pool.close()
+        finally:
+            self.buffers.close()
 
     def __repr__(self) -> str:
         return f"<Replies of {self.binding.name}: {len(self._idle)} of {self._made} idle>"
