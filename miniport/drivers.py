@@ -34,6 +34,9 @@ BUNDLED = ("arp", "capture", "classify", "hold", "icmp_echo", "sink", "udp")
 FILTERS = ("mux", "passthru")
 """Intermediate drivers that ship, likewise."""
 
+SHOWN_BY = ("receive_packet", "receive_packets", "receive")
+"""Handlers that are shown frames; a driver without any of them only sends."""
+
 GROUP = "vnic.protocol"
 YES_NO = {"yes": True, "on": True, "true": True, "1": True, "no": False, "off": False, "false": False, "0": False}
 
@@ -124,6 +127,7 @@ def _find(spec: str, wanted: tuple[str, ...]) -> tuple[str, type[ProtocolDriver]
 
 
 def _make(name: str, driver: type[D], options: Mapping[str, Any]) -> D:
+    _look_at_handlers(name, driver)
     arguments = _convert(name, driver, options)
     try:
         return driver(**arguments)
@@ -231,6 +235,20 @@ def _pick(where: str, module: ModuleType, class_name: str) -> type[ProtocolDrive
 
 def _is_driver(found: object) -> TypeGuard[type[ProtocolDriver]]:
     return isinstance(found, type) and issubclass(found, ProtocolDriver) and found is not ProtocolDriver
+
+
+def _look_at_handlers(name: str, driver: type[ProtocolDriver]) -> None:
+    """Refuse a handler that cannot be called, and one that never would be, because its name is not quite that of a handler."""
+    handlers = [key for key, value in vars(ProtocolDriver).items() if key[0] != "_" and callable(value)]
+    for key in handlers:
+        if not callable(getattr(driver, key)):
+            raise Failure(Exit.CONFIG, f"driver {name}: {key} is no function", f"define it: def {key}(self, ...)")
+    if any(getattr(driver, key) is not getattr(ProtocolDriver, key) for key in SHOWN_BY):
+        return
+    for key in sorted(set(dir(driver)) - set(dir(ProtocolDriver))):
+        near = difflib.get_close_matches(key, SHOWN_BY, 1, 0.8)
+        if near and callable(getattr(driver, key, None)):
+            raise Failure(Exit.CONFIG, f"driver {name} has no handler for frames, but {escape(key)}", f"did you mean {near[0]}?")
 
 
 def _convert(name: str, driver: type[ProtocolDriver], options: Mapping[str, Any]) -> dict[str, Any]:

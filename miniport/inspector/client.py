@@ -157,6 +157,9 @@ def from_state(path: Path, method: str, parameters: dict[str, Any], in_vain: boo
     name = escape(path.stem)
     state = read_state(state_path(path))
     if state is None:
+        if path.parent not in folders_of_client():
+            what = f"no daemon answers at {escape(str(path))}"
+            raise Failure(Exit.UNAVAILABLE, what, "is it the path that vnic run --control was given?")
         raise Failure(Exit.UNAVAILABLE, f"no daemon runs for {name}", f"start one: vnic run {name}")
     past = story(state, in_vain)
     result = state["views"].get(method)

@@ -136,6 +136,28 @@ def test_a_file_with_two_drivers_needs_the_class(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "line"),
+    [
+        ("def recieve_packet(self, p): return 0", " has no handler for frames, but recieve_packet: did you mean receive_packet?"),
+        ("def receive_packtes(self, b): return 0", " has no handler for frames, but receive_packtes: did you mean receive_packets?"),
+        ("receive_packet = 5", ": receive_packet is no function: define it: def receive_packet(self, ...)"),
+        ("unbind_adapter = None", ": unbind_adapter is no function: define it: def unbind_adapter(self, ...)"),
+    ],
+)
+def test_a_handler_that_would_never_be_called_is_named(body: str, line: str, tmp_path: Path) -> None:
+    path = tmp_path / "odd.py"
+    path.write_text(HEAD + f"class Odd(ProtocolDriver):\n    {body}\n")
+    assert failure(str(path)) == f"driver Odd{line}"
+
+
+@pytest.mark.parametrize("body", ["pass", "def send_one(self): pass", "def receive(self, *frame): pass\n    def receive_packed(self): pass"])
+def test_a_driver_may_only_send_and_have_functions_of_its_own(body: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(HEAD + f"class Own(ProtocolDriver):\n    {body}\n")
+    assert load_driver(str(path), {})[0] == "Own"
+
+
+@pytest.mark.parametrize(
     ("text", "line"),
     [
         ("x = 1\nclass", "driver bad.py: SyntaxError: invalid syntax ({path}:2): mend the file"),

@@ -199,6 +199,13 @@ def test_a_state_file_that_is_none_is_as_if_there_were_none(text: str, folder: P
         ask("vnic0", "show", {})
 
 
+def test_a_socket_that_was_named_is_named(tmp_path: Path, folder: Path) -> None:
+    path = tmp_path / "elsewhere" / "vnic7.sock"
+    with pytest.raises(Failure) as failure:
+        ask(None, "show", {}, str(path))
+    assert str(failure.value) == f"no daemon answers at {path}: is it the path that vnic run --control was given?"
+
+
 def test_a_state_file_is_whole_at_every_moment(state: StateFile) -> None:
     over = threading.Event()
 

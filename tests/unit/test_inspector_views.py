@@ -288,6 +288,7 @@ def test_an_unknown_packet_or_pool_is_one_line(number: str, pool: str | None, li
 def test_a_free_packet_has_no_frame_to_show(wire: Wire) -> None:
     with pytest.raises(Failure, match="is free: it has no frame"):
         packet(look(stack_on(wire)), number="3", hex=True)
+    assert RECORDS.all() == []  # a question breaks no rule
 
 
 def test_the_log_has_the_changes_of_hands_the_newest_last_and_no_more_than_200(wire: Wire) -> None:

@@ -75,7 +75,7 @@ INDICATED_AFTER_HALT = Rule("21", "IndicateAfterHalt", "A0", "the miniport indic
                             "stop the source of frames first thing in halt")
 COMPLETE_MISSING = Rule("23", "ReceiveCompleteOrder", "V2", "a miniport halts, or reads on, and has not ended the batch of lookaheads that it showed",
                         "call indicate_lookahead_complete after the last frame of a batch")
-HELD_TOO_LONG = Rule("25", "PacketHeldTooLong", "A1", "a binding holds a packet longer than its limit: a warning after hold_limit seconds, an error after thirty times that",
+HELD_TOO_LONG = Rule("25", "PacketHeldTooLong", "A1", "a binding holds a packet longer than its limit: a warning after hold_limit seconds, from level 2 on an error after thirty times that",
                      "return packets sooner, copy what is needed longer, or set hold_limit in the driver")
 POOL_STARVED = Rule("26", "PoolStarvedByHolder", "A1", "the pool is low and one binding holds most of it",
                     "return packets sooner, or give the adapter more of them")
