@@ -150,7 +150,7 @@ def test_a_handler_that_would_never_be_called_is_named(body: str, line: str, tmp
     assert failure(str(path)) == f"driver Odd{line}"
 
 
-@pytest.mark.parametrize("body", ["pass", "def send_one(self): pass", "def receive(self, *frame): pass\n    def receive_packed(self): pass"])
+@pytest.mark.parametrize("body", ["pass", "def send_one(self): pass", "def receive(self, *a): pass\n    def receive_packed(self): pass"])
 def test_a_driver_may_only_send_and_have_functions_of_its_own(body: str, tmp_path: Path) -> None:
     path = tmp_path / "own.py"
     path.write_text(HEAD + f"class Own(ProtocolDriver):\n    {body}\n")
