@@ -371,7 +371,7 @@ def ask(binding: Binding, part: list, status: Status, here: Context) -> None:
             packet._asked = -1
             if packet.views > packet._seen_views:
                 binding._tell_of_views(packet, packet._seen_views)
-        else:
+        elif one != 1 or not packet._ordinary or binding.early_returns or not binding._keep_one(packet):
             binding._promise(packet, one, answer, packet._seen_views, "receive_packets")
 
 

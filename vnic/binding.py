@@ -773,9 +773,12 @@ class Binding:
             self._came_back()
         return None
 
-    def _owes_of(self, packet: Packet) -> cython.bint:
-        """Whether it owes a return of a packet, beside those that follow replies under way."""
-        return packet._owed[self.slot].promised > packet._owed[self.slot].returned + packet._owed[self.slot].replying
+    if not cython.compiled:
+        # compiled, it stands in the .pxd file, where each caller has it for its own
+
+        def _owes_of(self, packet: Packet) -> bool:
+            """Whether it owes a return of a packet, beside those that follow replies under way."""
+            return packet._owed[self.slot].promised > packet._owed[self.slot].returned + packet._owed[self.slot].replying
 
     def _owes(self) -> cython.bint:
         """Whether something of it is out: packets it holds, packets of its that are being sent or filled, or a handler that says so."""

@@ -60,7 +60,7 @@ cdef class Completion:
     @cython.final
     cdef void _give_back(self, Packet packet, object status)
     @cython.final
-    cdef void _hand_back(self, Packet packet, object status, bint at_once)
+    cdef void _hand_back(self, Packet packet, object status)
     @cython.final
     cdef void _finish(self, Packet packet, object status)
     @cython.final

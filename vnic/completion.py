@@ -307,18 +307,12 @@ class Completion:
     def _give_back(self, packet: Packet, status: object) -> None:
         """Complete a send through `send_complete`; a driver without that handler gets its packet freed."""
         self.completed_ns = _now()
-        self._hand_back(packet, status, False)
+        self._hand_back(packet, status)
 
-    def _hand_back(self, packet: Packet, status: object, at_once: cython.bint) -> None:
-        """The same, inside of the call that sent it or later."""
+    def _hand_back(self, packet: Packet, status: object) -> None:
         sender: Binding = packet._sender
         here: Context
         before: cython.longlong
-        if packet._taker is not None and at_once:
-            # the call that sent it keeps the binding
-            self._finish(packet, status)
-            packet._taker._over(packet, status, True)
-            return
         sender._enter()
         self._finish(packet, status)
         if packet._taker is not None:

@@ -120,11 +120,13 @@ class SendPath(Backlog):
         return first
 
     def _send_burst(self, binding: Binding, packets: list, step: Step | None) -> object:
-        """Send up to 64 to the descriptor: all are written in one loop, then each is looped back and completed, in order."""
+        """Send up to 128 to the descriptor: all are written in one loop, then each is looped back and completed, in order."""
         first: object = None
         packet: Packet
         status: object
         position: cython.Py_ssize_t
+        shown_to: list = None
+        alone: cython.bint = False
         burst: Burst = Burst(self.superframes is not None)
         lent: list = []
         statuses: list = []
@@ -148,15 +150,27 @@ class SendPath(Backlog):
             packet, status = lent[position], statuses[position]
             if status is PENDING:
                 continue
+            if status is None:
+                status = SUCCESS
             if status is SUCCESS:
-                self._loop_back(packet)
+                if self.bindings is not shown_to:
+                    # a handler may have bound a driver since
+                    shown_to = self.bindings
+                    alone = len(shown_to) == 1 and shown_to[0] is binding
+                if not (alone and binding.no_loopback):
+                    self._loop_back(packet)
             if refused is not None and not refused[position] and self._pend(packet, status):
                 continue
-            self._hand_back(packet, status, True)
+            if packet._taker is not None:
+                # the call that sent it keeps the binding
+                self._finish(packet, status)
+                packet._taker._over(packet, status, True)
+            else:
+                self._hand_back(packet, status)
         return first
 
     def _write_burst(self, binding: Binding, burst: Burst, lent: list, statuses: list) -> None:
-        """Write what has no status yet, and let what finds no room wait; afterwards every packet has a status."""
+        """Write what has no status yet, and let what finds no room wait. What has no status afterwards has been written."""
         packet: Packet
         position: cython.Py_ssize_t
         nth: cython.int = 0
@@ -174,7 +188,7 @@ class SendPath(Backlog):
                     burst.write(lane.fd)
                 over = self.halted or binding.closing
             first: cython.bint = not lane.waiting
-            for position in range(len(lent)):
+            for position in range(0 if burst.complete() else len(lent)):
                 if statuses[position] is not None:
                     continue
                 packet = lent[position]
@@ -184,8 +198,8 @@ class SendPath(Backlog):
                     failure = burst.failure(nth)
                     nth += 1
                 if failure == 0:
-                    statuses[position] = SUCCESS
-                elif failure != errors.EAGAIN:
+                    continue
+                if failure != errors.EAGAIN:
                     statuses[position] = STATUS_OF.get(failure, Status.FAILURE)
                 elif over:
                     statuses[position] = Status.CLOSING

@@ -13,10 +13,10 @@ cdef extern from *:
     #include <sys/uio.h>
     #include <unistd.h>
 
-    enum { VNIC_FRAMES = 64, VNIC_MOST_PIECES = 16, VNIC_ROOM = 320, VNIC_SMALL = 8192 };
+    enum { VNIC_FRAMES = 128, VNIC_MOST_PIECES = 16, VNIC_ROOM = 512, VNIC_SMALL = 8192 };
 
     typedef struct {
-        int frames, used;
+        int frames, used, failed;
         int counts[VNIC_FRAMES];
         int failures[VNIC_FRAMES];
         struct iovec pieces[VNIC_ROOM];
@@ -66,6 +66,7 @@ cdef extern from *:
             if (failure != EAGAIN)
                 failure = count == 1 ? vnic_write(fd, pieces->iov_base, pieces->iov_len) : vnic_write_pieces(fd, pieces, count);
             burst->failures[i] = failure;
+            burst->failed |= failure;
             pieces += count;
         }
     }
@@ -75,6 +76,7 @@ cdef extern from *:
     ctypedef struct vnic_burst:
         int frames
         int used
+        int failed
         int *counts
         int *failures
         iovec *pieces
@@ -97,6 +99,7 @@ cdef class Burst:
 
     cdef object add(self, Packet packet)
     cdef object write(self, int fd)
+    cdef bint complete(self) noexcept
 
     # for each frame, and so without a call; the same as in vnic/wire.py
 
@@ -105,4 +108,4 @@ cdef class Burst:
 
 
 cdef int put(int fd, Packet packet, bint headed) except -1
-cdef int spread(Packet packet, iovec *pieces, bint headed) except -1
+cdef inline int spread(Packet packet, iovec *pieces, bint headed) except -1

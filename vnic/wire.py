@@ -26,11 +26,11 @@ if cython.compiled:
     from cython.cimports.libc.stdlib import free as c_free
     from cython.cimports.libc.stdlib import malloc as c_malloc
 
-FRAMES = 64
+FRAMES = 128
 """Frames in a burst."""
 MOST_PIECES = 16
 """Pieces of one frame; one with more is gathered."""
-ROOM = 320
+ROOM = 512
 VIRTIO_SIZE = HEADER
 
 
@@ -98,7 +98,7 @@ class Burst:
                 self._burst = cython.cast(cython.pointer[vnic_burst], c_malloc(cython.sizeof(vnic_burst)))
             if not self._burst:
                 raise MemoryError
-            self._burst.frames = self._burst.used = 0
+            self._burst.frames = self._burst.used = self._burst.failed = 0
         else:
             self._frames = []
             self._failures = []
@@ -109,7 +109,7 @@ class Burst:
             c_free(self._burst)
 
     def add(self, packet: Packet) -> None:
-        """Take the frame of one packet more; there are 64 at most."""
+        """Take the frame of one packet more; there are 128 at most."""
         if packet._scattered and packet._chain.head.packet is not packet:
             # buffers that are another packet's, whose owner may take them apart, against the rules, while they are written
             self._kept = (self._kept, packet._chain.used())
@@ -138,6 +138,13 @@ class Burst:
             for pieces in self._frames:
                 failure = failure if failure == errors.EAGAIN else write(fd, pieces)
                 self._failures.append(failure)
+
+    def complete(self) -> cython.bint:
+        """Whether all frames have been written."""
+        if cython.compiled:
+            return self._written and not self._burst.failed
+        else:
+            return self._written and not any(self._failures)
 
     if not cython.compiled:
         # compiled, it stands in the .pxd file, where its caller has it for its own

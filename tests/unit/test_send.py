@@ -5,6 +5,7 @@ Sends: every packet comes back exactly once, by the answer or by `send_complete`
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,7 +13,20 @@ from contextlib import suppress
 import pytest
 from unit.wire import BROADCAST, Batched, Bench, Copier, Driver, Sender, frame, violation
 
-from vnic import DONT_LOOPBACK, LOOPBACK, LOOPBACK_ONLY, Info, MiniportDriver, OwnershipError, Packet, PacketFilter, PacketState, Status
+from vnic import (
+    DONT_LOOPBACK,
+    LOOPBACK,
+    LOOPBACK_ONLY,
+    Adapter,
+    Info,
+    MiniportDriver,
+    OwnershipError,
+    Packet,
+    PacketFilter,
+    PacketPool,
+    PacketState,
+    Status,
+)
 from vnic.verifier import rules
 
 MTU = 1500
@@ -784,3 +798,58 @@ def test_a_miniport_is_told_to_cancel_and_may_fail() -> None:
         assert bench.bind(Sender()).cancel_sends(9) == 0
         assert miniport.told == 9
         bench.expect(("cancel_sends", "miniport"))
+
+
+def test_who_is_bound_in_the_middle_of_an_array_is_shown_the_rest_of_it() -> None:
+    class Opens(Sender):
+        def send_complete(self, packet: Packet, status: Status) -> None:
+            super().send_complete(packet, status)
+            if len(self.completed) == 2:
+                bench.bind(watcher, "watcher")
+
+    with Bench(packets=4) as bench:
+        watcher = Batched()
+        watcher.packet_filter = PacketFilter.PROMISCUOUS | PacketFilter.ALL_LOCAL
+        binding = bench.bind(Opens())
+        binding.send_packets([bench.owned(frame(mark), bench.own) for mark in range(4)])
+        assert bench.taken() == [frame(mark) for mark in range(4)]
+        assert bench.adapter.counters()["tx_looped"] == 2
+
+
+@pytest.mark.parametrize("count", [127, 128, 129, 300])
+def test_arrays_longer_than_what_is_written_at_once_go_out_in_order(count: int) -> None:
+    sent: list[tuple[Packet, Status]] = []
+
+    class Remembers(Driver):
+        def send_complete(self, packet: Packet, status: Status) -> None:
+            sent.append((packet, status))
+
+    far, near = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    near.setblocking(False)
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    with far, near:
+        adapter = Adapter(PacketPool(8, 1600, name="receive"), MiniportDriver(), name="long0")
+        adapter.attach(near.fileno())
+        binding = adapter.open(Remembers(), "a")
+        pool = PacketPool(count, 100, name="many")
+        packets = [packet for _ in range(count) if (packet := pool.allocate()) is not None]
+        for mark, packet in enumerate(packets):
+            packet.write(frame(mark % 250))
+        written: list[bytes] = []
+        reader = threading.Thread(target=lambda: written.extend(far.recv(2000) for _ in range(count)))
+        reader.start()
+        binding.send_packets(packets)
+        for _ in range(100_000):
+            if not adapter.send_blocked:
+                break
+            adapter.flush()
+        reader.join(20)
+        assert written == [frame(mark % 250) for mark in range(count)]
+        assert sent == [(packet, Status.SUCCESS) for packet in packets]
+        counters = adapter.counters()
+        assert (counters["tx_submitted"], counters["tx_frames"], counters["tx_pending"]) == (count, count, 0)
+        sent.clear()
+        for packet in packets:
+            pool.free(packet)
+        pool.close()
+        assert adapter.close(binding) is Status.SUCCESS
