@@ -143,7 +143,10 @@ class Completion:
         if legal:
             packet._ordinary = False
             packet._sent = True
-            if step is not None:
+            if step is not None and packet._history is None:
+                with cython.critical_section(packet):
+                    packet.last = step
+            elif step is not None:
                 packet._mark(step)
             return None
         with cython.critical_section(binding):

@@ -123,13 +123,18 @@ cdef class Packet(Viewed):
         cdef unsigned long long low = (<unsigned long long>p[2] << 24) | (p[3] << 16) | (p[4] << 8) | p[5]
         return (high << 32) | low
 
+    cdef inline void _forget_promises(self) noexcept:
+        cdef int slot
+        for slot in range(self._promises):
+            self._owed[slot].promised = self._owed[slot].returned = self._owed[slot].replying = 0
+        self._promises = 0
+
     cdef object _mark(self, Step step)
     cdef object _remember(self, bint much)
     cdef object _read_too_late(self)
     cdef object _require_owned(self, str what)
     cdef object _require_out(self)
     cdef void _count_view(self) noexcept
-    cdef void _forget_promises(self) noexcept
     cdef object _require_bare(self, object rule, str what)
     cdef object _require_unchained(self)
     cdef Chain _open_chain(self)

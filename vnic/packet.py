@@ -120,6 +120,14 @@ class Owed:
         self.promised = self.returned = self.replying = 0
 
 
+class OwedBySlot(dict[int, Owed]):
+    """The same of each binding, by its slot, uncompiled: made when it is asked for, because there may be many packets."""
+
+    def __missing__(self, slot: int) -> Owed:
+        made = self[slot] = Owed()
+        return made
+
+
 class Packet(Viewed):
     """
     A descriptor and its slot: lent upward with a frame in it, or downward to be sent.
@@ -184,7 +192,7 @@ class Packet(Viewed):
         self._info = None
         self._reserved = None
         if not cython.compiled:
-            self._owed = [Owed() for _ in range(MAX_BINDINGS)]
+            self._owed = OwedBySlot()
             self._virtio = Virtio()
 
     @property
@@ -687,12 +695,11 @@ class Packet(Viewed):
             """The first six bytes of a frame in one piece, as a number."""
             return int.from_bytes(self._shared[:6], "big")
 
-    def _forget_promises(self) -> None:
-        """Before it is shown anew: who held the last frame in it no longer matters."""
-        slot: cython.int
-        for slot in range(self._promises):
-            self._owed[slot].promised = self._owed[slot].returned = 0
-        self._promises = 0
+        def _forget_promises(self) -> None:
+            """Before it is shown anew: who held the last frame in it no longer matters."""
+            for slot in range(self._promises):
+                self._owed[slot].promised = self._owed[slot].returned = self._owed[slot].replying = 0
+            self._promises = 0
 
     def _require_owned(self, what: str) -> object:
         if self._state == OWNED:

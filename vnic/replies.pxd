@@ -20,7 +20,9 @@ cdef class Replies(Taker):
     cdef readonly unsigned long long sent
     cdef readonly unsigned long long dropped
     cdef bytes _us
+    # those that are free stand first
     cdef list _idle
+    cdef int _ready
     cdef int _made
     cdef bint _closing
     cdef Step _step

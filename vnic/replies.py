@@ -104,7 +104,7 @@ class Replies(Taker):
             packet.chain_back(rest)
             packet._taker = self
             self._idle.append(packet)
-        self._made = len(self._idle)
+        self._made = self._ready = len(self._idle)
 
     def send(self, packets: Sequence[Packet], headers: Sequence[bytes] | None = None, offset: object = HEADER_SIZE) -> int:
         """
@@ -145,7 +145,8 @@ class Replies(Taker):
             self._us = binding.address
             self._step = step
         behind: cython.int = min(offset, LONGEST)
-        for position, received in enumerate(packets):
+        for position in range(len(packets)):
+            received = cython.cast(Packet, packets[position])
             if not self._holds(received):
                 broken = ledger._violation(binding._broken_return(received), binding, received, f"{received!r} is replied to")
                 first = first or broken
@@ -174,7 +175,7 @@ class Replies(Taker):
         """
         with cython.critical_section(self):
             self._closing = True
-            waits: cython.bint = len(self._idle) < self._made
+            waits: cython.bint = self._ready < self._made
         if waits:
             return PENDING
         self._end()
@@ -214,9 +215,11 @@ class Replies(Taker):
             # the rest of a reply is one piece
             received._gather()
         with cython.critical_section(self):
-            if self._closing or not self._idle:
+            if self._closing or not self._ready:
                 return None
-            reply = self._idle.pop()
+            # what is behind the last one is older, and out; so the list never changes its size
+            self._ready = self._ready - 1
+            reply = self._idle[self._ready]
         self._write(reply, received, header)
         self._show_behind(reply, received, offset)
         return reply
@@ -256,7 +259,8 @@ class Replies(Taker):
         reply._length = slot.length + rest.length
         reply._shared = slot._shared
         reply._scattered = rest.length > 0
-        reply._retire()
+        if reply._frame_in is not None:
+            reply._retire()
 
     def _let_go(self, reply: Packet) -> Packet | None:
         """The other way round: the reply shows nothing any more. Answers the packet that it was to."""
@@ -296,8 +300,9 @@ class Replies(Taker):
                 self.sent = self.sent + 1
             else:
                 self.dropped += 1
-            self._idle.append(packet)
-            last = self._closing and len(self._idle) == self._made
+            self._idle[self._ready] = packet
+            self._ready = self._ready + 1
+            last = self._closing and self._ready == self._made
         if last:
             try:
                 try:
@@ -310,7 +315,7 @@ class Replies(Taker):
 
     def _end(self) -> None:
         idle, self._idle = self._idle, []
-        self._made = 0
+        self._made = self._ready = 0
         try:
             for packet in idle:
                 self.buffers.free(packet.unchain_back())
@@ -320,4 +325,4 @@ class Replies(Taker):
             self.buffers.close()
 
     def __repr__(self) -> str:
-        return f"<Replies of {self.binding.name}: {len(self._idle)} of {self._made} idle>"
+        return f"<Replies of {self.binding.name}: {self._ready} of {self._made} idle>"

@@ -21,7 +21,7 @@ cdef class SendPath(Backlog):
 
     cdef object _send_each(self, Binding binding, list packets)
     cdef object _send_burst(self, Binding binding, list packets, Step step)
-    cdef object _write_burst(self, Binding binding, Burst burst, list lent, list statuses)
+    cdef object _write_burst(self, Binding binding, Burst burst, list packets, list statuses)
     cdef object _put(self, Packet packet)
     cdef object _put_many(self, list packets)
     cdef object _keep_pending(self, list packets)

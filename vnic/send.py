@@ -128,26 +128,29 @@ class SendPath(Backlog):
         shown_to: list = None
         alone: cython.bint = False
         burst: Burst = Burst(self.superframes is not None)
-        lent: list = []
-        statuses: list = []
-        for packet in packets:
+        statuses: list = [None] * len(packets)
+        for position in range(len(packets)):
+            packet = cython.cast(Packet, packets[position])
             broken = self._lend_down(binding, packet, step)
             if broken is not None:
                 first = first or broken
+                # there is nothing to complete
+                statuses[position] = PENDING
                 continue
             # nobody below has it at any time; a completion while those before it are shown to drivers is one too many
             packet._completing = True
             status = self._refusal(packet)
-            lent.append(packet)
-            statuses.append(status)
             if status is None:
                 burst.add(packet)
+            else:
+                statuses[position] = status
         # what is refused is over, and not pended on purpose
         refused = [status is not None for status in statuses] if binding.verifier_level >= 4 else None
-        self._write_burst(binding, burst, lent, statuses)
+        self._write_burst(binding, burst, packets, statuses)
         self.completed_ns = _now()
-        for position in range(len(lent)):
-            packet, status = lent[position], statuses[position]
+        for position in range(len(packets)):
+            packet = cython.cast(Packet, packets[position])
+            status = statuses[position]
             if status is PENDING:
                 continue
             if status is None:
@@ -169,7 +172,7 @@ class SendPath(Backlog):
                 self._hand_back(packet, status)
         return first
 
-    def _write_burst(self, binding: Binding, burst: Burst, lent: list, statuses: list) -> None:
+    def _write_burst(self, binding: Binding, burst: Burst, packets: list, statuses: list) -> None:
         """Write what has no status yet, and let what finds no room wait. What has no status afterwards has been written."""
         packet: Packet
         position: cython.Py_ssize_t
@@ -188,10 +191,10 @@ class SendPath(Backlog):
                     burst.write(lane.fd)
                 over = self.halted or binding.closing
             first: cython.bint = not lane.waiting
-            for position in range(0 if burst.complete() else len(lent)):
+            for position in range(0 if burst.complete() else len(packets)):
                 if statuses[position] is not None:
                     continue
-                packet = lent[position]
+                packet = cython.cast(Packet, packets[position])
                 if behind:
                     failure = errors.EAGAIN
                 else:
