@@ -86,11 +86,14 @@ class _Heap(ctypes.Structure):
     ]
 
 
+# once: to open it makes a class, which is garbage of some KiB when it is closed
+LIBC = ctypes.CDLL(None)
+LIBC.mallinfo2.restype = _Heap
+
+
 def in_use() -> int:
     """Bytes that the C library has given out; Python's small objects live in blocks that it has mapped itself."""
-    libc = ctypes.CDLL(None)
-    libc.mallinfo2.restype = _Heap
-    heap = libc.mallinfo2()
+    heap = LIBC.mallinfo2()
     return int(heap.uordblks + heap.hblkhd)
 
 
