@@ -20,12 +20,13 @@ cdef extern from *:
     #include <sys/uio.h>
 
     /* Read frames with virtio headers, each into a slot and on into the uppermost large buffer; one that has something in it is that frame's.
-       With the last of those the batch ends, unless there was none. Answers the number of frames. */
+       With the last of those the batch ends, unless there was none. Answers the number of frames. `release`: without the GIL. */
     static CYTHON_UNUSED int vnic_fill_superframes(int fd, unsigned char *memory, Py_ssize_t slot, int *indices, int *lengths, int wanted,
                                                    int *failure, vnic_virtio *virtio, int *numbers, unsigned char *large, Py_ssize_t size,
-                                                   int *stack, int *ready)
+                                                   int *stack, int *ready, int release)
     {
         int count = 0, begun = *ready;
+        PyThreadState *released = release ? PyEval_SaveThread() : NULL;
         while (count < wanted && (*ready || !begun)) {
             struct iovec into[3] = {{virtio + count, sizeof *virtio}, {memory + indices[count] * slot, (size_t)slot}, {NULL, 0}};
             ssize_t length;
@@ -34,6 +35,8 @@ cdef extern from *:
                 into[2].iov_len = (size_t)size;
             }
             length = readv(fd, into, *ready ? 3 : 2);
+            if (length < (ssize_t)sizeof *virtio)
+                memset(virtio + count, 0, sizeof *virtio);
             if (length < 0) {
                 if (errno == EINTR)
                     continue;
@@ -44,11 +47,13 @@ cdef extern from *:
             lengths[count] = (int)length;
             numbers[count++] = *ready && length >= slot ? stack[--*ready] : -1;
         }
+        if (released)
+            PyEval_RestoreThread(released);
         return count;
     }
     """
     int vnic_fill_superframes(int fd, unsigned char *memory, Py_ssize_t slot, int *indices, int *lengths, int wanted, int *failure,
-                              vnic_virtio *virtio, int *numbers, unsigned char *large, Py_ssize_t size, int *stack, int *ready) nogil
+                              vnic_virtio *virtio, int *numbers, unsigned char *large, Py_ssize_t size, int *stack, int *ready, int release)
 
 cdef int DO_RECLAIM, OWNED, MOST_LARGE, FEWEST, READY, NOTHING_LEFT
 cdef Py_ssize_t LARGE_SIZE
@@ -87,11 +92,11 @@ cdef class Queue:
     cdef int _receive_batch(self, int budget) except? -1
     cdef int _read_and_indicate(self, int budget) except? -1
     cdef int _go_on(self, int budget, int free, long long now, Step step) except? -1
-    cdef int _read(self, int budget) except? -1
+    cdef int _read(self, int budget, bint release) except? -1
     cdef void _indicate_batch(self, int count, long long now, Step step)
     cdef bint _runs_low(self, int rest) except -1
     cdef object _show_before(self, list together, int first, int end, Context here)
     cdef bint _prepare(self, Packet packet, int position) except? -1
-    cdef int _read_superframes(self, int fd, int taken) except? -1
+    cdef int _read_superframes(self, int fd, int taken, bint release) except? -1
     cdef void _give_up(self, Packet packet, int done, int count)
     cdef int _discard(self, int budget) except? -1

@@ -41,11 +41,11 @@ if not cython.compiled:
 
 MAX_BUDGET = 256
 MAX_QUEUES = 256
-AT_ONCE = 4
-"""Frames that are read into large buffers before they are shown."""
+AT_ONCE = 2
+"""Frames that are read into large buffers before they are shown: few, whose buffers are in the nearest caches again and again."""
 MOST_LARGE = 8
 """Large buffers that drivers may keep of one batch; then it ends, and they are told of its end."""
-FEWEST = 4
+FEWEST = 2
 """Packets that a read takes, at least, when frames may be superframes."""
 LARGE_SIZE = LARGE
 READY = AT_ONCE
@@ -160,10 +160,10 @@ class Queue:
         superframes: Superframes = self._superframes
         free: cython.int = 0
         if superframes is None:
-            count = self._read(budget)
+            count = self._read(budget, True)
         else:
             free = superframes.large._top
-            count = self._read(min(budget, self._wanted))
+            count = self._read(min(budget, self._wanted), True)
         if count:
             adapter._ledger._begin()
             try:
@@ -194,15 +194,16 @@ class Queue:
         total: cython.int = 0
         count: cython.int
         while total < budget and not self._failure and free - superframes.large._top < MOST_LARGE:
-            count = self._read(min(budget - total, self._wanted))
+            # a few microseconds: with the GIL, unless another queue waits for it
+            count = self._read(min(budget - total, self._wanted), self.several)
             if count == 0:
                 break
             self._indicate_batch(count, now, step)
             total += count
         return total
 
-    def _read(self, budget: cython.int) -> cython.int:
-        """Take free packets, and read frames into them until none is left; packets without one go back."""
+    def _read(self, budget: cython.int, release: cython.bint) -> cython.int:
+        """Take free packets, and read frames into them until none is left; packets without one go back. Release the GIL meanwhile, or not."""
         adapter: Receiving = self.adapter
         pool: PacketPool = adapter.pool
         taken: cython.int = 0
@@ -230,7 +231,7 @@ class Queue:
             for position in range(taken):
                 pool._look_for_poison(pool._packets[self._indices[position]])
         if self._superframes is not None:
-            count = self._read_superframes(fd, taken)
+            count = self._read_superframes(fd, taken, release)
             failure = self._failure
         elif cython.compiled:
             with cython.nogil:
@@ -357,11 +358,11 @@ class Queue:
                 packet._status = 1
         return superframes._prepare(packet, number, self._headers)
 
-    def _read_superframes(self, fd: cython.int, taken: cython.int) -> cython.int:
+    def _read_superframes(self, fd: cython.int, taken: cython.int, release: cython.bint) -> cython.int:
         """
         Read frames with virtio headers, each into the slot of a packet and, if it is longer, on into a large buffer.
 
-        This ends when four have reached so far, so that they are in the cache when they are shown. Without a large buffer a superframe is
+        This ends when two have reached so far, so that they are in the cache when they are shown. Without a large buffer a superframe is
         cut.
         """
         superframes: Superframes = self._superframes
@@ -377,11 +378,10 @@ class Queue:
                 self._large[ready] = large._stack[large._top]
                 ready += 1
         if cython.compiled:
-            with cython.nogil:
-                count = vnic_fill_superframes(
-                    fd, pool._bytes, pool.slot_size, self._indices, self._lengths, taken, cython.address(self._failure),
-                    self._virtio, self._numbers, large._bytes, LARGE_SIZE, self._large, cython.address(ready),
-                )  # fmt: skip
+            count = vnic_fill_superframes(
+                fd, pool._bytes, pool.slot_size, self._indices, self._lengths, taken, cython.address(self._failure),
+                self._virtio, self._numbers, large._bytes, LARGE_SIZE, self._large, cython.address(ready), release,
+            )  # fmt: skip
         else:
             begun = ready
             while count < taken and (ready or not begun):
