@@ -20,7 +20,7 @@ from vnic.lookahead import LookingAhead
 from vnic.offload import Offload
 from vnic.packet import Packet
 from vnic.pool import PacketPool, slot_size_for
-from vnic.queue import AT_ONCE, MAX_BUDGET, MAX_QUEUES, Queue
+from vnic.queue import LENT_BELOW, MAX_BUDGET, MAX_QUEUES, Queue
 from vnic.send import SendPath
 from vnic.states import PacketState
 from vnic.status import Status, VnicError
@@ -127,7 +127,7 @@ class Adapter(LookingAhead):
         self._transfer_data = contract.handler(miniport, contract.MiniportDriver, "transfer_data")
         self._transfers = 0
         self._offered = int(offload | Offload.CHECKSUM) if offload else 0
-        self._superframes = self._sends.superframes = Superframes(self, large_buffers, AT_ONCE) if offload else None
+        self._superframes = self._sends.superframes = Superframes(self, large_buffers, LENT_BELOW) if offload else None
         self._queue = Queue(self, sends._first)
         self._queues = [self._queue]
         pool.verifier_level = LEVELS.of_pool(pool.name, ledger._level)
@@ -222,7 +222,7 @@ class Adapter(LookingAhead):
         queue.attach(fd, ring, self._superframes)
         if self._superframes is not None:
             # each can go on reading
-            self._superframes.reserve += AT_ONCE
+            self._superframes.reserve += LENT_BELOW
         self._sends._first.pool = self.pool
         self._sends.lanes.append(lane)
         self._queues.append(queue)

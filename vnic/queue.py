@@ -43,6 +43,8 @@ MAX_BUDGET = 256
 MAX_QUEUES = 256
 AT_ONCE = 2
 """Frames that are read into large buffers before they are shown: few, whose buffers are in the nearest caches again and again."""
+LENT_BELOW = 4
+"""Large buffers for each queue that drivers may not keep: with fewer free ones a superframe is lent."""
 MOST_LARGE = 8
 """Large buffers that drivers may keep of one batch; then it ends, and they are told of its end."""
 FEWEST = 2
