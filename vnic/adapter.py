@@ -108,8 +108,7 @@ class Adapter(LookingAhead):
             raise ValueError(f"{address.hex(':')} is no 6-byte station address")
         if pool._claimed:
             raise ValueError(f"pool {pool.name} is another adapter's: an adapter needs a pool of its own")
-        pool._claimed = True
-        pool._share([])
+        pool._require_open()
         ledger = Ledger(name, report or report_to_logging, contract.handler(miniport, contract.MiniportDriver, "return_packet"))
         ledger._miniport = miniport
         ledger._level = LEVELS.process if verifier_level is None else verifier_level
@@ -130,6 +129,9 @@ class Adapter(LookingAhead):
         self._superframes = self._sends.superframes = Superframes(self, large_buffers, LENT_BELOW) if offload else None
         self._queue = Queue(self, sends._first)
         self._queues = [self._queue]
+        # last: a pool whose adapter could not be made is nobody's
+        pool._claimed = True
+        pool._share([])
         pool.verifier_level = LEVELS.of_pool(pool.name, ledger._level)
         LEVELS.add_adapter(self)
 
@@ -188,7 +190,7 @@ class Adapter(LookingAhead):
             ValueError: the ring is another descriptor's or another pool's, or the adapter has offload, for which there is none.
         """
         self._check(fd, ring)
-        self._queue.attach(fd, ring, self._superframes)
+        self._queue._attach(fd, ring, self._superframes)
         self._sends._first.fd = fd
         self._sends.on_blocked = on_blocked
 
@@ -219,7 +221,7 @@ class Adapter(LookingAhead):
         lane = Lane(self._sends, self.pool, number)
         lane.fd = fd
         queue = Queue(self, lane)
-        queue.attach(fd, ring, self._superframes)
+        queue._attach(fd, ring, self._superframes)
         if self._superframes is not None:
             # each can go on reading
             self._superframes.reserve += LENT_BELOW

@@ -19,7 +19,7 @@ cdef extern from *:
     void **items_of(list packets)
 
 
-cdef int RX_DELIVERED, RX_FILTERED, EVERYTHING
+cdef int RX_DELIVERED, RX_FILTERED, EVERYTHING, SEGMENTATION, AMONG
 cdef object SUCCESS, RESOURCES, MANY
 
 

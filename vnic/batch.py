@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from vnic.binding import Binding, shown
 from vnic.context import Context
 from vnic.counters import COLUMN
-from vnic.filters import PacketFilter
+from vnic.filters import SUPERFRAME_AMONG, PacketFilter
 from vnic.lifecycle import Lifecycle
+from vnic.offload import Offload
 from vnic.packet import Packet
 from vnic.status import Status
 from vnic.verifier import rules
@@ -49,6 +50,8 @@ HEADER = 64
 """Bytes of each frame that `Batch.headers` has: Ethernet, two VLAN tags, and IPv4 or IPv6 with nearly all of what is behind."""
 MANY = sys.maxsize
 EVERYTHING = int(PacketFilter.PROMISCUOUS | PacketFilter.ALL_LOCAL)
+SEGMENTATION = int(Offload.SEGMENTATION)
+AMONG = SUPERFRAME_AMONG
 RX_DELIVERED = COLUMN["rx_delivered"]
 RX_FILTERED = COLUMN["rx_filtered"]
 SUCCESS, RESOURCES = Status.SUCCESS, Status.RESOURCES
@@ -239,7 +242,7 @@ def show_batches(adapter: Lifecycle, bound: list, binding: Binding, packets: lis
         bound: who was bound to it when the indication began.
         binding: it has `receive_packets`.
         packets: begun; `_outcome` says which of them can be shown, and learns of it.
-        kinds: the filter bits of all frames, if each of them can be shown and kept; else -1.
+        kinds: the filter bits of all frames, and whether a superframe is among them, if each can be shown and kept; else -1.
         here: this thread.
     """
     packet: Packet
@@ -252,7 +255,10 @@ def show_batches(adapter: Lifecycle, bound: list, binding: Binding, packets: lis
     if adapter._bound(False) is not bound and binding not in adapter._bound(False):
         return
     room = binding.quota - (binding.promised - binding.returned) if binding.quota else count
-    if kinds >= 0 and room >= count and (binding._filter & EVERYTHING or not kinds & ~binding._filter):
+    # a handler before may have changed what this one has asked for
+    asked: cython.bint = (binding._offload & SEGMENTATION) != 0
+    bits: cython.int = kinds & ~AMONG if asked else kinds
+    if kinds >= 0 and bits < AMONG and room >= count and (binding._filter & EVERYTHING or not bits & ~binding._filter):
         # nearly always: all of them
         show_part(binding, packets, False, False, here)
         return
@@ -268,6 +274,9 @@ def show_batches(adapter: Lifecycle, bound: list, binding: Binding, packets: lis
                 position += 1
                 continue
             if not binding._filter & (packet._kind | EVERYTHING) and not binding._accepts(packet._kind, packet._destination()):
+                position += 1
+                continue
+            if not asked and packet._virtio.kind:
                 position += 1
                 continue
             if not part:

@@ -133,3 +133,4 @@ cdef class Binding:
     cdef void _leave(self)
     cdef object _came_back(self)
     cdef object _broken_return(self, Packet packet)
+    cdef bint _may_return_early(self, Packet packet)

@@ -55,6 +55,7 @@ OWNED = int(PacketState.OWNED)
 MULTICAST = int(PacketFilter.MULTICAST)
 ALL_MULTICAST = int(PacketFilter.ALL_MULTICAST)
 EVERYTHING = int(PacketFilter.PROMISCUOUS | PacketFilter.ALL_LOCAL)
+ALL_CLASSES = sum(PacketFilter)
 MAX_REFERENCES = 0xFFFF
 NONE_KEPT: object = 0
 ONE_KEPT: object = 1
@@ -181,13 +182,18 @@ class Binding:
         """
         Which frames are shown to the binding; setting it replaces it, and a value other than NONE starts indications.
 
-        NDIS: OID_GEN_CURRENT_PACKET_FILTER; RX-56, RX-57.
+        Raises:
+            ValueError: it has bits that are none of a filter.
+
+        NDIS: OID_GEN_CURRENT_PACKET_FILTER; RX-56, RX-57, RX-61.
         """
         return PacketFilter(self._filter)
 
     @packet_filter.setter
     def packet_filter(self, value: PacketFilter) -> None:
         self._require_open("its packet filter is set")
+        if int(value) & ~ALL_CLASSES:
+            raise ValueError(f"{int(value):#x} has bits that no class of frames has: a packet filter is made of {ALL_CLASSES:#x}")
         self._filter = int(value)
         self._filter_set = True
         self.adapter._reorder()
@@ -239,7 +245,7 @@ class Binding:
         """How often the binding still has to return this packet."""
         if self.closed or packet._state != INDICATED:
             return 0
-        return packet._owed[self.slot].promised - packet._owed[self.slot].returned
+        return max(0, packet._owed[self.slot].promised - packet._owed[self.slot].returned)
 
     def reserved(self, packet: Packet) -> memoryview:
         """
@@ -462,14 +468,16 @@ class Binding:
 
     def complete_bind(self, status: Status) -> None:
         """
-        End what `bind_adapter` left PENDING: with SUCCESS frames are shown from now on, otherwise nothing is left of the binding.
+        End what `bind_adapter` left PENDING: with SUCCESS frames are shown from now on, otherwise (PENDING is no end, and taken for
+        FAILURE) nothing is left of the binding.
 
         Raises:
             ContractViolation: it is not pending (rule 65).
 
         NDIS: NdisCompleteBindAdapter; LC-24.
         """
-        if self._calls["bind_adapter"].complete(Status(status)):
+        status = Status.FAILURE if Status(status) is Status.PENDING else Status(status)
+        if self._calls["bind_adapter"].complete(status):
             self.adapter._end_bind(self, status)
 
     def complete_unbind(self) -> None:
@@ -592,7 +600,7 @@ class Binding:
         with cython.critical_section(packet, self):
             # what is returned from here on is counted against the answer; what was before, by a driver that may, is known now
             packet._asked = -1
-            if self.early_returns and packet._promises:
+            if packet._promises > self.slot:
                 early = packet._owed[self.slot].returned
             kept = max(count, early)
             if kept > 0 and not self.closed:
@@ -747,7 +755,7 @@ class Binding:
         owed: cython.bint
         with cython.critical_section(packet, self):
             owed = not self.closed and packet._state == INDICATED and self._owes_of(packet)
-            if self.early_returns and packet._asked == self.slot and packet._state == INDICATED and not self.closed:
+            if self.early_returns and packet._asked == self.slot and self._may_return_early(packet):
                 # counted when it answers; until then the library's own reference keeps the packet
                 packet._promises = max(packet._promises, self.slot + 1)
                 packet._owed[self.slot].returned += 1
@@ -772,6 +780,12 @@ class Binding:
         if self.dead:
             self._came_back()
         return None
+
+    def _may_return_early(self, packet: Packet) -> cython.bint:
+        """Whether a packet that it is being asked for can be returned already: one that it may keep, and not more often than it may."""
+        if packet._state != INDICATED or packet._status or self.closed:
+            return False
+        return packet._owed[self.slot].returned < MAX_REFERENCES
 
     if not cython.compiled:
         # compiled, it stands in the .pxd file, where each caller has it for its own

@@ -30,6 +30,7 @@ cdef class Buffer:
     cdef object _held
 
     cdef object _inner(self)
+    cdef object _begin_view(self)
 
 
 @cython.final

@@ -67,6 +67,8 @@ class Buffer:
     def __init__(self, pool: BufferPool | None, memory: memoryview) -> None:
         if getattr(self, "size", 0):
             raise TypeError("a buffer is made once")
+        # in one piece, or there is no address that the rest could be found from
+        memory = memoryview(memory).cast("B")
         self.pool = pool
         self._memory = memory
         self._source = None
@@ -112,11 +114,9 @@ class Buffer:
             return self._source.data[self._at : self._at + self.size]
         if self.pool is not None:
             return self._memory
-        if self.packet is None:
-            raise refused(rules.USE_AFTER_RETURN, "the caller", f"{self!r} of a packet that is back in its pool is looked at")
         if EXPORTS:
             return memoryview(self)
-        self._of._begin_view()
+        self._begin_view()
         self._of._drop_view()
         return self._shared[: self.length].toreadonly()
 
@@ -124,6 +124,15 @@ class Buffer:
     def data(self) -> memoryview:
         """The bytes in use, as a view like `memory`."""
         return self.memory[: self.length]
+
+    def _begin_view(self) -> object:
+        """Somebody makes a view of a buffer that a packet has of itself: it is counted there."""
+        if self.pool is not None or self._source is not None:
+            raise BufferError("a view of a buffer is its memory, or its data")
+        if self.packet is None or self._of is None:
+            raise refused(rules.USE_AFTER_RETURN, "the caller", f"{self!r} of a packet that is back in its pool is looked at")
+        self._of._begin_view()
+        return None
 
     def _inner(self) -> memoryview:
         """The bytes in use, for the library itself, which keeps no view of them."""
@@ -135,9 +144,7 @@ class Buffer:
     if cython.compiled:
 
         def __getbuffer__(self, buffer: cython.pointer[cython.Py_buffer], flags: cython.int):
-            if self._of is None:
-                raise BufferError("a view of a buffer is its memory, or its data")
-            self._of._begin_view()
+            self._begin_view()
             PyBuffer_FillInfo(buffer, self, self._shared, self.length, 1, flags)
 
         def __releasebuffer__(self, buffer: cython.pointer[cython.Py_buffer]):
@@ -148,9 +155,7 @@ class Buffer:
     else:
 
         def __buffer__(self, flags: int, /) -> memoryview:
-            if self._of is None:
-                raise BufferError("a view of a buffer is its memory, or its data")
-            self._of._begin_view()
+            self._begin_view()
             return self._shared[: self.length].toreadonly()
 
         def __release_buffer__(self, view: memoryview, /) -> None:

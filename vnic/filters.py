@@ -23,3 +23,7 @@ class PacketFilter(IntFlag):
     BROADCAST = 0x0008
     PROMISCUOUS = 0x0020
     ALL_LOCAL = 0x0080
+
+
+SUPERFRAME_AMONG = 1 << 30
+"""Beside the bits of some frames: one of them is whole only to those who have asked."""

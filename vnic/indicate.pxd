@@ -1,4 +1,5 @@
 # C types of vnic/indicate.py
+from vnic.binding cimport is_packet
 from vnic.context cimport Context, _here
 from vnic.packet cimport Packet
 from vnic.pool cimport PacketPool
@@ -10,6 +11,8 @@ cdef int OWNED
 
 cdef class Indicating(Receiving):
     cdef bint _joins_pools
+    # packets of drivers that are being filled
+    cdef int _transfers
 
     cdef object _look_at_header(self, Packet packet)
     cdef object _join(self, PacketPool pool)

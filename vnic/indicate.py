@@ -13,6 +13,7 @@ from vnic.context import Context
 from vnic.packet import HEADER_SIZE, Packet
 from vnic.receive import Receiving
 from vnic.states import BROKEN, Event, PacketState
+from vnic.status import VnicError
 from vnic.steps import Step
 from vnic.verifier import rules
 from vnic.verifier.faults import FAULTS
@@ -28,6 +29,7 @@ else:
 
 if not cython.compiled:
     # compiled, they come with the C types
+    from vnic.binding import is_packet
     from vnic.context import _here
     from vnic.steps import _cpu, _now, _step
 
@@ -47,11 +49,17 @@ class Indicating(Receiving):
 
         Raises:
             OwnershipError: a packet is not the caller's to indicate (rule 17); none of them is shown then.
-            ValueError: a packet is from another pool than the adapter's.
+            TypeError: one of them is no packet; none is shown then, as with the next two.
+            ValueError: a packet is from another pool than the adapter's, or its chain is too long.
+            VnicError: a transfer is pending; it must be completed first.
 
-        NDIS: NdisMIndicateReceivePacket; RX-01 to RX-19, AMB-1.
+        NDIS: NdisMIndicateReceivePacket; RX-01 to RX-19, RX-53, AMB-1.
         """
         packet: Packet
+        packets = list(packets)
+        for given in packets:
+            if not is_packet(given):
+                raise TypeError(f"a {type(given).__name__} is indicated, and not a packet")
         self._may_indicate()
         if self._ledger._level >= 2:
             self._ledger._require_no_locks(None, "indicate")
@@ -59,7 +67,6 @@ class Indicating(Receiving):
                 FAULTS.delay(None)
         if self._batch_open:
             self._end_lookaheads("it indicates packets")
-        packets = list(packets)
         if len(set(packets)) != len(packets):
             raise self._ledger._violation(rules.INDICATED_IN_USE, None, None, "a packet stands twice in one indication")
         for packet in packets:
@@ -69,6 +76,8 @@ class Indicating(Receiving):
                 raise self._ledger._violation(BROKEN[packet.state, Event.INDICATE], None, packet, f"{packet!r} is indicated")
             if packet._oob is not None or packet._chain is not None:
                 self._look_at_header(packet)
+        if self._transfers:
+            raise VnicError("a transfer is pending: complete it before the next frame is indicated")
         self._call_below(self._indicate_all, packets)
 
     def _look_at_header(self, packet: Packet) -> None:
@@ -78,6 +87,7 @@ class Indicating(Receiving):
             self._ledger._violation(rules.INDICATE_ILLEGAL, None, packet, detail)
         if packet._chain is None:
             return
+        packet._chain.total()
         used = packet._chain.used()
         if used and used[0].length < HEADER_SIZE:
             detail = f"{packet!r} is indicated with {used[0].length} bytes in its first buffer"

@@ -80,7 +80,8 @@ class IntermediateDriver(ProtocolDriver):
     def transfer_data_complete(self, packet: Packet, status: Status, transferred: int) -> None:
         """Complete the transfer above that this one was made for."""
         virtual = self._of_pool[packet.pool]
-        virtual.adapter.transfer_data_complete(virtual.transferred(packet, transferred), status, transferred)
+        above, filled = virtual.transferred(packet, transferred)
+        virtual.adapter.transfer_data_complete(above, status if filled else Status.FAILURE, transferred if filled else 0)
 
     def send_complete(self, packet: Packet, status: Status) -> None:
         """Complete the send above that this one was made for (IM-17)."""

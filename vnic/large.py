@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from vnic.buffer import Buffer
 from vnic.chain import Chain
 from vnic.packet import Lender, Packet
+from vnic.text import escape
 
 if TYPE_CHECKING:
     import cython
@@ -53,7 +54,7 @@ class LargeBuffers(Lender):
             raise TypeError("large buffers are made once")
         if not 1 <= count <= MAX_LARGE:
             raise ValueError(f"{count} large buffers: 1 to {MAX_LARGE}")
-        descriptor = os.memfd_create(f"vnic-large-{name}"[:200], os.MFD_CLOEXEC)
+        descriptor = os.memfd_create(f"vnic-large-{escape(name)}"[:200], os.MFD_CLOEXEC)
         try:
             os.ftruncate(descriptor, count * LARGE)
             flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
@@ -110,8 +111,11 @@ class LargeBuffers(Lender):
     def _take_back(self, packet: Packet) -> None:
         """The packet is free: so is its large buffer. The caller holds the critical section of the pool; nothing here runs a driver."""
         rest: Buffer = self._buffers[packet._large]
+        chain: Chain = self._chains[packet._large]
         packet._unlink()
-        rest.packet = rest.following = None
+        chain.packet = chain.head = None
+        # whoever still refers to it may not look at the next frame in it
+        rest.packet = rest.following = rest._of = None
         self._give_back(packet._large)
         packet._lender = None
         packet._large = -1

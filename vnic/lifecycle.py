@@ -306,8 +306,12 @@ class Lifecycle:
             SUCCESS; PENDING while `unbind_adapter` is PENDING, or the binding holds packets, or waits for some below. When that is over the
             binding closes by itself, and its `close_complete` is called. Ask again as often as you like, or `reclaim` the packets.
 
+        Raises:
+            ValueError: it is no binding of this adapter.
+
         NDIS: ProtocolUnbindAdapter, NdisCloseAdapter; LC-27 to LC-31, AMB-17.
         """
+        self._require_own(binding)
         if binding.closed:
             return SUCCESS
         if not binding.closing:
@@ -319,6 +323,11 @@ class Lifecycle:
             if not binding.opening:
                 self._unbind(binding)
         return SUCCESS if binding.closed and not binding._pended else PENDING
+
+    def _require_own(self, binding: Binding) -> object:
+        if binding is None or binding.adapter is not self:
+            raise ValueError(f"{binding!r} is no binding of {self.name}")
+        return None
 
     def _unbind(self, binding: Binding) -> None:
         status = None
@@ -356,9 +365,13 @@ class Lifecycle:
 
         Returns:
             How many packets were taken back.
+
+        Raises:
+            ValueError: it is no binding of this adapter.
         """
         taken = 0
         packet: Packet
+        self._require_own(binding)
         if binding.closed or not binding.closing:
             return 0
         for packet in self.packets():
@@ -373,7 +386,7 @@ class Lifecycle:
             packet.pool.withhold(packet)
             # replies that are under way have nothing left to return
             packet._owed[binding.slot].replying = 0
-            while binding.owed(packet):
+            for _ in range(owed):
                 binding._take_back(packet, None)
         if binding.sends_pending or binding.transfers_pending or binding._inside:
             # what is below comes back in its own time, and then it ends by itself
@@ -610,15 +623,12 @@ class Lifecycle:
 
         NDIS: MiniportHalt; LC-18 to LC-22.
         """
-        pool: PacketPool
         if self._sends.halted:
             return
         self._sends.halted = True
         if self._reset_part is not None:
             self._resetter.stop()
         self._reorder()
-        for pool in self._pools:
-            pool._claimed = False
         self._sends.abort(None)
         self._end_halt()
 
@@ -634,6 +644,7 @@ class Lifecycle:
 
     def _halt_miniport(self) -> None:
         called: cython.bint
+        pool: PacketPool
         if self._ledger._under_way:
             # a driver has ended everything from inside an indication: when that is over, on all threads
             return
@@ -642,6 +653,9 @@ class Lifecycle:
             self._halt_called = True
         if called:
             return
+        for pool in self._pools:
+            # nobody reads into it any more
+            pool._claimed = False
         if self._ready:
             self._ask(None, "halt")
         if self._reset_part is not None:

@@ -11,7 +11,6 @@ cdef int RX_FRAMES, RX_BYTES, RX_DELIVERED, RX_FILTERED, RX_DROPPED_RUNT, RX_DRO
 
 cdef class LookingAhead(Indicating):
     cdef object _transfer_data
-    cdef int _transfers
 
     cdef int _look_ahead(self, object context, bytes header, bytes lookahead, object packet_size) except? -1
     cdef bint _end_transfer(self, Packet packet)

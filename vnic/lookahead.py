@@ -6,9 +6,11 @@ Next: `vnic/binding.py`, `transfer_data`.
 
 from __future__ import annotations
 
+from operator import index
 from typing import TYPE_CHECKING
 
 from vnic.binding import Binding
+from vnic.chain import LONGEST
 from vnic.counters import COLUMN
 from vnic.indicate import Indicating
 from vnic.ledger import Ledger
@@ -18,6 +20,8 @@ from vnic.status import Status, VnicError
 from vnic.verifier import rules
 
 if TYPE_CHECKING:
+    from typing import SupportsIndex
+
     import cython
 else:
     from vnic import _cython as cython
@@ -42,7 +46,7 @@ RX_DROPPED_NO_RECEIVE = COLUMN["rx_dropped_no_receive"]
 class LookingAhead(Indicating):
     """The part of an adapter that shows lookaheads; `Adapter` says what the rest is."""
 
-    def indicate_lookahead(self, context: object, header: object, lookahead: object, packet_size: int) -> None:
+    def indicate_lookahead(self, context: object, header: object, lookahead: object, packet_size: SupportsIndex) -> None:
         """
         Show the beginning of a frame that is in no packet to every binding whose filter accepts it, through its `receive`.
 
@@ -57,17 +61,19 @@ class LookingAhead(Indicating):
 
         Raises:
             VnicError: a transfer is pending; it must be completed first.
-            ValueError: the frame has fewer bytes than the lookahead.
+            ValueError: the frame has fewer bytes than the lookahead, or more than a packet could have.
+            TypeError: the header or the lookahead is no bytes, or the size no integer.
 
         NDIS: NdisMEthIndicateReceive; RX-39 to RX-43, RX-53.
         """
         self._may_indicate()
         if self._transfers:
             raise VnicError("a transfer is pending: complete it before the next frame is indicated")
-        header, lookahead = bytes(header), bytes(lookahead)
-        if packet_size < len(lookahead):
-            raise ValueError(f"a lookahead of {len(lookahead)} bytes in a frame of {packet_size}")
-        self._call_below(self._indicate_lookahead, context, header, lookahead, packet_size)
+        size = index(packet_size)
+        header, lookahead = bytes(memoryview(header)), bytes(memoryview(lookahead))
+        if not len(lookahead) <= size <= LONGEST:
+            raise ValueError(f"a lookahead of {len(lookahead)} bytes in a frame of {size}")
+        self._call_below(self._indicate_lookahead, context, header, lookahead, size)
 
     def _indicate_lookahead(self, context: object, header: bytes, lookahead: bytes, packet_size: object) -> None:
         ledger: Ledger = self._ledger

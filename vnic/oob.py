@@ -75,14 +75,27 @@ def ndis_time(unix_ns: int) -> int:
     return unix_ns // 100 + EPOCH_1601 * 10_000_000
 
 
+def information(packet: Packet, slot: Info) -> Any:
+    """What a packet says of something; None, too, if a driver has cut its list short."""
+    info = packet.info
+    return info[slot] if slot < len(info) else None
+
+
+def _copy(target: Packet, source: Packet, slots: tuple[Info, ...]) -> None:
+    into = target.info
+    # a list that a driver has cut short is made whole
+    into.extend([None] * (INFO_SLOTS - len(into)))
+    for slot in slots:
+        into[slot] = information(source, slot)
+
+
 def copy_send_info(target: Packet, source: Packet) -> None:
     """
     Copy the per-packet information that a send goes down with, or a frame comes up with. The link to the original packet stays.
 
     NDIS: NdisIMCopySendPerPacketInfo; IM-11, IM-15.
     """
-    for slot in SEND_INFO:
-        target.info[slot] = source.info[slot]
+    _copy(target, source, SEND_INFO)
 
 
 def copy_send_complete_info(target: Packet, source: Packet) -> None:
@@ -91,8 +104,7 @@ def copy_send_complete_info(target: Packet, source: Packet) -> None:
 
     NDIS: NdisIMCopySendCompletePerPacketInfo; IM-16, IM-17.
     """
-    for slot in SEND_COMPLETE_INFO:
-        target.info[slot] = source.info[slot]
+    _copy(target, source, SEND_COMPLETE_INFO)
 
 
 def copy_oob(target: Packet, source: Packet) -> None:

@@ -513,6 +513,7 @@ class Packet(Viewed):
         """
         self._require_owned("it is given another's chain")
         self._require_bare(rules.BUFFER_CHAINED, "given another's chain")
+        other._require_out()
         chain: Chain = self._open_chain()
         chain.head = other._first_buffer()
         chain.valid = False

@@ -111,6 +111,7 @@ cdef class PacketPool:
     cdef void _untake(self, Lane lane, int *indices, int first, int behind) noexcept
     cdef void _clear(self, Packet packet) noexcept
     cdef void _put_back(self, Packet packet) noexcept
+    cdef bint _release_alone(self, object packets, object key) except -1
     cdef void _look_at_ways(self) noexcept
     cdef inline void _on_stack(self, Packet packet) noexcept
     cdef unsigned char *_shadow_of(self, Py_ssize_t index) noexcept

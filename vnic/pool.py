@@ -177,7 +177,9 @@ class PacketPool:
         for index in range(capacity):
             self._stack[index] = capacity - 1 - index
         self._top = capacity
-        self._alone = self._referred_to(0)
+        # the loops above refer to the last one
+        packet = None
+        self._alone = self._referred_to(self._packets, 0)
         self._open = True
         self.made = _step("make", self._whose(context), 1, 0)
         self.verifier_level = LEVELS.of_owned(self.name, self.owner)
@@ -188,7 +190,7 @@ class PacketPool:
     def _map(self, size: int) -> None:
         if self._writable is not None:
             raise TypeError("a pool is mapped once")
-        descriptor = os.memfd_create(f"vnic-{self.name}"[:200], os.MFD_CLOEXEC)
+        descriptor = os.memfd_create(f"vnic-{escape(self.name)}"[:200], os.MFD_CLOEXEC)
         try:
             os.ftruncate(descriptor, size)
             # faulted in now, so that the data path never is
@@ -733,21 +735,32 @@ class PacketPool:
         Returns:
             How many.
         """
-        packet: Packet
-        position: cython.int
         released = 0
         if not self._withholding:
             # it is asked whenever nothing is left
             return 0
         for position in range(len(self._packets)):
-            packet = self._packets[position]
-            if packet._withheld and packet._state == QUARANTINED and not packet.views:
-                packet = None
-                if self._referred_to(position) <= self._alone:
-                    packet = self._packets[position]
-                    self._withhold_no_more(packet)
-                    released += 1
+            released += self._release_alone(self._packets, position)
+        for index in list(self._extra):
+            released += self._release_alone(self._extra, index)
         return released
+
+    def _release_alone(self, packets: object, key: object) -> cython.bint:
+        """Free a withheld packet that nobody refers to but the pool; answers whether it was one."""
+        packet: Packet = packets[key]
+        if not packet._withheld or packet._state != QUARANTINED or packet.views:
+            return False
+        # buffers and the chain of its last frame refer to it, too, and nobody may look through them any more
+        if packet._lender is not None:
+            packet._lender._take_back(packet)
+        packet._unlink()
+        packet._slot_buffer = None
+        packet = None
+        if self._referred_to(packets, key) > self._alone:
+            return False
+        packet = packets[key]
+        self._withhold_no_more(packet)
+        return True
 
     def _release_all_withheld(self) -> None:
         """The memory goes: whoever still refers to a withheld packet finds it free, and may not look at it."""
@@ -761,9 +774,9 @@ class PacketPool:
         self._withholding -= 1
         self._release(packet)
 
-    def _referred_to(self, position: int) -> int:
+    def _referred_to(self, packets: object, key: object) -> int:
         """How many references there are to a packet, by one way of counting that is always the same."""
-        return getrefcount(self._packets[position])
+        return getrefcount(packets[key])
 
     def _overflow(self) -> Packet:
         """Make a packet more than the pool has."""

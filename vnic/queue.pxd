@@ -57,7 +57,7 @@ cdef extern from *:
 
 cdef int DO_RECLAIM, OWNED, MOST_LARGE, FEWEST, READY, NOTHING_LEFT
 cdef Py_ssize_t LARGE_SIZE
-cdef int RX_FRAMES, RX_BYTES, RX_BATCHES, RX_DROPPED_NO_PACKET, RX_DROPPED_FAULT
+cdef int RX_FRAMES, RX_BYTES, RX_BATCHES, RX_DROPPED_NO_PACKET, RX_DROPPED_FAULT, RX_DROPPED_TRUNCATED
 
 
 @cython.final
@@ -88,6 +88,7 @@ cdef class Queue:
     cdef int _taken
     cdef int _failure
 
+    cdef object _attach(self, int fd, Uring ring, Superframes superframes)
     cdef int receive_batch(self, int budget) except? -1
     cdef int _receive_batch(self, int budget) except? -1
     cdef int _read_and_indicate(self, int budget) except? -1

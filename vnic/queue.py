@@ -58,6 +58,7 @@ RX_FRAMES = COLUMN["rx_frames"]
 RX_BYTES = COLUMN["rx_bytes"]
 RX_DROPPED_NO_PACKET = COLUMN["rx_dropped_no_packet"]
 RX_DROPPED_FAULT = COLUMN["rx_dropped_fault"]
+RX_DROPPED_TRUNCATED = COLUMN["rx_dropped_truncated"]
 RX_BATCHES = COLUMN["rx_batches"]
 
 
@@ -98,7 +99,7 @@ class Queue:
             self._indices = [0] * MAX_BUDGET
             self._lengths = [0] * MAX_BUDGET
 
-    def attach(self, fd: cython.int, ring: Uring | None, superframes: Superframes | None) -> None:
+    def _attach(self, fd: cython.int, ring: Uring | None, superframes: Superframes | None) -> None:
         """Read from a descriptor, through a ring or with virtio headers if that is so; `Adapter.attach` has looked at all of them."""
         self._uring = ring
         self._superframes = superframes
@@ -205,7 +206,13 @@ class Queue:
         return total
 
     def _read(self, budget: cython.int, release: cython.bint) -> cython.int:
-        """Take free packets, and read frames into them until none is left; packets without one go back. Release the GIL meanwhile, or not."""
+        """
+        Take free packets, and read frames into them until none is left; packets without one go back.
+
+        Args:
+            budget: packets at most.
+            release: the GIL, while superframes are read; else it always is.
+        """
         adapter: Receiving = self.adapter
         pool: PacketPool = adapter.pool
         taken: cython.int = 0
@@ -270,6 +277,8 @@ class Queue:
         position: cython.int
         lane: Lane = self.lane
         several: cython.bint = self.several
+        superframes: Superframes = self._superframes
+        slot_size: cython.int = pool.slot_size
         low: cython.bint = False
         here: Context = _here()
         level: cython.int = pool._level
@@ -290,6 +299,10 @@ class Queue:
                         pool._unread = pool._unread - 1
                     pool._fresh(packet)
                 packet._length = self._lengths[position]
+                if packet._length >= slot_size and superframes is None:
+                    # a read that fills the whole slot is that of a longer frame
+                    packet._ordinary = False
+                    packet._fault = RX_DROPPED_TRUNCATED
                 packet.time_received = now
                 if step is not None:
                     with cython.critical_section(packet):
@@ -302,14 +315,14 @@ class Queue:
                 packet._status = low
                 if level >= 4 and not low and FAULTS.lends(pool.name):
                     packet._status = 1
-                cut = self._superframes is not None and self._prepare(packet, position)
+                cut = superframes is not None and self._prepare(packet, position)
                 if cut and together is not None:
                     # what came before is shown before
                     before: cython.int = first
                     first = position + 1
                     self._show_before(together, before, position, here)
                 if cut:
-                    cython.cast(Superframes, self._superframes)._show(packet, here, step)
+                    cython.cast(Superframes, superframes)._show(packet, here, step)
                 elif together is not None:
                     together[position] = packet
                 elif adapter._receive(packet, here, False):
@@ -346,7 +359,7 @@ class Queue:
             adapter._receive_together(together if end - first == len(together) else together[first:end], here, None, True, False)
 
     def _prepare(self, packet: Packet, position: cython.int) -> cython.bint:
-        """Let a packet have what was read beside its slot; answers whether its frame is to be shown in segments."""
+        """Let a packet have what was read beside its slot; answers whether its frame is a superframe that is shown by itself."""
         superframes: Superframes = self._superframes
         number: cython.int = self._numbers[position]
         if number < 0 and packet._length < packet._slot_size and not (self._virtio[position].flags or self._virtio[position].kind):
@@ -395,7 +408,7 @@ class Queue:
                     self._failure = error.errno
                     break
                 self._lengths[count] = max(0, length - HEADER)
-                self._virtio[count] = Virtio(bytes(header))
+                self._virtio[count] = Virtio(bytes(header) if length >= HEADER else bytes(HEADER))
                 used = bool(rest) and self._lengths[count] >= pool.slot_size
                 self._numbers[count] = number if used else -1
                 ready -= used

@@ -10,10 +10,10 @@ from vnic.lifecycle cimport Lifecycle
 from vnic.packet cimport Packet
 from vnic.pool cimport PacketPool
 
-cdef int SHORTEST, TIMED_FROM, OWNED, LENT, SHOWN, PROMISCUOUS, EVERYTHING, SEGMENTATION, DO_INDICATE, DO_LEND, DO_RECLAIM, DO_FREE
+cdef int SHORTEST, TIMED_FROM, OWNED, LENT, SHOWN, PROMISCUOUS, EVERYTHING, SEGMENTATION, AMONG, DO_INDICATE, DO_LEND, DO_RECLAIM, DO_FREE
 cdef unsigned int KEPT
 cdef int RX_FRAMES, RX_BYTES, RX_DELIVERED, RX_FILTERED, RX_RESOURCES, INDICATED, RETURNED
-cdef int RX_DROPPED_RUNT, RX_DROPPED_TRUNCATED, RX_DROPPED_NO_DRIVER
+cdef int RX_DROPPED_RUNT, RX_DROPPED_NO_DRIVER
 
 
 cdef class Receiving(Lifecycle):
@@ -35,7 +35,7 @@ cdef class Receiving(Lifecycle):
     cdef object _end_together(self, list packets, set copied, bint read, bint plain)
     cdef object _receive_together(self, list packets, Context here, set copied, bint read, bint plain)
     cdef Py_ssize_t _end_all(self, list packets) except -1
-    cdef object _show_to_each(self, Packet packet, Context here, bint plain)
+    cdef object _show_to_each(self, Packet packet, list bound, Context here, bint plain)
     cdef object _end_copied(self, Packet packet)
     cdef void _end_batch(self, Context here)
     cdef object _end_indication(self)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from vnic.binding import Binding
 from vnic.context import Context
 from vnic.counters import COLUMN
-from vnic.filters import PacketFilter
+from vnic.filters import SUPERFRAME_AMONG, PacketFilter
 from vnic.ledger import Ledger
 from vnic.lifecycle import Lifecycle
 from vnic.offload import Offload
@@ -40,6 +40,7 @@ SHOWN = int(PacketState.INDICATED)
 PROMISCUOUS = int(PacketFilter.PROMISCUOUS)
 EVERYTHING = PROMISCUOUS | int(PacketFilter.ALL_LOCAL)
 SEGMENTATION = int(Offload.SEGMENTATION)
+AMONG = SUPERFRAME_AMONG
 DO_INDICATE = int(Event.INDICATE)
 DO_LEND = int(Event.LEND)
 DO_RECLAIM = int(Event.RECLAIM)
@@ -50,7 +51,6 @@ RX_BYTES = COLUMN["rx_bytes"]
 RX_DELIVERED = COLUMN["rx_delivered"]
 RX_FILTERED = COLUMN["rx_filtered"]
 RX_DROPPED_RUNT = COLUMN["rx_dropped_runt"]
-RX_DROPPED_TRUNCATED = COLUMN["rx_dropped_truncated"]
 RX_DROPPED_NO_DRIVER = COLUMN["rx_dropped_no_driver"]
 RX_RESOURCES = COLUMN["rx_resources"]
 INDICATED = COLUMN["indicated"]
@@ -127,8 +127,6 @@ class Receiving(Lifecycle):
             return RX_DROPPED_RUNT
         if not packet._ordinary and packet._fault:
             return packet._fault
-        if length >= packet._slot_size and packet._chain is None:
-            return RX_DROPPED_TRUNCATED
         # no reference is taken, so that nobody need be kept out
         return RX_FILTERED if self._shown_to else RX_DROPPED_NO_DRIVER
 
@@ -167,7 +165,8 @@ class Receiving(Lifecycle):
         Lend a packet upward that is shown together with others.
 
         Returns:
-            The filter bit that its frame needs; -1 if it cannot simply be shown and kept, -2 if it cannot be shown at all.
+            The filter bit that its frame needs, and whether it is a superframe; -1 if it cannot simply be shown and kept, -2 if it cannot
+            be shown at all.
         """
         packet._outcome = self._begin_frame(packet)
         if packet._outcome < 0:
@@ -178,7 +177,7 @@ class Receiving(Lifecycle):
         if packet._status:
             return -1
         # a frame for another station needs this one
-        return packet._kind or PROMISCUOUS
+        return (packet._kind or PROMISCUOUS) | (AMONG if not packet._ordinary and packet._virtio.kind else 0)
 
     def _receive_together(self, packets: list, here: Context, copied: set | None, read: cython.bint, plain: cython.bint) -> None:
         """
@@ -229,7 +228,7 @@ class Receiving(Lifecycle):
                 show_batches(self, bound, binding, packets, kinds, here)
             if each:
                 for packet in packets:
-                    self._show_to_each(packet, here, plain)
+                    self._show_to_each(packet, bound, here, plain)
             for binding in late:
                 show_batches(self, bound, binding, packets, kinds, here)
         finally:
@@ -296,9 +295,10 @@ class Receiving(Lifecycle):
         pool._free_plain(packet)
         return packet._length
 
-    def _show_to_each(self, packet: Packet, here: Context, plain: cython.bint) -> None:
-        """Show one packet to every binding that accepts it and is not shown batches."""
+    def _show_to_each(self, packet: Packet, bound: list, here: Context, plain: cython.bint) -> None:
+        """Show one packet to every binding that accepts it, is not shown batches, and was bound when the indication began."""
         binding: Binding
+        changed: cython.bint = self._bound(False) is not bound
         bindings: list = self._bound(plain)
         if packet._outcome == RX_FILTERED and not bindings:
             packet._outcome = RX_DROPPED_NO_DRIVER
@@ -307,6 +307,8 @@ class Receiving(Lifecycle):
         destination: cython.ulonglong = packet._destination()
         for binding in bindings:
             if binding._receive_packets is not None or not binding._accepts(packet._kind, destination):
+                continue
+            if changed and (binding not in bound or (packet._virtio.kind and not binding._offload & SEGMENTATION)):
                 continue
             packet._outcome = RX_DELIVERED
             if packet._status:

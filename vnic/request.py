@@ -62,7 +62,7 @@ class Entry:
         binding: who asks; None: the library itself.
         request: what is asked.
         lent: the requester's buffer; released when the request is over.
-        work: the miniport's buffer.
+        work: the miniport's buffer; what it is handed is a view of it, which it may release.
         since_ns: when the miniport was asked, by `time.monotonic_ns`.
         overdue: it was reported as being below for too long.
         over: the requester knows the end of it, or is about to be told.
@@ -72,14 +72,14 @@ class Entry:
     binding: Binding | None
     request: Request
     lent: memoryview
-    work: memoryview = field(init=False)
+    work: bytearray = field(init=False)
     since_ns: int = 0
     overdue: bool = False
     over: bool = False
     reset: bool = False
 
     def __post_init__(self) -> None:
-        self.work = memoryview(bytearray(self.lent))
+        self.work = bytearray(self.lent)
 
     def finish(self, status: Status, moved: int = 0, needed: int = 0) -> bool:
         """Give the buffer back, filled; answers False, nothing done, if that was done before. The caller holds the queue's lock."""

@@ -304,7 +304,8 @@ class RequestQueue:
 
     def _call(self, entry: Entry) -> tuple[Status, int, int]:
         is_set = entry.request.kind == RequestKind.SET
-        status, moved, needed = self._set(entry.request.oid, bytes(entry.work)) if is_set else self._query(entry.request.oid, entry.work)
+        oid = entry.request.oid
+        status, moved, needed = self._set(oid, bytes(entry.work)) if is_set else self._query(oid, memoryview(entry.work))
         return Status(status), int(moved), int(needed)
 
     def _complete(self, is_set: bool, status: Status, moved: int, needed: int) -> None:
@@ -347,7 +348,7 @@ class RequestQueue:
                 self._answering = False
         else:
             answer = self._settings.query(binding, oid)
-            status, moved, needed = (Status.NOT_SUPPORTED, 0, 0) if answer is None else fill(oid, answer, entry.work)
+            status, moved, needed = (Status.NOT_SUPPORTED, 0, 0) if answer is None else fill(oid, answer, memoryview(entry.work))
         entry.finish(status, moved, needed)
         return status
 

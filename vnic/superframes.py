@@ -96,7 +96,7 @@ class Superframes:
             headers: to look for its headers with; the queue's, so that none is made for a frame.
 
         Returns:
-            Whether somebody must be shown its segments. If something is wrong with it, the packet says so.
+            Whether `_show` is to show it: somebody may have to be shown its segments. If something is wrong with it, the packet says so.
         """
         adapter: Receiving = self.adapter
         ledger: Ledger = adapter._ledger
@@ -127,7 +127,8 @@ class Superframes:
         elif not (right and self._is_superframe(packet, kind, headers)):
             packet._fault = RX_DROPPED_HEADER
         else:
-            return adapter._plain is not None and len(adapter._plain) > 0
+            # what somebody asks for may change between two drivers of a frame
+            return not adapter._batched or len(adapter._plain) > 0
         return False
 
     def _is_superframe(self, packet: Packet, kind: cython.int, headers: Headers) -> cython.bint:

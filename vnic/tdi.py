@@ -26,8 +26,10 @@ from vnic.status import ContractViolation, OwnershipError, Status
 from vnic.verifier import rules
 
 if TYPE_CHECKING:
-    from vnic.core import Binding, Packet
+    from vnic.core import Binding, Packet, PacketPool
     from vnic.verifier.rules import Rule
+
+    Key = tuple[PacketPool, int, int]
 
 
 class Client:
@@ -141,7 +143,8 @@ class Upcalls:
         self.limit = backlog
         self.delivered = self.refused = self.lost = 0
         self._ledger = binding.adapter.requests.ledger
-        self._kept: dict[Packet, list[Endpoint]] = {}
+        # by the key of the packet: what was taken by force must not be referred to from here
+        self._kept: dict[Key, list[Endpoint]] = {}
         # each thread that reads a queue has batches of its own, and so copies of its own
         self._backlog: dict[int, deque[tuple[tuple[Endpoint, ...], bytes, Any]]] = {}
         with _lock:
@@ -228,7 +231,7 @@ class Upcalls:
             return self._hand(endpoint, bytes(packet.data[offset : offset + length]), source)
         with _lock:
             # before the call: a client, or its thread, may return the packet before it has answered
-            self._kept.setdefault(packet, []).append(endpoint)
+            self._kept.setdefault(key_of(packet), []).append(endpoint)
             endpoint.held += 1
         answer: object = Status.NOT_ACCEPTED
         try:
@@ -275,24 +278,29 @@ class Upcalls:
 
     def _take(self, packet: Packet, client: Client | None = None, endpoint: Endpoint | None = None) -> bool:
         """Strike out one return of a packet: by an endpoint, by any of a client, or by anybody; False if none is owed."""
-        for one in self._kept.get(packet, ()):
+        for one in self._kept.get(key_of(packet), ()):
             if one is endpoint or (endpoint is None and (client is None or one.client is client)):
-                self._strike(packet, one)
+                self._strike(key_of(packet), one)
                 return True
         return False
 
-    def _strike(self, packet: Packet, endpoint: Endpoint) -> None:
-        keepers = self._kept[packet]
+    def _strike(self, key: Key, endpoint: Endpoint) -> None:
+        keepers = self._kept[key]
         keepers.remove(endpoint)
         endpoint.held -= 1
         if not keepers:
-            del self._kept[packet]
+            del self._kept[key]
             self._leave()
 
     def _leave(self) -> None:
         """Forget a transport that closes, when its clients have returned everything."""
         if not self._kept and self.binding.closing and self in _opened:
             _opened.remove(self)
+
+
+def key_of(packet: Packet) -> Key:
+    """What a packet and the frame in it are known by, without a reference to the packet."""
+    return packet.pool, packet.index, packet.generation
 
 
 _lock = Lock()
@@ -340,8 +348,8 @@ def _refused(packet: Packet, client: Client | None) -> ContractViolation:
     """A return that is not owed: counted and reported for the transport that shows packets of this pool, if there is one."""
     with _lock:
         candidates = [one for one in _opened if not one.binding.closed and one.binding.adapter.pool is packet.pool]
-        charged = next((one for one in candidates if packet in one._kept), candidates[0] if candidates else None)
-        others_keep = charged is not None and packet in charged._kept
+        charged = next((one for one in candidates if key_of(packet) in one._kept), candidates[0] if candidates else None)
+        others_keep = charged is not None and key_of(packet) in charged._kept
     rule: Rule = rules.DOUBLE_RETURN if others_keep else rules.WRONG_BINDING if packet.references else rules.OVER_RETURN
     who = f"client {name_of(client)}" if client is not None else "a client"
     if charged is not None:

@@ -29,6 +29,8 @@ NS_PER_MS = 1_000_000
 EPOCH_1601 = 116_444_736_000_000_000
 """From 1601 to 1970, in units of 100 ns."""
 LONGEST_STALL_US = 50
+LONGEST_WAIT_NS = 3_600_000_000_000
+"""Then the timer thread looks again: a wait of many years is none that a condition takes."""
 
 log = logging.getLogger("vnic")
 
@@ -171,7 +173,8 @@ class WorkItemThread:
             try:
                 with at_irql(Irql.PASSIVE):
                     item.routine(item, item.context)
-            except Exception:
+            except BaseException:
+                # whatever it was: the thread has others to serve, and halting waits for its end
                 self.errors += 1
                 log.exception("a work item raised")
             del item  # it is the routine that decides how long the item lives
@@ -271,7 +274,7 @@ class TimerThread:
             try:
                 with at_irql(Irql.DISPATCH):
                     timer.function(timer.context)
-            except Exception:
+            except BaseException:
                 self.errors += 1
                 log.exception("a timer function raised")
             finally:
@@ -339,7 +342,7 @@ class TimerThread:
                     return
                 wait_ns = min(setting.due_ns for setting in self._queue.values()) - self.clock.now_ns()
                 if wait_ns > 0:
-                    self._changed.wait(wait_ns / 1e9)
+                    self._changed.wait(min(wait_ns, LONGEST_WAIT_NS) / 1e9)
             self.run_due()
 
 

@@ -11,6 +11,7 @@ Next: `protocol/passthru.py`, the shortest intermediate driver.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,7 +19,7 @@ from vnic.core import Adapter, BufferPool, PacketPool
 from vnic.driver import MiniportDriver
 from vnic.filters import PacketFilter
 from vnic.oids import Oid
-from vnic.oob import Info, copy_oob, copy_send_complete_info, copy_send_info
+from vnic.oob import Info, copy_oob, copy_send_complete_info, copy_send_info, information
 from vnic.pnp import PowerState
 from vnic.request import Request, RequestKind
 from vnic.states import PacketState
@@ -115,19 +116,19 @@ class VirtualMiniport(MiniportDriver):
         shown = self.allocate() if not self.adapter.halted else None
         if shown is None:
             return 0
-        shown.share_chain(packet)
-        shown.flags = packet.flags
-        if packet.has_info:
-            copy_send_info(shown, packet)
-            shown.info[ORIGINAL] = packet.info[ORIGINAL] or packet
-        else:
-            shown.info[ORIGINAL] = packet
-        if packet.has_oob:
-            shown.oob.header_size = packet.oob.header_size
-        if low:
-            shown.status = Status.RESOURCES
         self._shows[shown] = packet
         try:
+            shown.share_chain(packet)
+            shown.flags = packet.flags
+            if packet.has_info:
+                copy_send_info(shown, packet)
+                shown.info[ORIGINAL] = information(packet, Info.ORIGINAL_PACKET) or packet
+            else:
+                shown.info[ORIGINAL] = packet
+            if packet.has_oob:
+                shown.oob.header_size = packet.oob.header_size
+            if low:
+                shown.status = Status.RESOURCES
             self.adapter.indicate((shown,))
         except BaseException:
             if shown.state is PacketState.OWNED and shown in self._shows:
@@ -177,18 +178,22 @@ class VirtualMiniport(MiniportDriver):
         try:
             status, moved = self.binding.transfer_data(context.context, context.skipped + offset, length, below)
         finally:
-            if status != Status.PENDING:
-                self.transferred(below, moved)
+            if status != Status.PENDING and not self.transferred(below, moved)[1]:
+                status, moved = Status.FAILURE, 0
         return status, moved
 
-    def transferred(self, below: Packet, moved: int) -> Packet:
-        """Free a packet that was filled below, and fill the one that it was for; answers that."""
+    def transferred(self, below: Packet, moved: int) -> tuple[Packet, bool]:
+        """Free a packet that was filled below, and fill the one that it was for; answers that, and whether it could be written to."""
         packet, buffer = self._transfers.pop(below)
         below.unchain_front()
         self.sent.free(below)
-        packet.fill(0, buffer.data[:moved])
+        filled = False
+        with suppress(TypeError):
+            # whoever is above may have brought memory that is read-only
+            packet.fill(0, buffer.data[:moved])
+            filled = True
         self.rests.free(buffer)
-        return packet
+        return packet, filled
 
     def return_packet(self, packet: Packet) -> None:
         """Free a packet that was shown, and give up the one below."""
@@ -204,7 +209,14 @@ class VirtualMiniport(MiniportDriver):
             with self._lock:
                 self._withheld.append(Withheld(shown, shown.generation, below.data))
         self.received.free(shown)
+        if self._withheld:
+            self._let_go()
         return below
+
+    def _let_go(self) -> None:
+        """Let go of bytes below that nobody above sees any more."""
+        with self._lock:
+            self._withheld = [one for one in self._withheld if one.shown.generation == one.generation and one.shown.views]
 
     def end_batch(self) -> None:
         """End a batch of lookaheads above, and let go of bytes below that nobody above sees any more."""
@@ -212,8 +224,7 @@ class VirtualMiniport(MiniportDriver):
             self._looked = False
             self.adapter.indicate_lookahead_complete()
         if self._withheld:
-            with self._lock:
-                self._withheld = [one for one in self._withheld if one.shown.generation == one.generation and one.shown.views]
+            self._let_go()
 
     # down
 
@@ -231,9 +242,13 @@ class VirtualMiniport(MiniportDriver):
         below = self.sent.allocate()
         if below is None:
             return Status.RESOURCES
-        status = self.fill(below, packet)
+        status = Status.FAILURE
+        try:
+            status = self.fill(below, packet)
+        finally:
+            if status is not Status.SUCCESS:
+                self.sent.free(below)
         if status is not Status.SUCCESS:
-            self.sent.free(below)
             return status
         below.flags = packet.flags
         if packet.has_info:
@@ -258,11 +273,13 @@ class VirtualMiniport(MiniportDriver):
     def take_back(self, below: Packet) -> Packet:
         """Free a packet that was sent below; answers the one that it was sent for, with what the miniport below wrote about it."""
         packet = self._sends.pop(below)
-        if below.has_info:
-            copy_send_complete_info(packet, below)
-        if below.has_oob:
-            below.oob.media_specific = None
-        self.sent.free(below)
+        try:
+            if below.has_info:
+                copy_send_complete_info(packet, below)
+            if below.has_oob:
+                below.oob.media_specific = None
+        finally:
+            self.sent.free(below)
         return packet
 
     def cancel_sends(self, cancel_id: object) -> None:
@@ -296,3 +313,4 @@ class VirtualMiniport(MiniportDriver):
             if self.adapter.close(binding) == Status.PENDING:
                 self.adapter.reclaim(binding)
         self.adapter.halt()
+        self._let_go()

@@ -947,7 +947,9 @@ def test_a_chain_that_is_too_long_leaves_no_packet_before_it_out() -> None:
             long.chain_front(buffer)
         with pytest.raises(ValueError, match="too long"):
             bench.adapter.indicate([good, long])
-        assert (driver.batches, long.state) == ([], PacketState.OWNED)
+        # nothing was shown, and all are the miniport's as before
+        assert (driver.batches, long.state, good.state) == ([], PacketState.OWNED, PacketState.OWNED)
+        bench.pool.free(good)
         for _ in range(count):
             taken = long.unchain_front()
             assert taken is not None
