@@ -1,0 +1,93 @@
+"""
+The edges of a daemon's life: signals before it is ready, what a reload changes, rules that end it, a place behind a link.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from tap.daemon import PROMISCUOUS_SINK, Daemon, Sender, frame
+from tap.namespace import NOBODY, as_nobody, namespaced
+
+from miniport.errors import Exit, Failure
+from miniport.inspector.client import find
+from miniport.runtime_dir import make_folder
+
+BAD = Path(__file__).with_name("bad_drivers.py")
+SINK = '[[protocol]]\ndriver = "sink"\n'
+SIGNALS_ITSELF = """
+import os, signal, subprocess, sys
+from vnic import ProtocolDriver
+
+class SignalsItself(ProtocolDriver):
+    def __init__(self, file: str) -> None:
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            os.kill(os.getpid(), number)
+        program = "import signal; print(*signal.pthread_sigmask(signal.SIG_BLOCK, ()), *(int(signal.getsignal(n)) for n in (1, 10, 12)))"
+        with open(file, "w") as out:
+            subprocess.run([sys.executable, "-c", program], stdout=out, timeout=20, check=True)
+
+    def rotate(self) -> None:
+        print("rotated", file=sys.stderr)
+"""
+PRINTS = """
+import sys
+from vnic import ProtocolDriver
+
+class Prints(ProtocolDriver):
+    def unbind_adapter(self) -> None:
+        for number in range(120):
+            print(number, file=sys.stderr)
+        print("the last words", end="", file=sys.stderr)
+"""
+
+
+def configured(folder: Path, text: str) -> tuple[str, str]:
+    """Options that have the daemon read a file with this text."""
+    (folder / "vnic.toml").write_text(text)
+    return ("--config", str(folder / "vnic.toml"))
+
+
+def reload(daemon: Daemon, text: str) -> list[str]:
+    """Have the daemon read another text; what needs a restart."""
+    configured(daemon.folder, text)
+    after = daemon.mark()
+    daemon.signal(signal.SIGHUP)
+    needs: list[str] = daemon.wait_for("reload", after)["needs_restart"]
+    return needs
+
+
+def found(folder: Path) -> tuple[str, int]:
+    """What a client says that looks for a daemon in a folder."""
+    os.environ["RUNTIME_DIRECTORY"] = str(folder)
+    try:
+        return str(find("vnic0")), 0
+    except Failure as failure:
+        return str(failure), int(failure.status)
+
+
+@namespaced
+def test_the_socket_may_be_behind_a_link_of_the_service_manager(tmp_path: Path) -> None:
+    (tmp_path / "private" / "vnic").mkdir(parents=True)
+    link = tmp_path / "vnic"
+    link.symlink_to("private/vnic")
+    with Daemon(link, *PROMISCUOUS_SINK) as daemon:
+        assert daemon.answer("show", "NAME")["name"] == "vnic0"
+        assert not daemon.events("control")
+        daemon.stop()
+
+
+@pytest.mark.tap
+def test_a_link_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = tmp_path / "vnic"
+    link.symlink_to(tmp_path)
+    try:
+        os.chown(link, NOBODY, NOBODY, follow_symlinks=False)
+    except PermissionError:
+        pytest.skip("needs root, to give a link away")
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(link))
+    with pytest.raises(Failure, match="not a folder that only you or root can write to"):
+        make_folder(link)

@@ -1,0 +1,138 @@
+"""
+The edges of the daemon and of its command line: odd places for the socket, sockets of the dead, output that nobody takes, names of others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from unit.inspecting import stack_on
+
+from miniport.control_socket import bind_socket
+from miniport.errors import Exit, Failure
+from miniport.inspection import Inspection
+from miniport.inspector.client import find
+from miniport.inspector.subject import Inspector
+from miniport.log import EventLog
+from miniport.reports import Output, Reports
+from miniport.runtime_dir import make_folder
+from miniport.strays import catch_strays
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import IO, Any
+
+    from miniport.log import Form
+    from tests.unit.conftest import Wire
+
+BASH, ZSH = (Path(__file__).parents[2] / "packaging" / "completions" / name for name in ("vnic.bash", "_vnic"))
+COMPLETE = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _vnic; printf "%s\\n" "${COMPREPLY[@]}"'
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The usual place of sockets."""
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr("miniport.runtime_dir.SYSTEM", tmp_path / "none")
+    return tmp_path
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[IO[bytes]]:
+    """Where a log is written."""
+    with open(tmp_path / "the.log", "w+b") as file:
+        yield file
+
+
+def at_once(job: Callable[[], None]) -> None:
+    """Post to a loop that runs what it is given."""
+    job()
+
+
+def events(log: IO[bytes]) -> list[dict[str, Any]]:
+    """What was logged."""
+    return [json.loads(line) for line in Path(log.name).read_text().splitlines()]
+
+
+def completed(place: Path, *words: str) -> list[str]:
+    """What bash offers for the last word, with sockets in a folder, which is also where it runs."""
+    command = ["bash", "-c", COMPLETE, "bash", str(BASH), *words]
+    environment = os.environ | {"RUNTIME_DIRECTORY": str(place)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, cwd=place, env=environment)
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+def vnic(*words: str, stdout: IO[Any] | int) -> subprocess.CompletedProcess[str]:
+    """Run a command that ends by itself."""
+    command = [sys.executable, "-P", "-m", "miniport", *words]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=30)
+
+
+def dead_socket(path: Path) -> None:
+    """Leave a socket as a daemon does that is killed."""
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(path))
+
+
+# where the socket is
+
+
+def test_the_usual_folder_may_be_behind_a_link_of_root_or_ones_own_if_it_is_safe_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden, link = tmp_path / "private" / "vnic", tmp_path / "vnic"
+    hidden.mkdir(parents=True)
+    link.symlink_to("private/vnic")
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(link))
+    make_folder(link)
+    hidden.chmod(0o777)
+    with pytest.raises(Failure, match="not a folder that only you or root can write to"):
+        make_folder(link)
+    hidden.rmdir()
+    hidden.touch()
+    with pytest.raises(Failure, match="not a folder that only you or root can write to"):
+        make_folder(link)
+
+
+# what drivers print
+
+
+def catch(log: IO[bytes], form: Form, monkeypatch: pytest.MonkeyPatch) -> Output:
+    """Catch what is printed from now on; not in a fixture, for pytest exchanges the streams behind those."""
+    for module, name in ((sys, "stderr"), (sys, "unraisablehook"), (threading, "excepthook")):
+        monkeypatch.setattr(module, name, getattr(module, name))
+    loop = asyncio.new_event_loop()
+    written = EventLog(log.fileno(), form)
+    caught = catch_strays(loop, written, Reports(written, at_once), at_once)
+    loop.close()
+    return caught
+
+
+# output that cannot be written
+
+
+@pytest.fixture
+def asked(folder: Path) -> dict[str, tuple[str, ...]]:
+    """Commands that print something, by their names."""
+    (folder / "x.toml").write_text("[[protocol]]\ndriver = 'sink'\n")
+    left = {"v": 1, "pid": 1, "started_ticks": 1, "name": "vnic0", "as_of": 0, "ended": None}
+    left["views"] = {"doctor": {"name": "vnic0", "wrong": 0, "alerts": []}}
+    (folder / "vnic0.state").write_text(json.dumps(left))
+    return {
+        "version": ("--version",),
+        "help": ("--help",),
+        "help of run": ("run", "--help"),
+        "help of show": ("show", "--help"),
+        "check": ("check", str(folder / "x.toml")),
+        "doctor": ("doctor", "vnic0"),
+    }
