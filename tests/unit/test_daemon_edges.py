@@ -136,3 +136,27 @@ def asked(folder: Path) -> dict[str, tuple[str, ...]]:
         "check": ("check", str(folder / "x.toml")),
         "doctor": ("doctor", "vnic0"),
     }
+
+
+# completions
+
+
+def test_a_name_that_the_shell_would_expand_is_neither_expanded_nor_offered(tmp_path: Path) -> None:
+    for name in ("$(id >pwned)", "`id >pwned`", "a b", "vnic0", "vnic0.7", "br-1"):
+        (tmp_path / f"{name}.sock").touch()
+    assert sorted(completed(tmp_path, "vnic", "show", "")) == ["br-1", "vnic0", "vnic0.7"]
+    assert completed(tmp_path, "vnic", "show", "b") == ["br-1"]
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_where_there_is_no_socket_no_name_is_offered(tmp_path: Path) -> None:
+    assert completed(tmp_path, "vnic", "show", "") == [""]
+
+
+def test_interfaces_are_completed(tmp_path: Path) -> None:
+    assert completed(tmp_path, "vnic", "run", "l") == sorted(path.name for path in Path("/sys/class/net").glob("l*"))
+
+
+def test_every_level_of_the_verifier_is_offered(tmp_path: Path) -> None:
+    assert completed(tmp_path, "vnic", "run", "v0", "--verifier", "") == list("01234")
+    assert ":level:(0 1 2 3 4)'" in ZSH.read_text()
