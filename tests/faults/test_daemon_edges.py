@@ -91,3 +91,15 @@ def test_a_link_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(link))
     with pytest.raises(Failure, match="not a folder that only you or root can write to"):
         make_folder(link)
+
+
+@namespaced
+def test_who_cannot_even_reach_the_folder_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "private" / "vnic").mkdir(parents=True)
+    (tmp_path / "private").chmod(0o700)
+    (tmp_path / "vnic").symlink_to("private/vnic")
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder != Path("/tmp") and folder.is_relative_to("/tmp"):
+            folder.chmod(0o755)
+    what, status = as_nobody(found, tmp_path / "vnic")
+    assert (what, status) == (f"no permission to look into {tmp_path}/vnic: ask as root, or as the daemon's user", int(Exit.PERMISSION))

@@ -104,6 +104,31 @@ def test_the_usual_folder_may_be_behind_a_link_of_root_or_ones_own_if_it_is_safe
         make_folder(link)
 
 
+# which daemon is meant
+
+
+def test_the_socket_of_a_killed_daemon_does_not_count_when_the_name_is_left_out(folder: Path) -> None:
+    dead_socket(folder / "dead.sock")
+    (folder / "dead.state").touch()
+    assert find(None) == folder / "dead.sock"
+    with bind_socket(folder / "vnic0.sock") as living:
+        living.listen(1)
+        assert find(None) == folder / "vnic0.sock"
+        with pytest.raises(Failure, match="no daemon runs for 'qqq': running are vnic0"):
+            find("qqq")
+
+
+def test_of_several_dead_daemons_none_runs(folder: Path) -> None:
+    for name in ("a", "b"):
+        (folder / f"{name}.state").touch()
+    dead_socket(folder / "b.sock")
+    dead_socket(folder / "c.sock")
+    with pytest.raises(Failure) as failure:
+        find(None)
+    assert str(failure.value) == "no daemon runs: start one, or name one of a, b, c to see what it left"
+    assert failure.value.status is Exit.UNAVAILABLE
+
+
 # what drivers print
 
 
