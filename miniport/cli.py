@@ -233,5 +233,7 @@ def report(failure: Failure, arguments: argparse.Namespace) -> int:
     if log.form == "json":
         log.event("failed", "error", status=int(failure.status), error=failure.what, remedy=failure.remedy)
     else:
-        print(f"vnic: error: {escape(str(failure))}", file=sys.stderr)
+        # what `run` has put in place of the error stream is for the drivers
+        stream = sys.__stderr__ if arguments.command is run_command else sys.stderr
+        print(f"vnic: error: {escape(str(failure))}", file=stream)
     return int(failure.status)

@@ -86,7 +86,7 @@ class Daemon:
         config, adapter = self.config, self.config.adapter
         set_verifier(config.verifier)
         socket_path(adapter.name, config.control.path)
-        catch_strays(self.loop, self.log, self.reports, self._post)
+        self.output = catch_strays(self.loop, self.log, self.reports, self._post)
         filters, drivers = load_filters(config.filter), load_drivers(config.protocol)
         with contextlib.ExitStack() as undo:
             queues, offload = config.loop.queues, adapter.offload
@@ -294,6 +294,7 @@ class Daemon:
         self.miniport.adapter.halt()
         # a binding whose driver hangs is never gone
         self.miniport.halt()
+        self.output.drain()
         # what was posted from other threads belongs before the last lines
         self._post.do()
         self.reports.drain()

@@ -97,7 +97,7 @@ class Reports:
 
 class Output(io.TextIOBase):
     """
-    What drivers print on the standard error stream: each line an `output` event, so that the log stays one JSON object per line.
+    What drivers print on the standard error stream: each line an `output` event, so that the log stays one event a line, and escaped.
 
     Args:
         log: where to.
@@ -123,6 +123,13 @@ class Output(io.TextIOBase):
                 more = {"suppressed": suppressed} if suppressed else {}
                 self.post(partial(self.log.event, "output", "warning", text=escape(line[:200]), **more))
         return len(text)
+
+    def drain(self) -> None:
+        """Tell the line that was begun and not completed, and what was suppressed and not yet told."""
+        if self._begun:
+            self.write("\n")
+        for _, suppressed in self._throttle.drain():
+            self.post(partial(self.log.event, "output", "warning", suppressed=suppressed))
 
 
 def describe_error(binding: Binding | None, error: BaseException, fields: dict[str, Any]) -> dict[str, Any]:

@@ -103,3 +103,12 @@ def test_who_cannot_even_reach_the_folder_is_told_so(tmp_path: Path) -> None:
             folder.chmod(0o755)
     what, status = as_nobody(found, tmp_path / "vnic")
     assert (what, status) == (f"no permission to look into {tmp_path}/vnic: ask as root, or as the daemon's user", int(Exit.PERMISSION))
+
+
+@namespaced
+def test_what_drivers_print_while_they_are_unbound_is_told_or_counted(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(PRINTS)
+    with Daemon(tmp_path, "--driver", f"{tmp_path}/mine.py") as daemon:
+        daemon.stop()
+        told = daemon.events("output")
+        assert sum("text" in event for event in told) + sum(event.get("suppressed", 0) for event in told) == 121

@@ -143,6 +143,35 @@ def catch(log: IO[bytes], form: Form, monkeypatch: pytest.MonkeyPatch) -> Output
     return caught
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_what_drivers_print_is_escaped_in_both_forms_of_the_log(form: Form, log: IO[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    catch(log, form, monkeypatch)
+    print("\x1b[2J", file=sys.stderr)
+    assert "x1b[2J" in Path(log.name).read_text()
+    assert "\x1b" not in Path(log.name).read_text()
+
+
+def test_at_the_end_all_that_was_printed_is_told_or_counted(log: IO[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    output = catch(log, "json", monkeypatch)
+    print("begun", end="", file=sys.stderr)
+    output.drain()
+    assert [event["text"] for event in events(log)] == ["begun"]
+    for number in range(120):
+        print(number, file=sys.stderr)
+    print("the last words", end="", file=sys.stderr)
+    output.drain()
+    told = events(log)
+    assert sum("text" in event for event in told) + sum(event.get("suppressed", 0) for event in told) == 122
+    output.drain()
+    assert len(events(log)) == len(told)
+
+
+def test_a_daemon_that_cannot_start_says_so_in_plain_text_if_text_is_asked_for() -> None:
+    done = vnic("run", "vnic0", "--log-format", "text", "--driver", "snik", stdout=subprocess.DEVNULL)
+    assert done.stderr.startswith("vnic: error: driver 'snik' is unknown: ")
+    assert done.stderr.count("\n") == 1
+
+
 # output that cannot be written
 
 
