@@ -104,6 +104,35 @@ def test_the_usual_folder_may_be_behind_a_link_of_root_or_ones_own_if_it_is_safe
         make_folder(link)
 
 
+@pytest.mark.parametrize("kind", ["open to all", "a file"])
+def test_without_a_safe_usual_place_the_daemon_runs_on_blind(
+    kind: str, wire: Wire, folder: Path, log: IO[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = folder / "place"
+    if kind == "a file":
+        place.touch()
+    else:
+        place.mkdir()
+        place.chmod(0o777)
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(place))
+    inspection = Inspection("test0", "auto", Inspector(stack_on(wire)), EventLog(log.fileno(), "json"))
+    inspection.keep()
+    inspection.end("SIGTERM", 0)
+    (event,) = events(log)
+    assert (event["event"], event["state"], event["level"]) == ("control", "off", "warning")
+    assert "is not a folder that only you or root can write to" in event["error"]
+    with pytest.raises(Failure, match="not a folder that only you or root can write to") as failure:
+        Inspection("test0", str(place / "x.sock"), Inspector(stack_on(wire)), EventLog(log.fileno(), "json"))
+    assert failure.value.status is Exit.PERMISSION
+
+
+def test_a_living_daemon_at_the_usual_place_is_not_overlooked(wire: Wire, folder: Path, log: IO[bytes]) -> None:
+    with bind_socket(folder / "test0.sock") as living:
+        living.listen(1)
+        with pytest.raises(Failure, match="another daemon answers there"):
+            Inspection("test0", "auto", Inspector(stack_on(wire)), EventLog(log.fileno(), "json"))
+
+
 # which daemon is meant
 
 
