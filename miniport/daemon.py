@@ -200,10 +200,17 @@ class Daemon:
             self.reports.stray("control", error)
 
     async def _count(self) -> None:
-        """Log the counters at every interval; what was late is not caught up."""
+        """Log the counters at every interval, at once another one after a reload; what was late is not caught up."""
+        shown = self.loop.time()
         while True:
-            await asyncio.sleep(self.reload.config.log.stats_interval)
-            self._show_counters()
+            due = shown + self.reload.config.log.stats_interval
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(due):
+                    await self.reload.happened.wait()
+            self.reload.happened.clear()
+            if self.loop.time() >= due:
+                self._show_counters()
+                shown = self.loop.time()
 
     def _counters(self) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
         """The counters of the interface's adapter, and those of the virtual ones, by name."""

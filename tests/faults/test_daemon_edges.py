@@ -106,6 +106,36 @@ def test_who_cannot_even_reach_the_folder_is_told_so(tmp_path: Path) -> None:
 
 
 @namespaced
+def test_what_needs_a_restart_is_what_differs_from_the_start_and_not_from_the_last_file(tmp_path: Path) -> None:
+    with Daemon(tmp_path, *configured(tmp_path, SINK)) as daemon:
+        assert reload(daemon, SINK + "[adapter]\nmtu = 1400\n") == ["adapter"]
+        assert reload(daemon, SINK + "[adapter]\nmtu = 1400\n[loop]\nqueues = 2\n") == ["adapter", "loop.queues"]
+        assert reload(daemon, SINK + "[adapter]\nmtu = 1500\n") == []
+        daemon.stop()
+
+
+@namespaced
+def test_another_interval_of_the_counters_holds_at_once(tmp_path: Path) -> None:
+    with Daemon(tmp_path, *configured(tmp_path, SINK + "[log]\nstats_interval = 3600\n")) as daemon:
+        reload(daemon, SINK + "[log]\nstats_interval = 0.05\n")
+        daemon.wait_for("counters", count=3)
+        daemon.stop()
+
+
+@namespaced
+def test_a_driver_that_pretends_ctrl_c_at_a_reload_is_not_loaded_and_nothing_else_happens(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("raise KeyboardInterrupt('not really')\n")
+    with Daemon(tmp_path, *configured(tmp_path, SINK)) as daemon:
+        configured(tmp_path, SINK + f'[[protocol]]\ndriver = "{tmp_path}/mine.py"\n')
+        daemon.signal(signal.SIGHUP)
+        told = daemon.wait_for("reload")
+        assert (told["level"], told["status"]) == ("error", Exit.CONFIG)
+        assert told["error"] == f"a driver: KeyboardInterrupt: not really ({tmp_path}/mine.py:1)"
+        assert reload(daemon, SINK) == []
+        daemon.stop()
+
+
+@namespaced
 def test_what_drivers_print_while_they_are_unbound_is_told_or_counted(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(PRINTS)
     with Daemon(tmp_path, "--driver", f"{tmp_path}/mine.py") as daemon:
