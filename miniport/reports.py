@@ -15,6 +15,7 @@ from miniport.drivers import file_of
 from miniport.log import EventLog, escape, exception_fields
 from vnic import Binding
 from vnic.verifier.records import RECORDS, Record
+from vnic.verifier.rules import Rule
 from vnic.verifier.throttle import Throttle
 
 LONGEST_OUTPUT = 65536
@@ -32,14 +33,14 @@ class Reports:
     Args:
         log: where to.
         post: runs a function soon, on a thread that may wait for the log.
-        act: does what follows from a broken rule, if that is more than to tell: the action, and the culprit.
+        act: does what follows from a broken rule, if that is more than to tell: the action, the culprit, and the rule.
     """
 
     def __init__(
         self,
         log: EventLog,
         post: Callable[[Callable[[], None]], None],
-        act: Callable[[str, Binding | None], None] | None = None,
+        act: Callable[[str, Binding | None, Rule], None] | None = None,
     ) -> None:
         self.log = log
         self.post = post
@@ -64,7 +65,7 @@ class Reports:
     def _violation(self, fields: dict[str, Any]) -> None:
         """A rule was broken where an adapter saw it; what follows follows each time, what is written was limited already."""
         if fields["action"] in DONE_ELSEWHERE and self.act is not None:
-            self.act(fields["action"], fields["binding"])
+            self.act(fields["action"], fields["binding"], fields["error"].rule)
         if fields["record"] is not None:
             self.recorded(fields["record"])
 

@@ -123,6 +123,19 @@ def test_another_interval_of_the_counters_holds_at_once(tmp_path: Path) -> None:
 
 
 @namespaced
+def test_a_daemon_that_a_rule_ends_names_the_rule_and_has_a_status_of_its_own(tmp_path: Path) -> None:
+    words = configured(tmp_path, '[verifier.actions]\n"09" = "stop"\n')
+    with Daemon(tmp_path, *words, "--driver", f"{BAD}:KeepsView", *PROMISCUOUS_SINK) as daemon, Sender() as sender:
+        sender.send([frame()])
+        assert daemon.wait() == 70
+        assert daemon.events("stopping")[0]["reason"] == "rule 09 RetainWithoutDeclaring"
+        assert daemon.events("stopped", status=70)
+        daemon.ask("show", "NAME", status=69)
+        assert "ended with status 70 at" in daemon.complaint
+        assert "because of rule 09 RetainWithoutDeclaring" in daemon.complaint
+
+
+@namespaced
 def test_a_driver_that_pretends_ctrl_c_at_a_reload_is_not_loaded_and_nothing_else_happens(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("raise KeyboardInterrupt('not really')\n")
     with Daemon(tmp_path, *configured(tmp_path, SINK)) as daemon:
