@@ -164,6 +164,9 @@ def add_run_arguments(run: Parser) -> None:
 
 def run_command(arguments: argparse.Namespace) -> int:
     """Start the daemon; the configuration is made by a function, since a reload makes it again."""
+    from miniport.supervisor import keep_early_signals
+
+    keep_early_signals()
     for option, fd in (("--tap-fd", arguments.tap_fd), ("--ready-fd", arguments.ready_fd)):
         check_descriptor(arguments.parser, option, fd)
     if arguments.ready_fd is not None and arguments.ready_fd == arguments.tap_fd:

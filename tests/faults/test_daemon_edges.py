@@ -70,6 +70,17 @@ def found(folder: Path) -> tuple[str, int]:
 
 
 @namespaced
+def test_a_signal_before_it_is_ready_is_obeyed_then_and_hidden_from_no_program_of_a_driver(tmp_path: Path) -> None:
+    (tmp_path / "early.py").write_text(SIGNALS_ITSELF)
+    with Daemon(tmp_path, "--driver", f"{tmp_path}/early.py file={tmp_path}/seen") as daemon:
+        daemon.wait_for("reload")
+        daemon.wait_for("binding")
+        daemon.wait_for("output", text="rotated")
+        assert (tmp_path / "seen").read_text() == "0 0 0\n"
+        daemon.stop()
+
+
+@namespaced
 def test_the_socket_may_be_behind_a_link_of_the_service_manager(tmp_path: Path) -> None:
     (tmp_path / "private" / "vnic").mkdir(parents=True)
     link = tmp_path / "vnic"
