@@ -22,6 +22,7 @@ class Exit(IntEnum):
     """Another process has the TAP, or the control socket."""
     PERMISSION = 77
     CONFIG = 78
+    """The configuration, a driver or the interface does not fit, or a file or standard output cannot be written."""
     KILLED_INT = 130
     KILLED_TERM = 143
 

@@ -221,6 +221,25 @@ def asked(folder: Path) -> dict[str, tuple[str, ...]]:
     }
 
 
+@pytest.mark.parametrize("which", ["version", "help", "help of run", "help of show", "check", "doctor"])
+def test_a_full_disk_under_the_output_is_one_line_and_a_status(which: str, asked: dict[str, tuple[str, ...]]) -> None:
+    with open("/dev/full", "w") as full:
+        done = vnic(*asked[which], stdout=full)
+    assert done.returncode == Exit.CONFIG
+    (line,) = [line for line in done.stderr.splitlines() if "no answer from vnic0" not in line]
+    assert "standard output: cannot be written" in line
+    assert "No space left on device" in line
+
+
+@pytest.mark.parametrize("which", ["version", "help", "help of run", "help of show", "check"])
+def test_who_takes_no_output_at_all_is_no_error(which: str, asked: dict[str, tuple[str, ...]]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = vnic(*asked[which], stdout=writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 # completions
 
 
