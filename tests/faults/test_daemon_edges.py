@@ -6,15 +6,17 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
-from tap.daemon import PROMISCUOUS_SINK, Daemon, Sender, frame
-from tap.namespace import NOBODY, as_nobody, namespaced
+from tap.daemon import AS_NOBODY, DIE_WITH_PARENT, PROMISCUOUS_SINK, VNIC, Daemon, Sender, frame, ip, link, run
+from tap.namespace import NOBODY, as_nobody, namespaced, replace_device, until
 
 from miniport.errors import Exit, Failure
 from miniport.inspector.client import find
 from miniport.runtime_dir import make_folder
+from miniport.tap import open_tap
 
 BAD = Path(__file__).with_name("bad_drivers.py")
 SINK = '[[protocol]]\ndriver = "sink"\n'
@@ -83,9 +85,9 @@ def test_a_signal_before_it_is_ready_is_obeyed_then_and_hidden_from_no_program_o
 @namespaced
 def test_the_socket_may_be_behind_a_link_of_the_service_manager(tmp_path: Path) -> None:
     (tmp_path / "private" / "vnic").mkdir(parents=True)
-    link = tmp_path / "vnic"
-    link.symlink_to("private/vnic")
-    with Daemon(link, *PROMISCUOUS_SINK) as daemon:
+    linked = tmp_path / "vnic"
+    linked.symlink_to("private/vnic")
+    with Daemon(linked, *PROMISCUOUS_SINK) as daemon:
         assert daemon.answer("show", "NAME")["name"] == "vnic0"
         assert not daemon.events("control")
         daemon.stop()
@@ -93,15 +95,15 @@ def test_the_socket_may_be_behind_a_link_of_the_service_manager(tmp_path: Path) 
 
 @pytest.mark.tap
 def test_a_link_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    link = tmp_path / "vnic"
-    link.symlink_to(tmp_path)
+    linked = tmp_path / "vnic"
+    linked.symlink_to(tmp_path)
     try:
-        os.chown(link, NOBODY, NOBODY, follow_symlinks=False)
+        os.chown(linked, NOBODY, NOBODY, follow_symlinks=False)
     except PermissionError:
         pytest.skip("needs root, to give a link away")
-    monkeypatch.setenv("RUNTIME_DIRECTORY", str(link))
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(linked))
     with pytest.raises(Failure, match="not a folder that only you or root can write to"):
-        make_folder(link)
+        make_folder(linked)
 
 
 @namespaced
@@ -166,3 +168,49 @@ def test_what_drivers_print_while_they_are_unbound_is_told_or_counted(tmp_path: 
         daemon.stop()
         told = daemon.events("output")
         assert sum("text" in event for event in told) + sum(event.get("suppressed", 0) for event in told) == 121
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["the kernel says where", "the kernel does not say"])
+@namespaced
+def test_an_interface_that_comes_back_with_another_number_is_known_and_one_with_its_old_number_is_not(tmp_path: Path, told: bool) -> None:
+    words = (*PROMISCUOUS_SINK, "--stats-interval", "0.1")
+    command = (*DIE_WITH_PARENT, *VNIC, "run")
+    if not told:
+        command = (*DIE_WITH_PARENT, *AS_NOBODY)
+        replace_device(0o666)
+        ip("tuntap", "add", "vnic0", "mode", "tap", "user", str(NOBODY))
+        ip("link", "set", "vnic0", "up")
+    keeping = subprocess.Popen(["unshare", "--net", "cat"], stdin=subprocess.PIPE)
+    with keeping as keeper, Daemon(tmp_path, *words, command=command) as daemon:
+        until(lambda: not Path(f"/proc/{keeper.pid}/ns/net").samefile("/proc/self/ns/net"))
+        before = link("vnic0")
+        assert before is not None
+        ip("link", "set", "vnic0", "netns", str(keeper.pid))
+        daemon.wait_for("link", state="moved")
+        # its number and its name are taken
+        ip("link", "add", "other0", "index", str(before["ifindex"]), "type", "bridge")
+        ip("link", "add", "vnic0", "type", "bridge")
+        after = daemon.mark()
+        daemon.wait_for("counters", after, count=10)
+        assert not daemon.events("link", after)
+        ip("link", "delete", "vnic0")
+        run("nsenter", f"--net=/proc/{keeper.pid}/ns/net", "ip", "link", "set", "vnic0", "netns", str(os.getpid()))
+        daemon.wait_for("link", state="back")
+        ip("link", "set", "vnic0", "up")
+        daemon.wait_for("link", after, state="up")
+        assert not daemon.events("link", state="renamed")
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait() == 0
+        assert keeper.stdin is not None
+        keeper.stdin.close()
+
+
+@namespaced
+def test_the_kernel_says_whether_an_interface_is_here() -> None:
+    with open_tap("vnic0") as tap, subprocess.Popen(["unshare", "--net", "cat"], stdin=subprocess.PIPE) as keeper:
+        until(lambda: not Path(f"/proc/{keeper.pid}/ns/net").samefile("/proc/self/ns/net"))
+        assert tap.is_here() is True
+        ip("link", "set", "vnic0", "netns", str(keeper.pid))
+        assert tap.is_here() is False
+        assert keeper.stdin is not None
+        keeper.stdin.close()
