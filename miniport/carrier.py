@@ -7,6 +7,7 @@ Next: `miniport/link.py`, which asks the kernel.
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING
 
 from miniport.adapter import TapMiniport, station_address
@@ -70,6 +71,7 @@ class LinkWatch:
         self._do = do
         # what the data thread was told last; the adapter knows it later
         self._up = miniport.adapter.link_up
+        self._mac = b""
 
     async def run(self) -> None:
         """Watch until the interface is deleted."""
@@ -77,9 +79,29 @@ class LinkWatch:
 
         while True:
             await link.watch(self._miniport.tap.index, self._on_link)
-            if not self._miniport.attached():
-                return
-            await asyncio.sleep(OUT_OF_SIGHT)
+            while True:
+                if not self._miniport.attached():
+                    return
+                await asyncio.sleep(OUT_OF_SIGHT)
+                if self._is_back():
+                    break
+
+    def _is_back(self) -> bool:
+        """Look for it by its name: it may come back with another number, and another interface may have its old one, or its name."""
+        from miniport import link
+
+        tap = self._miniport.tap
+        here = tap.is_here()
+        if here is False:
+            return False
+        try:
+            index = socket.if_nametoindex(tap.name)
+        except OSError:
+            return False
+        if here is None and ((state := link.read_link(index)) is None or state.mac != self._mac):
+            return False
+        tap.index = index
+        return True
 
     def _on_link(self, state: LinkState | None) -> None:
         adapter = self._miniport.adapter
@@ -89,6 +111,7 @@ class LinkWatch:
             if was_here and self._miniport.attached():
                 self._log.event("link", "warning", adapter=adapter.name, state="moved")
             return
+        self._mac = state.mac
         if not was_here:
             self._log.event("link", adapter=adapter.name, state="back")
         if state.name != adapter.name:

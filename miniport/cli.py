@@ -12,11 +12,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-from miniport.inspector.command_line import add_commands, questions
+from miniport.inspector.command_line import add_commands, questions, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     from miniport.config import Config
     from miniport.errors import Failure
@@ -39,6 +39,9 @@ class Parser(argparse.ArgumentParser):
 
         self.exit(2, f"{self.prog}: error: {escape(message)}; see {self.prog} --help\n")
 
+    def print_help(self, file: Any = None) -> None:
+        say(self.format_help(), end="")
+
 
 class Version(argparse.Action):
     """Look the version up only when it is asked for."""
@@ -46,7 +49,7 @@ class Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         from vnic._version import __version__
 
-        print(f"vnic {__version__}")
+        say(f"vnic {__version__}")
         parser.exit()
 
 
@@ -60,18 +63,12 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         The exit status. A usage error and `--help` leave by SystemExit.
     """
-    open_standard_streams()
-    argv = sys.argv[1:] if argv is None else argv
-    arguments, unknown = build_parser(next((word for word in argv if not word.startswith("-")), "")).parse_known_args(argv)
-    if "words" in arguments:
-        # argparse takes the words of one place only; those behind an option are words, too
-        arguments.words += [word for word in unknown if not word.startswith("-")]
-        unknown = [word for word in unknown if word.startswith("-")]
-    if unknown:
-        arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     from miniport.errors import Exit, Failure
 
+    open_standard_streams()
+    arguments = argparse.Namespace(command=None, log_format="text")
     try:
+        arguments = parse(sys.argv[1:] if argv is None else argv)
         return int(arguments.command(arguments))
     except Failure as failure:
         if failure.status is Exit.USAGE:
@@ -85,6 +82,18 @@ def main(argv: list[str] | None = None) -> int:
         told = exception_fields(error)
         what = f"vnic itself failed: {told['type']}: {told['message']} ({told['where']})"
         return report(Failure(Exit.VIOLATION, what, "please report this"), arguments)
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    arguments, unknown = build_parser(next((word for word in argv if not word.startswith("-")), "")).parse_known_args(argv)
+    if "words" in arguments:
+        # argparse takes the words of one place only; those behind an option are words, too
+        arguments.words += [word for word in unknown if not word.startswith("-")]
+        unknown = [word for word in unknown if word.startswith("-")]
+    if unknown:
+        arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return arguments
 
 
 def open_standard_streams() -> None:
@@ -164,6 +173,9 @@ def add_run_arguments(run: Parser) -> None:
 
 def run_command(arguments: argparse.Namespace) -> int:
     """Start the daemon; the configuration is made by a function, since a reload makes it again."""
+    from miniport.supervisor import keep_early_signals
+
+    keep_early_signals()
     for option, fd in (("--tap-fd", arguments.tap_fd), ("--ready-fd", arguments.ready_fd)):
         check_descriptor(arguments.parser, option, fd)
     if arguments.ready_fd is not None and arguments.ready_fd == arguments.tap_fd:
@@ -207,7 +219,7 @@ def check_command(arguments: argparse.Namespace) -> int:
     filters = f"filters: {', '.join(names[:count])}, " if count else ""
     queues = f"{found.loop.queues} queues, " if found.loop.queues > 1 else ""
     adapter = found.adapter
-    print(
+    say(
         f"{path}: ok: adapter {adapter.name}, mtu {adapter.mtu}, {found.pool.packets} packets, {queues}{filters}"
         f"drivers: {', '.join(names[count:]) or 'none'}; core {'compiled' if COMPILED else 'not compiled'}"
     )
@@ -233,5 +245,7 @@ def report(failure: Failure, arguments: argparse.Namespace) -> int:
     if log.form == "json":
         log.event("failed", "error", status=int(failure.status), error=failure.what, remedy=failure.remedy)
     else:
-        print(f"vnic: error: {escape(str(failure))}", file=sys.stderr)
+        # what `run` has put in place of the error stream is for the drivers
+        stream = sys.__stderr__ if arguments.command is run_command else sys.stderr
+        print(f"vnic: error: {escape(str(failure))}", file=stream)
     return int(failure.status)

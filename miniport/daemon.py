@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from miniport.config import Config
     from miniport.link import LinkState
     from vnic import Binding
+    from vnic.verifier.rules import Rule
 
 FORGET_TRIES, FORGET_SECONDS = 10, 0.2
 """How often, and after how long each time, is looked whether nothing refers to an unbound driver any more."""
@@ -77,6 +78,7 @@ class Daemon:
         self.reports = Reports(self.log, self._post, self._act)
         self.watch = Watch()
         self.gone: BaseException | None = None
+        self.broken: Rule | None = None
         self.ended = False
 
     async def run(self, tap_fd: int | None, ready_fd: int | None) -> int:
@@ -86,7 +88,7 @@ class Daemon:
         config, adapter = self.config, self.config.adapter
         set_verifier(config.verifier)
         socket_path(adapter.name, config.control.path)
-        catch_strays(self.loop, self.log, self.reports, self._post)
+        self.output = catch_strays(self.loop, self.log, self.reports, self._post)
         filters, drivers = load_filters(config.filter), load_drivers(config.protocol)
         with contextlib.ExitStack() as undo:
             queues, offload = config.loop.queues, adapter.offload
@@ -200,10 +202,17 @@ class Daemon:
             self.reports.stray("control", error)
 
     async def _count(self) -> None:
-        """Log the counters at every interval; what was late is not caught up."""
+        """Log the counters at every interval, at once another one after a reload; what was late is not caught up."""
+        shown = self.loop.time()
         while True:
-            await asyncio.sleep(self.reload.config.log.stats_interval)
-            self._show_counters()
+            due = shown + self.reload.config.log.stats_interval
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(due):
+                    await self.reload.happened.wait()
+            self.reload.happened.clear()
+            if self.loop.time() >= due:
+                self._show_counters()
+                shown = self.loop.time()
 
     def _counters(self) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
         """The counters of the interface's adapter, and those of the virtual ones, by name."""
@@ -242,12 +251,18 @@ class Daemon:
 
         self._do(rotate)
 
-    def _act(self, action: str, binding: Binding | None) -> None:
+    def _act(self, action: str, binding: Binding | None, rule: Rule) -> None:
         """A rule was broken, and more is to follow than that it is told; from any thread."""
         if action == "stop":
-            self._post(self.stopping.set)
+            self._post(lambda: self._stop_for(rule))
         elif binding is not None:
             self._post(lambda: self._drop(binding))
+
+    def _stop_for(self, rule: Rule) -> None:
+        """A rule was broken whose action is stop; what is broken when the end has begun is not its reason."""
+        if not self.stopping.is_set():
+            self.broken = rule
+            self.stopping.set()
 
     def _drop(self, binding: Binding) -> None:
         """Unbind a driver between two batches."""
@@ -294,6 +309,7 @@ class Daemon:
         self.miniport.adapter.halt()
         # a binding whose driver hangs is never gone
         self.miniport.halt()
+        self.output.drain()
         # what was posted from other threads belongs before the last lines
         self._post.do()
         self.reports.drain()
@@ -313,12 +329,14 @@ class Daemon:
         return status
 
     def _reason(self) -> str:
+        if self.broken is not None:
+            return f"rule {self.broken.id} {self.broken.name}"
         return self.stop_signals.first or ("interface deleted" if isinstance(self.gone, OSError) else "failure")
 
     def _verdict(self, counters: list[tuple[str, dict[str, int]]], hangs: bool) -> Exit:
         """Is every frame and every packet accounted for, on every adapter?"""
         unexplained = [name for name, values in counters if not accounted_for(self.log, name, values)]
-        if unexplained or self.stack.leaked or hangs:
+        if unexplained or self.stack.leaked or hangs or self.broken is not None:
             return Exit.VIOLATION
         if self.gone is not None:
             return Exit.UNAVAILABLE if isinstance(self.gone, OSError) else Exit.VIOLATION

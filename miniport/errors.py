@@ -17,11 +17,12 @@ class Exit(IntEnum):
     UNAVAILABLE = 69
     """No /dev/net/tun, the interface was deleted under the daemon, or no daemon answers."""
     VIOLATION = 70
-    """A rule of the packet contract was broken, or packets were not home at the end."""
+    """A rule of the packet contract was broken that ends the daemon or refuses a call, or packets were not home at the end."""
     BUSY = 75
     """Another process has the TAP, or the control socket."""
     PERMISSION = 77
     CONFIG = 78
+    """The configuration, a driver or the interface does not fit, or a file or standard output cannot be written."""
     KILLED_INT = 130
     KILLED_TERM = 143
 

@@ -42,6 +42,12 @@ class Inspection:
             return
         try:
             self._control = Control(path, inspector, log)
+        except Failure as failure:
+            # beside another daemon of that name we do not start; a place that is not safe is as good as none
+            if wanted != AUTO or failure.status is Exit.BUSY:
+                raise
+            log.event("control", "warning", state="off", error=failure.what, remedy=failure.remedy)
+            return
         except OSError as error:
             what, reason = f"control socket {escape(str(path))} cannot be made", error.strerror or str(error)
             if wanted != AUTO:

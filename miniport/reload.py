@@ -8,18 +8,18 @@ Next: `miniport/stack.py`, where the drivers are exchanged.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING
 
-from miniport.errors import Failure
+from miniport.errors import Exit, Failure
+from miniport.log import exception_fields
 from miniport.stack import Bound, load_drivers
 from miniport.verifier import set_verifier
 
 if TYPE_CHECKING:
-    import asyncio
-
     from miniport.config import Config
     from miniport.data_thread import DataThreads
     from miniport.log import EventLog
@@ -48,6 +48,7 @@ class Reload:
 
     Attributes:
         config: the configuration.
+        happened: set whenever the configuration is another one; whoever waits for it clears it.
     """
 
     def __init__(
@@ -63,7 +64,8 @@ class Reload:
         forget: Callable[[], None],
         on_done: Callable[[Future[None]], None],
     ) -> None:
-        self.config = config
+        self.config = self._started = config
+        self.happened = asyncio.Event()
         self._load = load
         self._stack = stack
         self._threads = threads
@@ -96,21 +98,31 @@ class Reload:
         except Failure as failure:
             self._failed(failure)
             return
-        needs_restart = [name for name in RESTART if getattr(fresh, name) != getattr(self.config, name)]
-        if fresh.log.format != self.config.log.format:
-            needs_restart.append("log.format")
-        needs_restart += [f"loop.{key}" for key in RESTART_LOOP if getattr(fresh.loop, key) != getattr(self.config.loop, key)]
+        except KeyboardInterrupt as error:
+            # SIGINT is not what raises it while the loop runs: it is a driver's, like any other exception
+            told = exception_fields(error)
+            self._failed(Failure(Exit.CONFIG, f"a driver: KeyboardInterrupt: {told['message']} ({told['where']})", "mend the driver"))
+            return
+        needs_restart = self._needs_restart(fresh)
         self._threads.budget, self._threads.busy_poll_us = fresh.loop.budget, fresh.loop.busy_poll_us
         if fresh.verifier != self.config.verifier:
             # what was set by command since then stays, unless the file has changed
             set_verifier(fresh.verifier)
         self.config = fresh
+        self.happened.set()
         self._running = True
         exchange = self._threads.call(
             lambda: self._stack.exchange(surplus, drivers, lambda failure: self._post(partial(self._failed, failure)))
         )
         exchange.add_done_callback(self._on_done)
         exchange.add_done_callback(lambda _: self._post(partial(self._exchanged, needs_restart)))
+
+    def _needs_restart(self, fresh: Config) -> list[str]:
+        """What is other than at the start, and will be until the next one."""
+        names = [name for name in RESTART if getattr(fresh, name) != getattr(self._started, name)]
+        if fresh.log.format != self._started.log.format:
+            names.append("log.format")
+        return names + [f"loop.{key}" for key in RESTART_LOOP if getattr(fresh.loop, key) != getattr(self._started.loop, key)]
 
     def _exchanged(self, needs_restart: list[str]) -> None:
         """The drivers have been exchanged: say which are bound now; a signal that came meanwhile is obeyed now."""

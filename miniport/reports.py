@@ -15,6 +15,7 @@ from miniport.drivers import file_of
 from miniport.log import EventLog, escape, exception_fields
 from vnic import Binding
 from vnic.verifier.records import RECORDS, Record
+from vnic.verifier.rules import Rule
 from vnic.verifier.throttle import Throttle
 
 LONGEST_OUTPUT = 65536
@@ -32,14 +33,14 @@ class Reports:
     Args:
         log: where to.
         post: runs a function soon, on a thread that may wait for the log.
-        act: does what follows from a broken rule, if that is more than to tell: the action, and the culprit.
+        act: does what follows from a broken rule, if that is more than to tell: the action, the culprit, and the rule.
     """
 
     def __init__(
         self,
         log: EventLog,
         post: Callable[[Callable[[], None]], None],
-        act: Callable[[str, Binding | None], None] | None = None,
+        act: Callable[[str, Binding | None, Rule], None] | None = None,
     ) -> None:
         self.log = log
         self.post = post
@@ -64,7 +65,7 @@ class Reports:
     def _violation(self, fields: dict[str, Any]) -> None:
         """A rule was broken where an adapter saw it; what follows follows each time, what is written was limited already."""
         if fields["action"] in DONE_ELSEWHERE and self.act is not None:
-            self.act(fields["action"], fields["binding"])
+            self.act(fields["action"], fields["binding"], fields["error"].rule)
         if fields["record"] is not None:
             self.recorded(fields["record"])
 
@@ -97,7 +98,7 @@ class Reports:
 
 class Output(io.TextIOBase):
     """
-    What drivers print on the standard error stream: each line an `output` event, so that the log stays one JSON object per line.
+    What drivers print on the standard error stream: each line an `output` event, so that the log stays one event a line, and escaped.
 
     Args:
         log: where to.
@@ -123,6 +124,13 @@ class Output(io.TextIOBase):
                 more = {"suppressed": suppressed} if suppressed else {}
                 self.post(partial(self.log.event, "output", "warning", text=escape(line[:200]), **more))
         return len(text)
+
+    def drain(self) -> None:
+        """Tell the line that was begun and not completed, and what was suppressed and not yet told."""
+        if self._begun:
+            self.write("\n")
+        for _, suppressed in self._throttle.drain():
+            self.post(partial(self.log.event, "output", "warning", suppressed=suppressed))
 
 
 def describe_error(binding: Binding | None, error: BaseException, fields: dict[str, Any]) -> dict[str, Any]:

@@ -20,13 +20,18 @@ if TYPE_CHECKING:
     from miniport.reports import Reports
 
 
-def catch_strays(loop: asyncio.AbstractEventLoop, log: EventLog, reports: Reports, post: Callable[[Callable[[], None]], None]) -> None:
-    """An exception that nobody caught, in a driver's thread or finaliser, is a line in the log and not a traceback on it."""
+def catch_strays(loop: asyncio.AbstractEventLoop, log: EventLog, reports: Reports, post: Callable[[Callable[[], None]], None]) -> Output:
+    """
+    Make a line in the log of an exception that nobody caught, in a driver's thread or finaliser, and of what drivers print.
+
+    Returns:
+        What the drivers print to.
+    """
     threading.excepthook = lambda args: reports.stray(f"thread {args.thread.name if args.thread else 'unknown'}", args.exc_value)
     sys.unraisablehook = lambda args: reports.stray("finaliser", args.exc_value)
     loop.set_exception_handler(lambda _, context: reports.stray("control", context.get("exception")))
-    if log.form == "json":
-        sys.stderr = Output(log, post)
+    output = sys.stderr = Output(log, post)
+    return output
 
 
 def left_behind() -> list[str]:

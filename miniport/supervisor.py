@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
+ASKING = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_EARLY: list[int] = []
+"""Those of the asking ones that came before they could be obeyed."""
 
 
 class StopSignals:
@@ -40,6 +43,16 @@ class StopSignals:
         self._stop()
 
 
+def keep_early_signals() -> None:
+    """
+    Keep what asks for something until `watch_signals`, or it would end the process.
+
+    It is not blocked: the programs that a driver starts would inherit that.
+    """
+    for number in ASKING:
+        signal.signal(number, lambda early, _: _EARLY.append(early))
+
+
 def watch_signals(
     loop: asyncio.AbstractEventLoop,
     *,
@@ -48,19 +61,22 @@ def watch_signals(
     show: Callable[[], None],
     rotate: Callable[[], None],
 ) -> None:
-    """Have signals obeyed on the main thread's loop, also if they were blocked when the process was started."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (*ENDING, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2))
+    """Have signals obeyed on the main thread's loop, also if they came too early, or were blocked when the process was started."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (*ENDING, *ASKING))
     for number in ENDING:
         loop.add_signal_handler(number, stop, number)
     loop.add_signal_handler(signal.SIGHUP, reload)
     loop.add_signal_handler(signal.SIGUSR1, show)
     loop.add_signal_handler(signal.SIGUSR2, rotate)
+    for early in dict.fromkeys(_EARLY):
+        signal.raise_signal(early)
+    _EARLY.clear()
 
 
 def forget_signals() -> None:
     """In a forked child: the daemon's signals are none of its own."""
     signal.set_wakeup_fd(-1)
-    for number in (*ENDING, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+    for number in (*ENDING, *ASKING):
         signal.signal(number, signal.SIG_DFL)
 
 

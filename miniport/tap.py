@@ -36,6 +36,7 @@ TUNSETOFFLOAD = 0x400454D0
 TUNGETIFF = 0x800454D2
 TUNSETVNETHDRSZ = 0x400454D8
 TUNSETVNETLE = 0x400454DC
+TUNGETDEVNETNS = 0x54E3
 TUNATTACHFILTER = 0x400054D5 | struct.calcsize("HP") << 16
 TUNDETACHFILTER = 0x400054D6 | struct.calcsize("HP") << 16
 IFF_TAP = 0x0002
@@ -81,7 +82,7 @@ class Tap:
         fd: the descriptor, of the first queue: non-blocking, not inherited by children.
         fds: the descriptors of all queues, in order.
         name: the interface's name when last asked for.
-        index: the interface's number, which outlives a change of name.
+        index: the interface's number, which outlives a change of name, but perhaps not one of the network namespace.
         ephemeral: the interface goes when the last descriptor of it is closed.
         offload: what the kernel leaves to us, and takes from us; NONE unless a virtio header stands before each frame.
     """
@@ -134,6 +135,17 @@ class Tap:
         """
         self.name, _ = _attached(self.fd)
         return self.name
+
+    def is_here(self) -> bool | None:
+        """Whether the interface is in our network namespace; None: the kernel does not say, as to those who may not administer it."""
+        try:
+            namespace = fcntl.ioctl(self.fd, TUNGETDEVNETNS)
+        except OSError:
+            return None
+        try:
+            return os.path.samestat(os.fstat(namespace), Path("/proc/self/ns/net").stat())
+        finally:
+            os.close(namespace)
 
     def close(self) -> None:
         """

@@ -11,6 +11,7 @@ import difflib
 import json
 import os
 import socket
+import stat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,31 +81,59 @@ def find(name: str | None, control: str = AUTO) -> Path:
             raise Failure(Exit.USAGE, "--control off", "give the path of a socket")
         return path
     there: dict[str, Path] = {}
-    living: list[str] = []
+    sockets: list[str] = []
     closed: list[Path] = []
     for folder in folders_of_client():
-        if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+        if is_closed(folder):
             closed.append(folder)
-        for file in sorted(folder.glob("*.sock")) + sorted(folder.glob("*.state")):
-            there.setdefault(file.stem, file.with_suffix(".sock"))
-            if file.suffix == ".sock":
-                living.append(file.stem)
-    if closed and (name not in there if name is not None else not there):
+        with contextlib.suppress(PermissionError):
+            for file in sorted(folder.glob("*.sock")) + sorted(folder.glob("*.state")):
+                there.setdefault(file.stem, file.with_suffix(".sock"))
+                if file.suffix == ".sock":
+                    sockets.append(file.stem)
+    if name in there:
+        return there[name]
+    if closed and (name is not None or not there):
         raise Failure(Exit.PERMISSION, f"no permission to look into {escape(str(closed[0]))}", "ask as root, or as the daemon's user")
+    living = [known for known in sockets if not left_over(there[known])]
     if name is None:
-        return there[only(living or list(there))]
-    if name not in there:
-        alike = difflib.get_close_matches(name, there, 3, 0.5)
-        known = (
-            f"did you mean {', '.join(map(escape, alike))}?" if alike else f"running are {', '.join(map(escape, living))}" if living else ""
-        )
-        raise Failure(Exit.UNAVAILABLE, f"no daemon runs for {shown(name)}", known or f"start one: vnic run {escape(name)}")
-    return there[name]
+        return there[only(living or list(there), bool(living))]
+    alike = difflib.get_close_matches(name, there, 3, 0.5)
+    known = f"did you mean {', '.join(map(escape, alike))}?" if alike else f"running are {', '.join(map(escape, living))}" if living else ""
+    raise Failure(Exit.UNAVAILABLE, f"no daemon runs for {shown(name)}", known or f"start one: vnic run {escape(name)}")
 
 
-def only(names: list[str]) -> str:
+def is_closed(folder: Path) -> bool:
+    """Whether there is, or may be, a folder that we cannot look into."""
+    try:
+        return stat.S_ISDIR(folder.stat().st_mode) and not os.access(folder, os.R_OK | os.X_OK)
+    except PermissionError:
+        # so is the one that it is in
+        return True
+    except OSError:
+        return False
+
+
+def left_over(path: Path) -> bool:
+    """Whether a socket is one that a daemon left which was killed: nobody listens at it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as probe:
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            return path.is_socket()
+        except OSError:
+            # it is no socket of ours to judge, or somebody listens who has no time now
+            pass
+    return False
+
+
+def only(names: list[str], running: bool = True) -> str:
     """
     Take the one name that there is.
+
+    Args:
+        names: of daemons.
+        running: whether they run, or have left something.
 
     Raises:
         Failure: there is none, or more than one.
@@ -112,7 +141,10 @@ def only(names: list[str]) -> str:
     if not names:
         raise Failure(Exit.UNAVAILABLE, "no daemon runs", "start one: vnic run vnic0")
     if len(set(names)) > 1:
-        raise Failure(Exit.USAGE, "several daemons run", f"name one of {', '.join(sorted(map(escape, set(names))))}")
+        remedy = f"name one of {', '.join(sorted(map(escape, set(names))))}"
+        if not running:
+            raise Failure(Exit.UNAVAILABLE, "no daemon runs", f"start one, or {remedy} to see what it left")
+        raise Failure(Exit.USAGE, "several daemons run", remedy)
     return names[0]
 
 

@@ -156,13 +156,27 @@ def show(command: Command, result: dict[str, Any], arguments: argparse.Namespace
         text = openmetrics(result)
     else:
         text = "\n".join(render(command, result))
+    say(text)
+
+
+def say(text: str, end: str = "\n") -> None:
+    """
+    Print. Who stops reading has seen enough.
+
+    Raises:
+        Failure: it cannot be written.
+    """
     try:
-        print(text, flush=True)
-    except BrokenPipeError:
+        print(text, end=end, flush=True)
+    except OSError as error:
         import os
 
-        # whoever read has seen enough; the interpreter must not try again at its end
+        # the interpreter must not try again at its end
         os.dup2(os.open("/dev/null", os.O_WRONLY), 1)
+        if not isinstance(error, BrokenPipeError):
+            from miniport.errors import Exit, Failure
+
+            raise Failure(Exit.CONFIG, "standard output: cannot be written", error.strerror or str(error)) from None
 
 
 def render(command: Command, result: dict[str, Any]) -> list[str]:
@@ -192,7 +206,7 @@ def save(answer: Answer, files: dict[str, str], name: str | None, control: str) 
         else:
             packets = answer.result.get("packets")
             size = write_capture(path, [answer.result] if packets is None else frames_of(packets, name, control))
-        print(f"{escape(path)}: {size} bytes")
+        say(f"{escape(path)}: {size} bytes")
 
 
 def frames_of(packets: list[dict[str, Any]], name: str | None, control: str) -> list[dict[str, Any]]:

@@ -1,5 +1,23 @@
 # Completion of vnic for bash: source it, or install it as /usr/share/bash-completion/completions/vnic
 
+# Offer those of some words that begin with what was typed.
+_vnic_offer() {
+    local offered
+    for offered; do
+        [[ $offered == "$word"* ]] && COMPREPLY+=("$offered")
+    done
+}
+
+# The same with the names of files; anybody may have made one, and what the shell would expand (as compgen -W does) is not offered.
+_vnic_offer_names() {
+    local path name
+    for path; do
+        name=${path##*/}
+        name=${name%.sock}
+        [[ -e $path && $name != *[^[:alnum:]._-]* ]] && _vnic_offer "$name"
+    done
+}
+
 _vnic() {
     local word=${COMP_WORDS[COMP_CWORD]} before="" command="" words=""
     ((COMP_CWORD)) && before=${COMP_WORDS[COMP_CWORD - 1]}
@@ -35,9 +53,11 @@ _vnic() {
             --pcap | --html | --control) mapfile -t COMPREPLY < <(compgen -f -- "$word") && return ;;
             --every | --older-than | --top | --driver | --packet | --pool | --rule | --since) return ;;
         esac
-        words="--help --json --control ${asking[$question]}"
-        [[ $word == -* ]] || words=$(cd "${RUNTIME_DIRECTORY:-/run/vnic}" 2>/dev/null && for name in *.sock; do echo "${name%.sock}"; done)
-        mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
+        if [[ $word == -* ]]; then
+            _vnic_offer --help --json --control ${asking[$question]}
+            return
+        fi
+        _vnic_offer_names "${RUNTIME_DIRECTORY:-/run/vnic}"/*.sock
         return
     fi
     case $command:$before in
@@ -45,14 +65,17 @@ _vnic() {
         run:--filter) words="mux passthru" ;;
         run:--log-format) words="auto text json" ;;
         run:--reader) words="auto read io_uring" ;;
-        run:--verifier) words="0 1" ;;
+        run:--verifier) words="0 1 2 3 4" ;;
         run:--control) mapfile -t COMPREPLY < <(compgen -f -- "$word") && return ;;
         run:--address | run:--mtu | run:--mac | run:--packets | run:--queues | run:--stats-interval | run:--busy-poll-us | run:--drain-timeout | run:--*-fd) return ;;
         run:--config) mapfile -t COMPREPLY < <(compgen -f -- "$word") && return ;;
         run:*)
             words="--help --config --driver --filter --address --mtu --mac --packets --offload --verifier --stats-interval --log-format
                    --queues --reader --busy-poll-us --drain-timeout --control --tap-fd --ready-fd"
-            [[ $word == -* ]] || words=$(cd /sys/class/net 2>/dev/null && echo *)
+            if [[ $word != -* ]]; then
+                _vnic_offer_names /sys/class/net/*
+                return
+            fi
             ;;
         check:*)
             words="--help"
@@ -64,7 +87,7 @@ _vnic() {
             [[ $word == -* ]] && words="--help --version"
             ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
+    _vnic_offer $words
 }
 
 complete -o filenames -F _vnic vnic
