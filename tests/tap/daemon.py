@@ -63,6 +63,9 @@ class Daemon:
         name: the interface.
         command: what runs; for another user, or another parent.
         pass_fds: descriptors that it inherits.
+
+    Attributes:
+        asked: how many lines the log had when the last `dump` asked for more.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Daemon:
         command: Sequence[str] = (*DIE_WITH_PARENT, *VNIC, "run"),
         pass_fds: Sequence[int] = (),
     ) -> None:
+        self.asked = 0
         self.log = folder / f"{name}.log"
         self.folder = folder
         # its control socket is there: /run/vnic is one for all network namespaces
@@ -167,7 +171,7 @@ class Daemon:
         Returns:
             The counters, and the bindings by their names.
         """
-        after = self.mark()
+        after = self.asked = self.mark()
         self.signal(signal.SIGUSR1)
         bound = self.filters + self.drivers
         self.wait_for("binding" if bound else "counters", after, count=max(len(bound), 1))

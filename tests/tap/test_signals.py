@@ -64,6 +64,7 @@ def test_usr1_shows_counters_bindings_and_who_holds_what_since_when(tmp_path: Pa
         begun = time.monotonic()
         sender.send([frame(bytes(86))] * 7)
         daemon.quiet()
+        daemon.wait_for("holder", daemon.asked, count=7)
         after = daemon.mark()
         counters, bindings = daemon.dump()
         daemon.wait_for("holder", after, count=7)
@@ -75,6 +76,7 @@ def test_usr1_shows_counters_bindings_and_who_holds_what_since_when(tmp_path: Pa
         assert 0 < ages[-1] <= ages[0] <= (time.monotonic() - begun) * 1000
         sender.send([frame()] * 93)
         daemon.quiet()
+        daemon.wait_for("holder", daemon.asked, more=80)
         after = daemon.mark()
         daemon.dump()
         assert daemon.wait_for("holder", after, more=80)

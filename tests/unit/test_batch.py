@@ -614,7 +614,7 @@ def test_every_level_of_the_verifier_lets_a_good_driver_be(level: int) -> None:
 
 def test_a_slow_handler_is_told_of_by_its_name() -> None:
     def work(batch: Batch) -> int:
-        end = time.thread_time_ns() + 15_000_000
+        end = time.thread_time_ns() + 40_000_000
         while time.thread_time_ns() < end:
             pass
         return 0
@@ -624,7 +624,7 @@ def test_a_slow_handler_is_told_of_by_its_name() -> None:
         binding = bench.bind(Whole(work))
         bench.give(frame(1), frame(2))
         bench.expect(("81", "a"))
-        assert binding.busy_ns > 10_000_000
+        assert binding.busy_ns > 30_000_000
 
 
 # what may not be kept

@@ -150,7 +150,7 @@ class Works(ProtocolDriver):
 
 
 class WorksLong(Works):
-    work_s = 0.012
+    work_s = 0.03
 
 
 class IsKeptFromRunning(ProtocolDriver):
