@@ -251,9 +251,7 @@ def told(wire: Wire) -> list[int]:
     return numbers
 
 
-def test_while_frames_are_lost_it_is_told_once_a_minute_and_in_the_end(
-    wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_while_frames_are_lost_it_is_told_once_a_minute_and_in_the_end(wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [time.monotonic_ns()]
     monkeypatch.setattr(time, "monotonic_ns", lambda: now[0])
     capture = Capture(file=str(tmp_path / "a.pcapng"))
