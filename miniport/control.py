@@ -165,9 +165,8 @@ class Control:
         command = BY_METHOD[method]
         arguments = read_parameters(command, request.get("params"))
         trusted = peer.uid in (0, self.owner)
-        if command.changes:
-            if not trusted:
-                raise Failure(Exit.PERMISSION, f"{command.name} is not for user {peer.uid}", f"ask as user {self.owner}, or as root")
+        if command.changes and not trusted:
+            raise Failure(Exit.PERMISSION, f"{command.name} is not for user {peer.uid}", f"ask as user {self.owner}, or as root")
         subject = (await self.inspector.look())._replace(bytes_allowed=trusted)
         view = partial(self._views[method], subject, **arguments)
         result = (await self.inspector.between_batches(view))[0] if command.between else view()
