@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import json
 import os
-from ipaddress import IPv4Interface
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from unit.inspecting import FRAME, Keeper, stack_on
+from unit.inspecting import FRAME, Keeper, bind, stack_on
 
 from miniport.cli import main
 from miniport.errors import Exit, Failure
@@ -31,10 +31,13 @@ from protocol.icmp_echo import IcmpEcho
 from protocol.mux import Mux
 from protocol.sink import Sink
 from protocol.udp import Udp
+from vnic import Adapter, MiniportDriver, PacketPool, ProtocolDriver, slot_size_for
 from vnic.verifier.faults import FAULTS
 from vnic.verifier.records import RECORDS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.unit.conftest import Wire
 
 
@@ -56,6 +59,18 @@ def left(wire: Wire, folder: Path) -> Path:
 def found(stack: Stack, about: str) -> list[dict[str, Any]]:
     """What the doctor says about something."""
     return [alert for alert in doctor(Inspector(stack).tick())["alerts"] if alert["about"] == about]
+
+
+@contextmanager
+def stack_with(addresses: tuple[str, ...], *drivers: ProtocolDriver) -> Iterator[Stack]:
+    """A stack on an adapter that has these addresses."""
+    pool = PacketPool(8, slot_size_for(1500), name="receive")
+    stack = Stack(Adapter(pool, MiniportDriver(), name="test0", network_addresses=addresses))
+    for driver in drivers:
+        bind(stack, driver)
+    yield stack
+    assert stack.close()
+    stack.adapter.halt()
 
 
 def test_the_metrics_of_a_daemon_that_does_not_answer_say_that_it_is_not_up(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,22 +111,19 @@ def test_a_rule_that_no_bound_driver_broke_is_an_alert_of_its_adapter(wire: Wire
     ids=["icmp_echo alone", "with arp", "with udp, which answers ARP itself", "over IPv6 only", "without an address"],
 )
 def test_the_doctor_misses_arp_only_where_it_is_needed_and_nobody_answers_it(
-    wire: Wire, others: tuple[Any, ...], addresses: tuple[str, ...], alarm: bool
+    others: tuple[Any, ...], addresses: tuple[str, ...], alarm: bool
 ) -> None:
-    wire.adapter.network_addresses = addresses
-    stack = stack_on(wire, IcmpEcho(), *(make() for make in others))
-    assert bool(found(stack, "no arp")) is alarm
+    with stack_with(addresses, IcmpEcho(), *(make() for make in others)) as stack:
+        assert bool(found(stack, "no arp")) is alarm
 
 
 def test_udp_alone_is_found_by_arp(wire: Wire) -> None:
     assert found(stack_on(wire, Udp(echo=7)), "no arp") == []
 
 
-def test_an_address_that_only_icmp_echo_was_given_needs_arp_too(wire: Wire) -> None:
-    wire.adapter.network_addresses = ()
-    echo = IcmpEcho(address="10.0.0.2/24")
-    assert echo.interfaces == [IPv4Interface("10.0.0.2/24")]
-    assert [alert["level"] for alert in found(stack_on(wire, echo), "no arp")] == ["warning"]
+def test_an_address_that_only_icmp_echo_was_given_needs_arp_too() -> None:
+    with stack_with((), IcmpEcho(address="10.0.0.2/24")) as stack:
+        assert [alert["level"] for alert in found(stack, "no arp")] == ["warning"]
 
 
 def test_what_to_type_next_has_the_name_that_the_socket_still_has_after_a_renaming(wire: Wire) -> None:
