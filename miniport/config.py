@@ -323,9 +323,15 @@ def _problems(config: Config) -> Iterable[tuple[str, str, str]]:
         yield "$.adapter.mac", f"{shown(adapter.mac)} is no MAC address", "write it as 02:00:00:00:00:02"
     elif adapter.mac is not None and (int(adapter.mac[:2], 16) & 1 or not adapter.mac.strip("0:")):
         yield "$.adapter.mac", f"{shown(adapter.mac)} is not unicast", "make the first byte even, such as 02, and not all bytes zero"
+    elif adapter.mac == "00:00:00:00:00:01":
+        yield "$.adapter.mac", f"{shown(adapter.mac)} leaves the kernel's end of the interface all zeros", "make the first byte 02"
     for index, text in enumerate(adapter.address):
         if not _is_address(text):
             yield f"$.adapter.address[{index}]", f"{shown(text)} is no address", "write it as 10.0.0.2/24 or fd00::2/64"
+        elif not _is_station(text):
+            yield f"$.adapter.address[{index}]", f"{shown(text)} belongs to no single station", "give one that does"
+    if "\0" in config.control.path:
+        yield "$.control.path", f"{shown(config.control.path)} has a NUL, which no path can have", "leave it out"
     yield from verifier_problems(config.verifier)
     if config.loop.queues > pool.packets:
         what = f"{config.loop.queues} queues are more than the {pool.packets} packets"
@@ -342,3 +348,11 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_station(text: str) -> bool:
+    """Whether an address can be that of one station on a network: every driver that answers for it refuses any other."""
+    address = ipaddress.ip_interface(text).ip
+    if address.version == 6:
+        return not (address.is_multicast or address.is_unspecified)
+    return 0 < address.packed[0] < 224 and not address.is_loopback

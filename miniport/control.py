@@ -6,7 +6,7 @@ The control socket: one JSON object a line asks, one answers. Nothing that comes
 
 The owner of the daemon, root, and the group of the socket may look; only the owner and root may change something, and that is logged.
 Requests are at most 64 KiB, clients at most 8. Whoever does not read is dropped, and whoever asks without end waits: answers take
-at most a fifth of this thread's time.
+at most a fifth of this thread's time, one after the other.
 
 Next: `miniport/inspector/commands.py`, everything that can be asked.
 """
@@ -19,6 +19,7 @@ import importlib
 import os
 import time
 from functools import partial
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from miniport.connection import PROTOCOL, Client, parse, reply_to
@@ -42,7 +43,8 @@ MAX_OF_GROUP = 4
 """Clients that are neither the owner nor root: they cannot keep those out."""
 REST = 4.0
 """After an answer nothing is answered for so many times the processor time that it took."""
-LONGEST_REST_S = 0.1
+LONGEST_REST_S = 0.5
+"""Who asks next must not wait for longer, even after an answer that took more than an eighth of a second."""
 
 
 class Control:
@@ -68,6 +70,7 @@ class Control:
         self._views = {command.method: view_of(command) for command in COMMANDS}
         self._tasks: set[asyncio.Task[None]] = set()
         self._rest_until = 0.0
+        self._turn = asyncio.Lock()
         self._server: asyncio.Server | None = None
         self._socket = bind_socket(path)
         self._inode = path.lstat().st_ino
@@ -120,11 +123,12 @@ class Control:
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, client: Client, line: bytes) -> None:
-        await asyncio.sleep(max(0.0, self._rest_until - time.monotonic()))
-        begun = time.thread_time()
-        client.reply(await self.answer(line, client.peer))
-        rest = min(REST * (time.thread_time() - begun), LONGEST_REST_S)
-        self._rest_until = max(time.monotonic(), self._rest_until) + rest
+        # one after the other, or all who wait for the same rest would be answered after it
+        async with self._turn:
+            await asyncio.sleep(max(0.0, self._rest_until - time.monotonic()))
+            begun = time.thread_time()
+            client.reply(await self.answer(line, client.peer))
+            self._rest_until = time.monotonic() + min(REST * (time.thread_time() - begun), LONGEST_REST_S)
 
     async def answer(self, line: bytes, peer: Peer) -> dict[str, Any]:
         """
@@ -141,6 +145,8 @@ class Control:
         try:
             request = parse(line)
             number = request.get("id")
+            if isinstance(number, float) and not isfinite(number):
+                number = None  # JSON has no such number
             return reply_to(number, result=await self._ask(request, peer))
         except Failure as failure:
             return reply_to(number, error=failure)
@@ -159,14 +165,15 @@ class Control:
         command = BY_METHOD[method]
         arguments = read_parameters(command, request.get("params"))
         trusted = peer.uid in (0, self.owner)
-        if command.changes:
-            if not trusted:
-                raise Failure(Exit.PERMISSION, f"{command.name} is not for user {peer.uid}", f"ask as user {self.owner}, or as root")
-            told = {key: value if isinstance(value, str | int | float) else shown(value) for key, value in arguments.items()}
-            self._log.event("control", "notice", verb=command.name, uid=peer.uid, pid=peer.pid, **{"with": told})
+        if command.changes and not trusted:
+            raise Failure(Exit.PERMISSION, f"{command.name} is not for user {peer.uid}", f"ask as user {self.owner}, or as root")
         subject = (await self.inspector.look())._replace(bytes_allowed=trusted)
         view = partial(self._views[method], subject, **arguments)
-        return (await self.inspector.between_batches(view))[0] if command.between else view()
+        result = (await self.inspector.between_batches(view))[0] if command.between else view()
+        if command.changes:
+            told = {key: value if isinstance(value, str | int | float) else shown(value) for key, value in arguments.items()}
+            self._log.event("control", "notice", verb=command.name, uid=peer.uid, pid=peer.pid, **{"with": told})
+        return result
 
 
 def view_of(command: Command) -> Callable[..., dict[str, Any]]:

@@ -8,6 +8,7 @@ Next: `protocol/icmp_echo.py`, which answers pings.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ipaddress import IPv4Interface
 from threading import Lock
 
@@ -18,6 +19,7 @@ LENGTH = 42
 REQUEST = bytes.fromhex("0001 0800 06 04 0001")
 REPLY = bytes.fromhex("0001 0800 06 04 0002")
 """Ethernet, IPv4, their address lengths, and the operation."""
+NOBODY, ANY = bytes(6), bytes(4)
 
 
 class Arp(ProtocolDriver):
@@ -42,17 +44,29 @@ class Arp(ProtocolDriver):
         Raises:
             ValueError: it is no IPv4 address of one station.
         """
-        self.addresses = set[bytes]() if address is None else {parse(address)}
         self.configured = address is not None
+        self.answer_for(() if address is None else (parse(address),))
         self.answered = 0
         self.dropped = 0
 
     def bind_adapter(self) -> None:
         """Make the pool that replies are sent from."""
         if not self.configured:
-            self.addresses = {parse(text) for text in self.binding.network_addresses if ":" not in text}
+            self.answer_for([parse(text) for text in self.binding.network_addresses if ":" not in text])
         self.lock, self.unbinding = Lock(), False
         self.pool = PacketPool(16, 64, name="arp")
+
+    def answer_for(self, interfaces: Iterable[IPv4Interface]) -> None:
+        """Remember our addresses, and those that no station of our networks has."""
+        self.addresses = {interface.packed for interface in interfaces}
+        networks = [interface.network for interface in interfaces if interface.network.prefixlen < 31]
+        self.no_station = {end.packed for network in networks for end in (network.network_address, network.broadcast_address)}
+
+    def is_station(self, mac: bytes, address: bytes) -> bool:
+        """Whether these can be the addresses of one other station, or of one that asks whether an address is taken (RFC 5227)."""
+        if mac[0] & 1 or mac in (NOBODY, self.binding.address) or address in self.addresses or address in self.no_station:
+            return False
+        return address == ANY or (0 < address[0] < 224 and address[0] != 127)
 
     def unbind_adapter(self) -> Status:
         """Close the pool; below a filter sends may be pending still, then it is closed with the last of them."""
@@ -71,9 +85,9 @@ class Arp(ProtocolDriver):
         sender, sender_ip, target_ip = frame[22:28], frame[28:32], frame[38:42]
         if frame[14:22] != REQUEST or target_ip not in self.addresses:
             return 0
-        if frame[6] & 1 or sender[0] & 1 or sender_ip in self.addresses:
-            return 0  # no station is a group, and none but us has our address: there is nobody to answer
         us = self.binding.address
+        if frame[6] & 1 or frame[6:12] in (NOBODY, us) or not self.is_station(sender, sender_ip):
+            return 0  # there is nobody to answer
         self.send(sender + us + ETHERTYPE.to_bytes(2) + REPLY + us + target_ip + sender + sender_ip)
         return 0
 
@@ -110,7 +124,7 @@ class Arp(ProtocolDriver):
             self.binding.complete_unbind()
 
 
-def parse(text: str) -> bytes:
+def parse(text: str) -> IPv4Interface:
     """
     Read an IPv4 address, with or without a prefix length.
 
@@ -118,9 +132,9 @@ def parse(text: str) -> bytes:
         ValueError: it is no IPv4 address of one station.
     """
     try:
-        address = IPv4Interface(text.strip()).packed
+        interface = IPv4Interface(text.strip())
     except ValueError:
         raise ValueError(f"address {text!r} is no IPv4 address: write 10.0.0.2 or 10.0.0.2/24") from None
-    if not 0 < address[0] < 224:
+    if not 0 < interface.packed[0] < 224:
         raise ValueError(f"address {text!r} belongs to no single station: give one that does")
-    return address
+    return interface

@@ -24,6 +24,10 @@ LARGEST_SNAPLEN = 262_144
 """The largest that libpcap reads."""
 FLUSH_SIZE = 1 << 16
 FLUSH_NS = 1_000_000_000
+MOST_KEPT = 1000
+"""Older files: each of them is renamed when a new one begins, and no frame passes meanwhile."""
+COMPLAINT_NS = 60_000_000_000
+"""While frames are lost, that is told so often; at the end of a file it is told anyway, if it was not yet."""
 ETHERNET, NANOSECONDS = 1, 9
 INBOUND, OUTBOUND = 1, 2
 
@@ -35,6 +39,7 @@ class Capture(ProtocolDriver):
     Attributes:
         frames: frames captured.
         lost: those of them that could not be written.
+        told: those of them that an error has told of.
     """
 
     packet_filter = PacketFilter.PROMISCUOUS | PacketFilter.ALL_LOCAL
@@ -47,7 +52,7 @@ class Capture(ProtocolDriver):
             file: where to write. A file that is there already becomes FILE.1, that one FILE.2, and so on.
             snaplen: bytes to write of each frame.
             rotate_bytes: begin a new file before one gets larger than this; 0 for never.
-            keep: how many older files to keep.
+            keep: how many older files to keep, 1000 at most.
 
         Raises:
             ValueError: an option is out of its range.
@@ -58,20 +63,20 @@ class Capture(ProtocolDriver):
             raise ValueError(f"snaplen {snaplen} is outside 1..{LARGEST_SNAPLEN}")
         if rotate_bytes < 0:
             raise ValueError(f"rotate_bytes {rotate_bytes} is negative: give bytes, or 0 for never")
-        if keep < 1:
-            raise ValueError(f"keep {keep} is less than 1: give the number of older files to keep")
+        if not 1 <= keep <= MOST_KEPT:
+            raise ValueError(f"keep {keep} is outside 1..{MOST_KEPT}: give the number of older files to keep")
         self.file, self.snaplen, self.rotate_bytes, self.keep = Path(file), snaplen, rotate_bytes, keep
-        self.frames = self.lost = 0
+        self.frames = self.lost = self.told = 0
         self.lock = Lock()  # looped-back frames come on the thread that sent them
         self.out: FileIO | None = None
         self.blocks = bytearray()
-        self.waiting = self.last_ns = self.next_flush_ns = self.size = self.room = self.file_frames = 0
+        self.waiting = self.last_ns = self.next_flush_ns = self.next_complaint_ns = self.size = self.room = self.file_frames = 0
         self.error: OSError | None = None
-        self.complained = False
 
     def bind_adapter(self) -> None:
         """Open the file."""
         with self.lock:
+            self.next_complaint_ns = 0
             self.start_file()
 
     def unbind_adapter(self) -> None:
@@ -81,13 +86,13 @@ class Capture(ProtocolDriver):
             if self.out is not None:
                 self.out.close()
             self.out = None
-            self.complain()
+            self.complain(ended=True)
 
     def rotate(self) -> None:
         """Begin a new file."""
         with self.lock:
             self.renew()
-            self.complain()
+            self.complain(ended=True)
 
     def receive_packet(self, packet: Packet) -> int:
         """Copy the frame; the packet is not kept."""
@@ -162,9 +167,10 @@ class Capture(ProtocolDriver):
         out = FileIO(str(fresh), "w", opener=open_private)
         try:
             write(out, head)
-            for number in range(self.keep, 0, -1):
+            free = next((number for number in range(self.keep) if not os.path.lexists(self.older(number))), self.keep)
+            for number in range(free, 0, -1):
                 with suppress(FileNotFoundError):
-                    Path(f"{self.file}.{number - 1}" if number > 1 else self.file).replace(f"{self.file}.{number}")
+                    self.older(number - 1).replace(self.older(number))
             fresh.replace(self.file)
         except OSError:
             out.close()
@@ -173,14 +179,24 @@ class Capture(ProtocolDriver):
         if self.out is not None:
             self.out.close()
         self.out, self.size, self.room = out, len(head), self.rotate_bytes - len(head)
-        self.file_frames, self.error, self.complained = 0, None, False
+        self.file_frames = 0
 
-    def complain(self) -> None:
-        """Raise an error that came up, the first of each file only; the others show in `lost`."""
-        error, self.error = self.error, None
-        if error is not None and not self.complained:
-            self.complained = True
-            raise OSError(error.errno, f"{error.strerror}; {self.lost} frames lost so far", str(self.file)) from error
+    def older(self, number: int) -> Path:
+        """The name of an older file; 0 is the one that is written."""
+        return Path(f"{self.file}.{number}") if number else self.file
+
+    def complain(self, *, ended: bool = False) -> None:
+        """Raise an error that came up: at once, then once a minute as long as frames are lost, and in the end for those not yet told of."""
+        error = self.error
+        if error is None:
+            return
+        untold, now = self.lost > self.told, time.monotonic_ns()
+        if now < self.next_complaint_ns and not (ended and untold):
+            if not untold:
+                self.error = None
+            return
+        self.error, self.told, self.next_complaint_ns = None, self.lost, now + COMPLAINT_NS
+        raise OSError(error.errno, f"{error.strerror}; {self.lost} frames lost so far", str(self.file)) from error
 
 
 def file_head(name: str, snaplen: int) -> bytes:

@@ -16,6 +16,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from errno import ENOENT
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -108,6 +109,16 @@ class Classify(ProtocolDriver):
         self.waiting = 0
         self.tally = Tally()
 
+    def bind_adapter(self) -> None:
+        """
+        Check that there is a folder for the counts: they are written long after.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        if self.file and not (folder := Path(self.file).absolute().parent).is_dir():
+            raise FileNotFoundError(ENOENT, os.strerror(ENOENT), str(folder))
+
     def receive_packets(self, batch: Batch) -> int:
         """Keep the lengths and headers, no packet; with enough of them, count."""
         with self.lock:
@@ -137,9 +148,14 @@ class Classify(ProtocolDriver):
         told = self.counts().told()
         if self.file:
             fresh = Path(f"{self.file}.new")
-            with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w") as out:
-                json.dump(told, out, indent=1)
-            fresh.replace(self.file)
+            fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            try:
+                with open(fd, "w") as out:
+                    json.dump(told, out, indent=1)
+                fresh.replace(self.file)
+            except OSError:
+                fresh.unlink(missing_ok=True)
+                raise
 
     def count(self) -> None:
         """Count what waits; the lock is held."""

@@ -25,6 +25,8 @@ SUCCESS, PENDING = Status.SUCCESS, Status.PENDING
 """An enumeration takes 250 instructions to find one of its members."""
 ECHO_REQUEST, ECHO_REQUEST_V6, SOLICITATION = b"\x08\x00", b"\x80\x00", b"\x87\x00"
 """Type and code, the first two bytes of a message."""
+TAGGED_HEADER = 18
+"""Bytes that a frame may have beside the MTU."""
 UNSPECIFIED, LOCALHOST = bytes(16), bytes(15) + b"\x01"
 ALL_NODES = bytes.fromhex("ff02 0000 0000 0000 0000 0000 0000 0001")
 SOLICITED_NODE = bytes.fromhex("ff02 0000 0000 0000 0000 0001 ff")
@@ -39,7 +41,7 @@ class IcmpEcho(ProtocolDriver):
     Attributes:
         ours: the addresses that are answered for, 4 or 16 bytes each.
         answered: replies sent, or queued to be sent.
-        dropped: replies given up, because no packet was free or the send was refused.
+        dropped: replies given up, because no packet was free, the send was refused, or they are longer than the MTU allows.
     """
 
     packet_filter = PacketFilter.DIRECTED | PacketFilter.MULTICAST
@@ -66,8 +68,11 @@ class IcmpEcho(ProtocolDriver):
         self.link_local = b"\xfe\x80" + bytes(6) + bytes([us[0] ^ 2]) + us[1:3] + b"\xff\xfe" + us[3:]
         self.known: dict[bytes, tuple[int, int, bytes]] = {}
         self.ours = frozenset([self.link_local, *(interface.packed for interface in interfaces)])
-        broadcasts = (i.network.broadcast_address.packed for i in interfaces if i.version == 4 and i.network.prefixlen < 31)
-        self.never_answered = self.ours.union(broadcasts, [LOCALHOST])
+        networks = [interface.network for interface in interfaces if interface.version == 4 and interface.network.prefixlen < 31]
+        ends = (end.packed for network in networks for end in (network.network_address, network.broadcast_address))
+        self.never_answered = self.ours.union(ends, [LOCALHOST])
+        self.no_station = frozenset([us, bytes(6)])
+        self.longest = self.binding.mtu + TAGGED_HEADER
         groups = {ALL_NODES, *(SOLICITED_NODE + address[13:] for address in self.ours if len(address) == 16)}
         self.binding.multicast_list = tuple(sorted(multicast_mac(group) for group in groups))
         self.lock, self.unbinding = Lock(), False
@@ -91,8 +96,11 @@ class IcmpEcho(ProtocolDriver):
             reply = self.answer_ipv4(bytes(packet.data))
         elif ethertype == 0x86DD:
             reply = self.answer_ipv6(bytes(packet.data))
-        if reply:
+        if reply and len(reply) <= self.longest:
             self.send(reply)
+        elif reply:
+            # the interface may have a larger MTU than the adapter, and let in what cannot go out
+            self.count(sent=False)
         return 0
 
     def answer_ipv4(self, frame: bytes) -> bytes:
@@ -113,7 +121,7 @@ class IcmpEcho(ProtocolDriver):
     def answer_first(self, frame: bytes, alike: bytes) -> bytes:
         """Make the reply to a request as there was none before, and remember what will be alike in the next one."""
         version, service, total_size, _, fragment, _, protocol, _, source, target = IPV4.unpack_from(frame, 14)
-        if version >> 4 != 4 or protocol != ICMP or (frame[0] | frame[6]) & 1:
+        if version >> 4 != 4 or protocol != ICMP or (frame[0] | frame[6]) & 1 or frame[6:12] in self.no_station:
             return b""
         at, end = 14 + (version & 15) * 4, 14 + total_size
         if at < 34 or not at + 8 <= end <= len(frame) or fragment & 0x3FFF:
@@ -138,7 +146,7 @@ class IcmpEcho(ProtocolDriver):
 
     def answer_ipv6(self, frame: bytes) -> bytes:
         """Make the reply to an echo request or a solicitation over IPv6; nothing for any other frame."""
-        if len(frame) < 62 or frame[14] >> 4 != 6 or frame[20] != ICMPV6 or frame[6] & 1:
+        if len(frame) < 62 or frame[14] >> 4 != 6 or frame[20] != ICMPV6 or frame[6] & 1 or frame[6:12] in self.no_station:
             return b""
         source, target, message = frame[22:38], frame[38:54], frame[54 : 54 + int.from_bytes(frame[18:20])]
         if len(message) < 8 or len(message) != int.from_bytes(frame[18:20]) or source[0] == 0xFF or source in self.never_answered:

@@ -85,6 +85,7 @@ class Mux(IntermediateDriver):
         vlans: the upper edge of each VLAN, 0 being that of untagged frames; `dropped` there counts frames for which it had no packet.
         dropped_untagged: frames without a tag, if nobody wants them.
         dropped_unknown: frames of other VLANs, those cut off in their tag, and those too long for a packet.
+        dropped_unwanted: frames of a VLAN of which no driver wants to see any: none is bound there, or its packet filter is empty.
     """
 
     def __init__(self, *, vlans: str, untagged: bool = False, packets: int = 256) -> None:
@@ -107,7 +108,7 @@ class Mux(IntermediateDriver):
         self.numbers = numbers + [UNTAGGED] * untagged
         self.packets = packets
         self.vlans: dict[int, Vlan] = {}
-        self.dropped_untagged = self.dropped_unknown = 0
+        self.dropped_untagged = self.dropped_unknown = self.dropped_unwanted = 0
         self.lock = Lock()  # each queue has a thread
 
     def bind_adapter(self) -> None:
@@ -121,39 +122,50 @@ class Mux(IntermediateDriver):
             return self.pass_plain(packet)
         control = int.from_bytes(packet.data[14:16])
         vlan = self.vlans.get(control & 0xFFF)
-        if vlan is not None and SHORTEST <= packet.length <= vlan.received.slot_size + TAG_SIZE:
-            vlan.strip(packet, control)
+        if vlan is None or not SHORTEST <= packet.length <= vlan.received.slot_size + TAG_SIZE:
+            self.drop("dropped_unknown")
+        elif not vlan.wanted:
+            self.drop("dropped_unwanted")
         else:
-            self.drop(unknown=True)
+            vlan.strip(packet, control)
         return 0
 
     def receive_lookahead(self, context: object, header: memoryview, lookahead: memoryview, packet_size: int) -> None:
         """Find the VLAN in the beginning of a frame; if it is not long enough to have a tag, the frame is dropped."""
         if bytes(header[ADDRESSES:]) != TPID:
-            if UNTAGGED in self.vlans:
-                self.vlans[UNTAGGED].pass_lookahead(context, header, lookahead, packet_size)
-            else:
-                self.drop(unknown=False)
+            untagged = self.plain()
+            if untagged is not None:
+                untagged.pass_lookahead(context, header, lookahead, packet_size)
             return
         vlan = self.vlans.get(int.from_bytes(lookahead[:2]) & 0xFFF)
         if vlan is None or len(lookahead) < TAG_SIZE:
-            self.drop(unknown=True)
+            self.drop("dropped_unknown")
+            return
+        if not vlan.wanted:
+            self.drop("dropped_unwanted")
             return
         plain = memoryview(b"".join((header[:ADDRESSES], lookahead[2:TAG_SIZE])))
         vlan.pass_lookahead(context, plain, lookahead[TAG_SIZE:], packet_size - TAG_SIZE, TAG_SIZE)
 
     def pass_plain(self, packet: Packet) -> int:
         """Show a frame without a tag as it is, and hold it meanwhile."""
-        if UNTAGGED in self.vlans:
-            return self.vlans[UNTAGGED].pass_up(packet)
-        self.drop(unknown=False)
-        return 0
+        untagged = self.plain()
+        return 0 if untagged is None else untagged.pass_up(packet)
 
-    def drop(self, *, unknown: bool) -> None:
+    def plain(self) -> Vlan | None:
+        """The virtual adapter for frames without a tag; None, and the frame is counted as dropped, if nobody wants them."""
+        untagged = self.vlans.get(UNTAGGED)
+        if untagged is None:
+            self.drop("dropped_untagged")
+        elif not untagged.wanted:
+            self.drop("dropped_unwanted")
+            return None
+        return untagged
+
+    def drop(self, reason: str) -> None:
         """Count a frame that nobody is shown."""
         with self.lock:
-            self.dropped_unknown += unknown
-            self.dropped_untagged += not unknown
+            setattr(self, reason, getattr(self, reason) + 1)
 
 
 def number_of(text: str) -> int:

@@ -26,6 +26,7 @@ IPV4, ARP, UDP = b"\x08\x00", b"\x08\x06", 17
 REQUEST = bytes.fromhex("0001 0800 06 04 0001")
 REPLY = bytes.fromhex("0001 0800 06 04 0002")
 """Ethernet, IPv4, their address lengths, and the operation."""
+NOBODY, ANY = bytes(6), bytes(4)
 HEADERS = 28
 MOST_STATIONS, STATION_SECONDS = 256, 60
 MOST_UNRESOLVED, MOST_WAITING = 16, 16
@@ -261,7 +262,7 @@ class Udp(ProtocolDriver):
         source, to = frame[26:30], self.ours.get(frame[30:34])
         if to is None:
             return "not_ours"
-        if not self.is_station(source):
+        if not self.is_station(source) or self.is_nobody(frame[6:12]):
             return "source"
         if int.from_bytes(frame[20:22]) & 0x3FFF:
             return "fragment"
@@ -282,6 +283,10 @@ class Udp(ProtocolDriver):
     def is_station(self, address: bytes) -> bool:
         """Whether an address can be that of one other station."""
         return 0 < address[0] < 224 and address[0] != 127 and address not in self.ours and address not in self.no_station
+
+    def is_nobody(self, mac: bytes) -> bool:
+        """Whether a MAC address cannot be that of one other station."""
+        return bool(mac[0] & 1) or mac in (NOBODY, self.binding.address)
 
     def from_which(self, address: str) -> str | None:
         """Which of our addresses is on the network of a station, or else is what it is known to write to; None if there is none."""
@@ -345,18 +350,20 @@ class Udp(ProtocolDriver):
 
     def hear(self, frame: bytes) -> None:
         """Answer an ARP request for one of our addresses, and learn from it; from a reply learn what was asked for."""
-        if len(frame) < 42 or frame[14:22] not in (REQUEST, REPLY) or frame[38:42] not in self.ours or (frame[6] | frame[22]) & 1:
+        if len(frame) < 42 or frame[14:22] not in (REQUEST, REPLY) or frame[38:42] not in self.ours:
             return
         mac, address = frame[22:28], frame[28:32]
+        if self.is_nobody(frame[6:12]) or self.is_nobody(mac):
+            return
         if frame[14:22] == REPLY:
             if address in self.waiting or address in self.stations:
                 self.learn(address, mac)
             return
-        if address in self.ours:
+        if address != ANY and not self.is_station(address):
             return
         us = self.binding.address
         self.send(mac + us + ARP + REPLY + us + frame[38:42] + mac + address)
-        if self.is_station(address):
+        if address != ANY:
             self.learn(address, mac)
 
     # the way out

@@ -7,6 +7,7 @@ Next: `miniport/inspector/text.py`, what a terminal shows.
 from __future__ import annotations
 
 import os
+import stat
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -44,8 +45,11 @@ def write_private(path: str, content: bytes) -> int:
         Failure: it cannot be written.
     """
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        # to open a FIFO that nobody reads would wait for ever
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
         with open(fd, "wb") as file:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise ValueError("no regular file")
             return file.write(content)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 JSON = Option("--json", "", "flag", "the answer as JSON, with the same keys as the text")
 CONTROL = Option("--control", "PATH", "file", "the daemon's control socket, if it is not where it is by itself")
+ALL = 1 << 62
+"""So many lines as the daemon gives at most."""
 VERIFY = "what is checked, how deeply, and what faults are provoked"
 
 
@@ -128,6 +130,8 @@ def ask_command(arguments: argparse.Namespace) -> int:
         return watch(command, name, arguments)
     if "pcap" in files and command.method == "packet":
         parameters["hex"] = True
+    elif "pcap" in files:
+        parameters.setdefault("top", ALL)
     from miniport.errors import Exit
     from miniport.inspector.client import ask
     from miniport.log import escape
@@ -138,24 +142,29 @@ def ask_command(arguments: argparse.Namespace) -> int:
     if files:
         save(answer, files, name, arguments.control or "auto")
     else:
-        show(command, answer.result, arguments)
+        show(command, answer, arguments)
     if answer.past:
         return Exit.UNAVAILABLE
     return Exit.FOUND if command.found and answer.result[command.found] else Exit.OK
 
 
-def show(command: Command, result: dict[str, Any], arguments: argparse.Namespace) -> None:
-    """Print an answer."""
-    if arguments.json:
-        import json
+def show(command: Command, answer: Answer, arguments: argparse.Namespace) -> None:
+    """
+    Print an answer.
 
-        text = json.dumps(result, indent=2)
-    elif getattr(arguments, "openmetrics", False):
-        from miniport.inspector.openmetrics import openmetrics
+    Raises:
+        Failure: it cannot be written; or a daemon left it, and it is not whole.
+    """
+    try:
+        text = written(command, answer, arguments)
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
+        if not answer.past:
+            raise
+        from miniport.errors import Exit, Failure
+        from miniport.log import escape
 
-        text = openmetrics(result)
-    else:
-        text = "\n".join(render(command, result))
+        what = f"what the daemon left is no answer to {command.name}: {type(error).__name__} {escape(str(error))}"
+        raise Failure(Exit.UNAVAILABLE, what, "its state file was damaged, or is another version's") from None
     say(text)
 
 
@@ -177,6 +186,19 @@ def say(text: str, end: str = "\n") -> None:
             from miniport.errors import Exit, Failure
 
             raise Failure(Exit.CONFIG, "standard output: cannot be written", error.strerror or str(error)) from None
+
+
+def written(command: Command, answer: Answer, arguments: argparse.Namespace) -> str:
+    """Make the text of an answer, in the form that was asked for."""
+    if arguments.json:
+        import json
+
+        return json.dumps(answer.result, indent=2)
+    if getattr(arguments, "openmetrics", False):
+        from miniport.inspector.openmetrics import openmetrics
+
+        return openmetrics(answer.result, answer.past)
+    return "\n".join(render(command, answer.result))
 
 
 def render(command: Command, result: dict[str, Any]) -> list[str]:
@@ -207,6 +229,8 @@ def save(answer: Answer, files: dict[str, str], name: str | None, control: str) 
             packets = answer.result.get("packets")
             size = write_capture(path, [answer.result] if packets is None else frames_of(packets, name, control))
         say(f"{escape(path)}: {size} bytes")
+        if kind == "pcap" and answer.result.get("more"):
+            print(f"vnic: {answer.result['more']} more packets were left out", file=sys.stderr)
 
 
 def frames_of(packets: list[dict[str, Any]], name: str | None, control: str) -> list[dict[str, Any]]:

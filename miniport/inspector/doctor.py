@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from ipaddress import IPv4Interface
 from typing import TYPE_CHECKING, Any
 
 from miniport.inspector.places import held, sending, withheld
@@ -27,7 +28,8 @@ LONG_S = 5.0
 """From here on a packet that is held counts as forgotten, and a send as stuck."""
 MUCH = 0.8
 """The part of its quota that a driver should not hold."""
-ANSWERING = ("icmp_echo", "udp")
+ANSWERING = ("arp", "icmp_echo", "udp")
+"""Drivers that answer for addresses. Of these, icmp_echo leaves ARP to others."""
 
 Alert = dict[str, Any]
 
@@ -56,11 +58,11 @@ def _hanging(subject: Subject) -> Iterator[Alert]:
         at = f" in a driver, at {place}" if place else " busy"
         which = f"the data thread of queue {subject.data_threads.index(ident)}" if several else "the data thread"
         passes = "no frame of it passes" if several else "no frame passes"
-        yield alert("error", "hang", f"{which} does not answer: it is{at}; {passes}", f"vnic threads {subject.name}")
+        yield alert("error", "hang", f"{which} does not answer: it is{at}; {passes}", f"vnic threads {subject.asked_as}")
     for ident, ns in subject.hanging.items():
         if ident not in subject.late:
             what = f"a handler has not returned for {ns / 1e9:.1f} s, at {_place(subject, ident) or 'an unknown line'}"
-            yield alert("error", "hang", what, f"vnic threads {subject.name}")
+            yield alert("error", "hang", what, f"vnic threads {subject.asked_as}")
 
 
 def _place(subject: Subject, ident: int) -> str:
@@ -71,16 +73,20 @@ def _place(subject: Subject, ident: int) -> str:
 
 
 def _rules(subject: Subject) -> Iterator[Alert]:
-    name = subject.name
+    name = subject.asked_as
     for adapter, values in subject.counters.items():
         for line in broken_sums(values):
             yield alert("error", "sums", f"the counters of {adapter} do not add up: {line}", f"vnic verify audit {name}")
+        blamed = sum(binding.violations for binding in subject.stack.bindings if binding.adapter.name == adapter)
+        if (others := values["violations"] - blamed) > 0:
+            count, last = _count(others, "time", "times"), _last_rule("adapter", adapter)
+            what = f"on {adapter} a rule was broken {count}, by the miniport or by a driver that is not bound any more{last}"
+            yield alert("error", "violations", what, f"vnic violations {name}")
     for binding in subject.stack.bindings:
         if binding.violations:
             count = _count(binding.violations, "time", "times")
-            yield alert(
-                "error", "violations", f"binding {binding.name} broke a rule {count}{_last_rule(binding.name)}", f"vnic violations {name}"
-            )
+            last = _last_rule("driver", binding.name)
+            yield alert("error", "violations", f"binding {binding.name} broke a rule {count}{last}", f"vnic violations {name}")
         # an operation that is refused raises, too
         if (errors := binding.errors - binding.violations) > 0:
             count = _count(errors, "exception", "exceptions")
@@ -92,10 +98,10 @@ def _rules(subject: Subject) -> Iterator[Alert]:
             yield alert("warning", "closing", what, f"vnic leaks {name}")
 
 
-def _last_rule(driver: str) -> str:
-    """The last rule that a driver broke, and the line, if they were written down."""
+def _last_rule(key: str, name: str) -> str:
+    """The last rule that a driver broke, or that was broken on an adapter by no driver that is bound, and the line, if it is recorded."""
     for record in reversed(RECORDS.all()):
-        if record.get("driver") == driver:
+        if record.get(key) == name and (key == "driver" or "binding" not in record):
             return f", last {record.get('id')} {record.get('rule')} at {record.get('where')}"
     return ""
 
@@ -103,7 +109,7 @@ def _last_rule(driver: str) -> str:
 def _links(subject: Subject) -> Iterator[Alert]:
     adapter = subject.stack.adapter
     if adapter.halted:
-        yield alert("warning", "halted", f"{adapter.name} is halted: the daemon is stopping", f"vnic pending {adapter.name}")
+        yield alert("warning", "halted", f"{adapter.name} is halted: the daemon is stopping", f"vnic pending {subject.asked_as}")
     elif not adapter.link_up:
         yield alert(
             "warning", "link", f"{adapter.name} is down: nothing is read, and sends answer NO_CABLE", f"ip link set {adapter.name} up"
@@ -111,7 +117,7 @@ def _links(subject: Subject) -> Iterator[Alert]:
 
 
 def _holders(subject: Subject) -> Iterator[Alert]:
-    name = subject.name
+    name = subject.asked_as
     by: dict[str, list[Any]] = {}
     for out in held(subject):
         by.setdefault(out.driver, []).append(out)
@@ -133,7 +139,7 @@ def _holders(subject: Subject) -> Iterator[Alert]:
 
 
 def _frames(subject: Subject) -> Iterator[Alert]:
-    name = subject.name
+    name = subject.asked_as
     for adapter in subject.stack.adapters:
         values: Mapping[str, int] = subject.counters[adapter.name]
         if values.get("if_tx_dropped", 0):
@@ -155,21 +161,28 @@ def _frames(subject: Subject) -> Iterator[Alert]:
 
 
 def _set_up(subject: Subject) -> Iterator[Alert]:
-    name, adapter = subject.name, subject.stack.adapter
+    name, adapter = subject.asked_as, subject.stack.adapter
     bound = {binding.driver.__class__.__module__.rpartition(".")[2] for binding in subject.stack.bindings}
-    answering = sorted(bound.intersection(ANSWERING))
     if not subject.stack.bindings:
-        yield alert("warning", "no driver", "no driver is bound: every frame is dropped", f"vnic run {name} --driver sink")
-    if answering and "arp" not in bound:
-        what = f"{answering[0]} is bound, and nothing answers ARP: nobody will find it"
-        yield alert("warning", "no arp", what, f"vnic run {name} --driver arp --driver {answering[0]}")
-    if ("arp" in bound or answering) and not adapter.network_addresses and not any(map(_has_own_address, subject.stack.bindings)):
-        yield alert("warning", "no address", f"{adapter.name} has no address to answer for", f"vnic run {name} --address 10.0.0.2/24")
+        yield alert("warning", "no driver", "no driver is bound: every frame is dropped", f"vnic run {adapter.name} --driver sink")
+    if "icmp_echo" in bound and bound.isdisjoint(("arp", "udp")) and _has_ipv4(subject):
+        what = "icmp_echo is bound, and nothing answers ARP: nobody will find it"
+        yield alert("warning", "no arp", what, f"vnic run {adapter.name} --driver arp --driver icmp_echo")
+    if bound.intersection(ANSWERING) and not adapter.network_addresses and not any(map(_has_own_address, subject.stack.bindings)):
+        what = f"{adapter.name} has no address to answer for"
+        yield alert("warning", "no address", what, f"vnic run {adapter.name} --address 10.0.0.2/24")
     if faults := FAULTS.show():
         yield alert("warning", "faults", f"faults are provoked: {shown(faults, 100)}", f"vnic verify show {name}")
     if adapter.verifier_level == 0:
         what = "the verifier is at level 0: broken rules are refused and counted, and nobody is told which line it was"
         yield alert("note", "level", what, f"vnic verify set {name} 1")
+
+
+def _has_ipv4(subject: Subject) -> bool:
+    """Whether there is an address that others ask for by ARP, before they send a ping."""
+    given = [attribute(binding.driver, "interfaces", ()) for binding in subject.stack.bindings]
+    own = any(isinstance(one, IPv4Interface) for found in given if isinstance(found, list) for one in found)
+    return own or any(":" not in address for address in subject.stack.adapter.network_addresses)
 
 
 def _has_own_address(binding: Binding) -> bool:

@@ -81,7 +81,7 @@ def log(answer: Answer, paint: Paint) -> list[str]:
         lines.insert(0, paint("dim", f"{answer['left_out']:,} earlier ones are left out: --force shows more"))
     if answer["level"] < 3:
         hint = f"level {answer['level']} remembers the first and the last step only; for the last 16 of each packet: "
-        hint += f"vnic verify set {clean(answer['name'])} 3"
+        hint += f"vnic verify set {clean(answer.get('asked_as', answer['name']))} 3"
         lines.append(paint("dim", hint))
     return lines
 

@@ -12,9 +12,9 @@ from miniport.log import escape
 from vnic.counters import COUNTERS
 
 
-def openmetrics(answer: dict[str, Any]) -> str:
-    """Make the text of an answer to `stats`: a family for each counter, a sample for each adapter."""
-    lines: list[str] = ["# TYPE vnic_up gauge", f"vnic_up{labels(interface=answer['name'])} 1"]
+def openmetrics(answer: dict[str, Any], past: str = "") -> str:
+    """Make the text of an answer to `stats`: a family for each counter, a sample for each adapter; `past` if the daemon left it."""
+    lines: list[str] = ["# TYPE vnic_up gauge", f"vnic_up{labels(interface=answer['name'])} {int(not past)}"]
     for row in COUNTERS:
         samples = [(name, values[row.name]) for name, values in answer["adapters"].items() if row.name in values]
         if samples:

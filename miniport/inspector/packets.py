@@ -101,6 +101,7 @@ def log(subject: Subject, *, packet: int | None = None, driver: str | None = Non
     kept = heapq.nlargest(MOST_EVENTS if force else EVENTS, found, key=lambda event: event[0])
     return {
         "name": subject.name,
+        "asked_as": subject.asked_as,
         "level": subject.stack.adapter.verifier_level,
         "events": [step_of(step, one, now) for _, step, one in reversed(kept)],
         "left_out": len(found) - len(kept),

@@ -12,6 +12,8 @@ from typing import Any
 
 VERSION = 1
 LARGEST = 16 << 20
+LATEST = 1e11
+"""Seconds of the wall clock that are a time of the day still."""
 
 
 def read_state(path: Path) -> dict[str, Any] | None:
@@ -19,11 +21,23 @@ def read_state(path: Path) -> dict[str, Any] | None:
     try:
         with open(path, "rb") as file:
             found = json.loads(file.read(LARGEST))
-        if isinstance(found, dict) and found["v"] == VERSION and isinstance(found["views"], dict):
-            return found
-    except (OSError, ValueError, KeyError, RecursionError):
+        return found if whole(found) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return None
+
+
+def whole(state: Any) -> bool:
+    """Whether something is a state file's content: all that is told of a daemon in any case is there. It may raise anything."""
+    ended = state.get("ended") or {"status": 0, "at": state["as_of"], "reason": ""}
+    times = state["as_of"], ended["at"]
+    return (
+        state["v"] == VERSION
+        and all(isinstance(view, dict) for view in state["views"].values())
+        and isinstance(state["name"], str)
+        and {"status", "reason"} <= ended.keys()
+        and {"pid", "started_ticks"} <= state.keys()
+        and all(isinstance(time, int | float) and 0 <= time < LATEST for time in times)
+    )
 
 
 def lives(state: dict[str, Any]) -> bool:

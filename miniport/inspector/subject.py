@@ -56,6 +56,7 @@ class Subject(NamedTuple):
         late: those of them that do not answer.
         bytes_allowed: whether who asks may see the bytes of frames.
         memo: what was found out already, by looking at every packet.
+        asked_as: the interface's name when the daemon began: its socket has that name still.
     """
 
     stack: Stack
@@ -69,6 +70,7 @@ class Subject(NamedTuple):
     late: tuple[int, ...]
     bytes_allowed: bool
     memo: dict[str, Any]
+    asked_as: str
 
     @property
     def name(self) -> str:
@@ -119,6 +121,7 @@ class Inspector:
         self._take = take or self._counters
         self._hanging = hanging or dict
         self._clock = clock
+        self._name = stack.adapter.name
         self._begun = clock()
         self._started = time.time()
         self._last: tuple[float, Counters] = (self._begun, {})
@@ -193,4 +196,5 @@ class Inspector:
         }
         all_of_them = tuple(self._threads.idents()) if self._threads is not None else ()
         late = tuple(self._threads.late()) if self._threads is not None and not answers else ()
-        return Subject(self.stack, counters, self._rates, about, answers, self._seen, self._hanging(), all_of_them, late, True, {})
+        hanging = self._hanging()
+        return Subject(self.stack, counters, self._rates, about, answers, self._seen, hanging, all_of_them, late, True, {}, self._name)

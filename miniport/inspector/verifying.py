@@ -7,11 +7,13 @@ Next: `vnic/verifier/records.py`, what is written down when a rule is broken.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from miniport.errors import Exit, Failure
 from miniport.inspector.parameters import chosen, near, whole
-from miniport.log import escape
+from miniport.log import escape, shown
 from vnic.verifier.actions import ACTIONS, action_of, actions_set, set_action
 from vnic.verifier.audit import audit
 from vnic.verifier.faults import FAULTS, MODES
@@ -148,7 +150,7 @@ def verify_inject(subject: Subject, *, mode: str, settings: dict[str, Any] | Non
         raise Failure(Exit.USAGE, f"fault mode {mode}", escape(str(error))) from None
     changed = f"fault mode {mode} {'ended' if off else 'started'}"
     if not off and not any(binding.verifier_level == len(LEVELS) - 1 for binding in subject.stack.bindings):
-        changed += f"; it strikes at level {len(LEVELS) - 1} only: vnic verify set {escape(subject.name)} {len(LEVELS) - 1}"
+        changed += f"; it strikes at level {len(LEVELS) - 1} only: vnic verify set {escape(subject.asked_as)} {len(LEVELS) - 1}"
     return {"name": subject.name, "changed": changed, "faults": FAULTS.show()}
 
 
@@ -173,10 +175,16 @@ def rule_of(text: str) -> Rule:
 
 
 def number_of(value: Any) -> Any:
-    """Text that is a number, as one."""
-    for kind in (int, float):
-        try:
-            return kind(value)
-        except (ValueError, TypeError):
-            continue
-    return value
+    """
+    Text that is a number, as one.
+
+    Raises:
+        ValueError: it is infinite, or no number at all.
+    """
+    number = value
+    for kind in (float, int) if isinstance(value, str) else ():
+        with suppress(ValueError):
+            number = kind(value)
+    if isinstance(number, float) and not isfinite(number):
+        raise ValueError(f"{shown(value)} is no number that ends")
+    return number

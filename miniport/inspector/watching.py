@@ -43,7 +43,7 @@ def watch(command: Command, name: str | None, arguments: argparse.Namespace) -> 
         while True:
             answer = ask(name, command.method, {}, arguments.control or "auto")
             print(end=clear)
-            show(command, answer.result, arguments)
+            show(command, answer, arguments)
             if answer.past:
                 print(f"vnic: {escape(answer.past)}", file=sys.stderr)
                 return Exit.UNAVAILABLE

@@ -120,7 +120,7 @@ def test_a_capture_that_was_killed_can_be_read_to_its_end(tmp_path: Path) -> Non
 
 @tcpdump
 @namespaced
-def test_a_full_disk_is_told_once_and_does_not_disturb_the_others(tmp_path: Path) -> None:
+def test_a_full_disk_is_told_at_once_and_in_the_end_with_what_was_lost_and_does_not_disturb_the_others(tmp_path: Path) -> None:
     # for the private mounts that come with it
     replace_device(0o600)
     folder = tmp_path / "small"
@@ -132,6 +132,10 @@ def test_a_full_disk_is_told_once_and_does_not_disturb_the_others(tmp_path: Path
         assert bindings["sink"]["delivered"] == counters["rx_frames"] == 2000
         told = daemon.wait_for("driver_error", driver="capture")
         assert "No space left on device" in told["message"]
-        daemon.stop()
         assert len(daemon.events("driver_error")) == 1
-    assert 0 < frames_in(folder / "full.pcapng") < 2000
+        daemon.stop()
+        first, last = (event["message"] for event in daemon.events("driver_error"))
+    kept = frames_in(folder / "full.pcapng")
+    assert 0 < kept < 2000
+    assert first == told["message"]
+    assert f"No space left on device; {2000 - kept} frames lost so far" in last

@@ -144,7 +144,9 @@ def test_a_bad_interface_name_is_refused(name: str) -> None:
     assert "$.adapter.name: " in failure(f'[adapter]\nname = "{name}"')
 
 
-@pytest.mark.parametrize("mac", ["", "02:00", "01:00:00:00:00:02", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00", "02-00-00-00-00-02"])
+@pytest.mark.parametrize(
+    "mac", ["", "02:00", "01:00:00:00:00:02", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00", "00:00:00:00:00:01", "02-00-00-00-00-02"]
+)
 def test_a_bad_mac_is_refused(mac: str) -> None:
     assert "$.adapter.mac: " in failure(f'[adapter]\nmac = "{mac}"')
 
@@ -152,6 +154,16 @@ def test_a_bad_mac_is_refused(mac: str) -> None:
 @pytest.mark.parametrize("address", ["", "10.0.0.2", "10.0.0.2/33", "10.0.0.2/255.0.0.0", "10.0.0/8", "fd00::2/129", "fe80::1%e/64", "x"])
 def test_a_bad_address_is_refused(address: str) -> None:
     assert "$.adapter.address[1]: " in failure(f'[adapter]\naddress = ["10.0.0.2/24", "{address}"]')
+
+
+@pytest.mark.parametrize("address", ["224.0.0.1/24", "255.255.255.255/32", "0.0.0.0/0", "0.1.2.3/8", "127.0.0.1/8", "ff02::1/64", "::/64"])
+def test_an_address_that_no_driver_can_be_given_is_refused(address: str) -> None:
+    line = failure(f'[adapter]\naddress = ["{address}"]')
+    assert f"$.adapter.address[0]: '{address}' belongs to no single station: give one that does" in line
+
+
+def test_a_path_with_a_nul_is_refused() -> None:
+    assert "$.control.path: " in failure('[control]\npath = "/run/a\\u0000b"')
 
 
 @pytest.mark.parametrize(

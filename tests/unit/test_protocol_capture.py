@@ -235,11 +235,59 @@ def test_a_full_disk_loses_counted_frames_and_leaves_a_whole_file(wire: Wire, tm
     close(wire)
     assert len(frames(path)) == 202 - capture.lost
     assert frames(path)[-1] == frame(201)
-    [(event, fields)] = wire.reports
-    assert (event, binding.errors) == ("driver_error", 1)
+    assert capture.lost > 100
+    [(event, fields), (last_event, last_fields)] = wire.reports
+    assert (event, last_event, binding.errors) == ("driver_error", "driver_error", 2)
     assert str(path) in str(fields["error"])
     assert "lost" in str(fields["error"])
+    assert f"; {capture.lost} frames lost so far" in str(last_fields["error"])
     wire.reports.clear()
+
+
+def told(wire: Wire) -> list[int]:
+    """Take the numbers of lost frames that were told."""
+    numbers = [int(str(fields["error"]).partition(" frames lost")[0].rpartition(" ")[2]) for _, fields in wire.reports]
+    wire.reports.clear()
+    return numbers
+
+
+def test_while_frames_are_lost_it_is_told_once_a_minute_and_in_the_end(wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [time.monotonic_ns()]
+    monkeypatch.setattr(time, "monotonic_ns", lambda: now[0])
+    capture = Capture(file=str(tmp_path / "a.pcapng"))
+    wire.open(capture)
+    with full_disk(1000):
+        for number in range(150):
+            now[0] += 1_000_000_000
+            wire.give(frame(number, 1000))
+        close(wire)
+    assert told(wire) == [1, 60, 120, 150]
+    assert (capture.lost, frames(tmp_path / "a.pcapng")) == (150, [])
+
+
+def test_what_a_file_has_lost_is_told_when_a_new_one_begins(wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [time.monotonic_ns()]
+    monkeypatch.setattr(time, "monotonic_ns", lambda: now[0])
+    capture = Capture(file=str(tmp_path / "a.pcapng"))
+    wire.open(capture)
+    with full_disk(1000):
+        for number in range(3):
+            now[0] += 1_000_000_000
+            wire.give(frame(number, 1000))
+        assert told(wire) == [1]
+    with pytest.raises(OSError, match="3 frames lost so far"):
+        capture.rotate()
+    close(wire)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.pcapng", "a.pcapng.1"]
+
+
+def test_a_new_file_moves_the_older_ones_up_to_the_first_free_number_only(wire: Wire, tmp_path: Path) -> None:
+    for name in ("a.pcapng", "a.pcapng.1", "a.pcapng.2", "a.pcapng.4"):
+        (tmp_path / name).write_text(name)
+    wire.open(Capture(file=str(tmp_path / "a.pcapng"), keep=1000))
+    close(wire)
+    found = {entry.name: entry.read_text() for entry in tmp_path.iterdir() if entry.name != "a.pcapng"}
+    assert found == {"a.pcapng.1": "a.pcapng", "a.pcapng.2": "a.pcapng.1", "a.pcapng.3": "a.pcapng.2", "a.pcapng.4": "a.pcapng.4"}
 
 
 def test_the_old_file_goes_on_if_a_new_one_cannot_begin(wire: Wire, tmp_path: Path) -> None:
@@ -306,7 +354,7 @@ def test_sends_of_another_thread_do_not_tear_the_file(wire: Wire, tmp_path: Path
 
 @pytest.mark.parametrize(
     "options",
-    [{"file": ""}, {"snaplen": 0}, {"snaplen": 262_145}, {"rotate_bytes": -1}, {"keep": 0}],
+    [{"file": ""}, {"snaplen": 0}, {"snaplen": 262_145}, {"rotate_bytes": -1}, {"keep": 0}, {"keep": 1001}],
     ids=str,
 )
 def test_a_bad_option_is_refused_in_one_line(options: dict[str, Any]) -> None:

@@ -108,6 +108,24 @@ def test_untagged_frames_are_dropped_and_counted(make: Any) -> None:
         assert (mux.dropped_untagged, mux.dropped_unknown) == (2, 0)
 
 
+def test_frames_that_no_driver_wants_are_dropped_and_counted_and_break_no_rule(make: Any) -> None:
+    with make(mux := Mux(vlans="7,9", untagged=True)) as bench:
+        seven, nine = Driver(), Driver()
+        bench.above(seven)
+        bench.give(tagged(7, 1), tagged(9, 2), frame(3))
+        binding = bench.above(nine, "b", mux.vlans[9].adapter)
+        bench.give(tagged(9, 4))
+        binding.packet_filter = PacketFilter.NONE
+        bench.give(tagged(9, 5), tagged(7, 6))
+        binding.packet_filter = PacketFilter.PROMISCUOUS
+        bench.give(tagged(9, 7))
+        assert (seven.frames, nine.frames) == ([frame(1), frame(6)], [frame(4), frame(7)])
+        assert (mux.dropped_unwanted, mux.dropped_unknown, mux.dropped_untagged) == (3, 0, 0)
+        names = ("rx_frames", "rx_delivered", "violations")
+        counted = [tuple(adapter.counters()[name] for name in names) for adapter in mux.adapters]
+        assert counted == [(2, 2, 0), (2, 2, 0), (0, 0, 0)]
+
+
 def test_untagged_frames_go_up_uncopied_where_they_are_wanted(make: Any) -> None:
     with make(mux := Mux(vlans="7", untagged=True)) as bench:
         driver = Driver(1, look=lambda packet: packet.info[Info.ORIGINAL_PACKET].pool)
