@@ -753,8 +753,9 @@ class PacketPool:
         # buffers and the chain of its last frame refer to it, too, and nobody may look through them any more
         if packet._lender is not None:
             packet._lender._take_back(packet)
-        packet._unlink()
-        packet._slot_buffer = None
+        if packet._chain is not None or packet._slot_buffer is not None:
+            packet._unlink()
+            packet._slot_buffer = None
         packet = None
         if self._referred_to(packets, key) > self._alone:
             return False
