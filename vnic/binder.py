@@ -37,14 +37,16 @@ class BindContext:
 
     def complete(self, status: Status) -> None:
         """
-        End a bind that was left PENDING, or is about to be. Unless with SUCCESS, what was opened is closed.
+        End a bind that was left PENDING, or is about to be. Unless with SUCCESS, what was opened is closed; PENDING is no end, and taken
+        for FAILURE.
 
         Raises:
             ContractViolation: it is over (rule 65).
 
         NDIS: NdisCompleteBindAdapter; LC-24.
         """
-        if self.call.complete(Status(status)):
+        status = Status.FAILURE if Status(status) is Status.PENDING else Status(status)
+        if self.call.complete(status):
             self.NdisProtocolHandle.end_bind(self, status)
             self.NdisProtocolHandle.registry.advance_soon()
 

@@ -494,15 +494,21 @@ class Binding:
 
     def complete_pnp_event(self, event: PnpEvent, status: Status) -> None:
         """
-        End what `pnp_event` left PENDING.
+        End what `pnp_event` left PENDING. PENDING is no end, and taken for FAILURE.
 
         Raises:
-            ContractViolation: it is not pending (rule 65).
+            ContractViolation: it is not pending, or it is another event that is (rule 65).
 
         NDIS: NdisCompletePnPEvent; LC-35.
         """
-        if self._calls["pnp_event"].complete(Status(status)):
-            self.adapter._pnp.answered(self, event, Status(status))
+        status = Status.FAILURE if Status(status) is Status.PENDING else Status(status)
+        asked = self.adapter._pnp._event
+        if not self.closed and event != asked:
+            is_pending = "none is pending" if asked is None else f"{asked.name} is pending"
+            raise self._ledger._violation(rules.ILLEGAL_TRANSITION, self, None, f"pnp_event: {event!r} is completed, and {is_pending}")
+        if self._calls["pnp_event"].complete(status) and not self.closed:
+            # the event does not wait for a binding that is gone: another one may have begun
+            self.adapter._pnp.answered(self, event, status)
 
     def _require_open(self, what: str) -> None:
         if self.dead:

@@ -1,0 +1,171 @@
+"""
+What drivers answer, raise and ask for at odd moments while they are bound, unbound, initialised, halted and told of events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from unit.living import Alive
+from unit.wire import US, Bench, violation
+
+from vnic import Adapter, Status
+from vnic.binder import BindContext, Protocol, UnbindContext
+from vnic.characteristics import MiniportCharacteristics, ProtocolCharacteristics
+from vnic.device import Wrapper
+from vnic.ndis import NDIS_ATTRIBUTE_DESERIALIZE, NdisCloseAdapter, NdisCompleteBindAdapter, NdisMSetAttributesEx
+from vnic.oids import Oid
+from vnic.pnp import PnpEvent
+from vnic.registration import Registry, registry
+from vnic.timers import work_items
+
+SUCCESS, PENDING, FAILURE = Status.SUCCESS, Status.PENDING, Status.FAILURE
+
+
+def idle(*_: Any) -> Status:
+    return SUCCESS
+
+
+def query(context: Any, oid: int, buffer: memoryview, length: int) -> tuple[Status, int, int]:
+    """Answer what NDIS asks first."""
+    if oid != Oid.IEEE_802_3_CURRENT_ADDRESS:
+        return Status.NOT_SUPPORTED, 0, 0
+    buffer[:6] = US
+    return SUCCESS, 6, 0
+
+
+def initialize(media: Any, count: int, handle: Adapter, configuration: Any) -> tuple[Status, Status, int]:
+    NdisMSetAttributesEx(handle, handle, 0, NDIS_ATTRIBUTE_DESERIALIZE, 0)
+    return SUCCESS, SUCCESS, 0
+
+
+def stop(*_: Any) -> Any:
+    raise SystemExit(3)
+
+
+def wrapper(**handlers: Any) -> Wrapper:
+    """A registered miniport driver."""
+    table = MiniportCharacteristics(MajorNdisVersion=5, MinorNdisVersion=0, InitializeHandler=initialize, QueryInformationHandler=query)
+    table.HaltHandler = table.SendHandler = table.ReturnPacketHandler = table.SetInformationHandler = table.ResetHandler = idle
+    for name, handler in handlers.items():
+        setattr(table, name, handler)
+    made = Wrapper("system")
+    assert made.register(table, len(table)) is SUCCESS
+    return made
+
+
+class Upper:
+    """
+    A protocol that opens what it is offered.
+
+    Attributes:
+        bind, unbind: what the handlers do before they answer; what comes out, if it is a status, is answered.
+        log: "unbind", "closed", in the order of the calls.
+        bound: the context of the last bind.
+        opened: the last binding.
+    """
+
+    def __init__(self, name: str, bind: Any = idle, unbind: Any = idle) -> None:
+        self.bind, self.unbind = bind, unbind
+        self.log: list[str] = []
+        self.bound: BindContext
+        self.opened: Any = None
+        table = ProtocolCharacteristics(MajorNdisVersion=5, MinorNdisVersion=0, Name=name)
+        for field in ("OpenAdapterComplete", "ResetComplete", "RequestComplete", "Receive", "ReceiveComplete", "Status", "StatusComplete"):
+            setattr(table, f"{field}Handler", idle)
+        table.SendCompleteHandler = table.TransferDataCompleteHandler = idle
+        table.BindAdapterHandler, table.UnbindAdapterHandler = self.on_bind, self.on_unbind
+        table.CloseAdapterCompleteHandler = lambda *_: self.log.append("closed")
+        status, protocol = registry.register_protocol(table, len(table))
+        assert status is SUCCESS
+        assert protocol is not None
+        self.protocol: Protocol = protocol
+
+    def on_bind(self, context: BindContext, name: str, first: Any, second: Any) -> Any:
+        self.bound = context
+        _, self.opened = registry.open(context.NdisProtocolHandle, self, name, [0])
+        return self.bind(context)
+
+    def on_unbind(self, mine: Any, context: UnbindContext) -> Any:
+        self.log.append("unbind")
+        NdisCloseAdapter(self.opened)
+        return self.unbind(context)
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """The handlers and rules that the devices of the test report; the registry is empty before it and after it."""
+    seen: list[Any] = []
+
+    def report(event: str, fields: dict[str, Any]) -> None:
+        seen.append(fields["error"].rule.id if event == "violation" else fields["handler"])
+
+    monkeypatch.setattr("vnic.registration.report_to_logging", report)
+    yield seen
+    work_items.drain(1000)
+    assert (registry.protocols, registry.adapters, registry.devices) == ([], {}, {})
+
+
+def device(driver: Wrapper, name: str) -> Adapter:
+    """The adapter of a new device, which must work."""
+    status, adapter = registry.add_device(driver, name)
+    assert status is SUCCESS
+    assert adapter is not None
+    return adapter
+
+
+# events
+
+
+def test_an_event_that_is_completed_with_pending_is_over_with_failure() -> None:
+    def early() -> Status:
+        driver.binding.complete_pnp_event(PnpEvent.QUERY_REMOVE_DEVICE, PENDING)
+        return PENDING
+
+    with Bench() as bench:
+        driver = Alive(power=early)
+        bench.bind(driver)
+        assert bench.adapter.pnp_event(PnpEvent.QUERY_REMOVE_DEVICE) is FAILURE
+        driver.power = PENDING
+        assert bench.adapter.pnp_event(PnpEvent.QUERY_POWER) is PENDING
+        driver.binding.complete_pnp_event(PnpEvent.QUERY_POWER, PENDING)
+        driver.power = SUCCESS
+        assert bench.adapter.pnp_event(PnpEvent.RECONFIGURE) is SUCCESS
+
+
+def test_another_event_than_the_one_that_is_pending_cannot_be_completed() -> None:
+    with Bench() as bench:
+        driver = Alive(power=PENDING)
+        binding = bench.bind(driver)
+        assert violation(binding.complete_pnp_event, PnpEvent.RECONFIGURE, SUCCESS) == "65"
+        assert bench.adapter.pnp_event(PnpEvent.QUERY_REMOVE_DEVICE) is PENDING
+        assert violation(binding.complete_pnp_event, PnpEvent.RECONFIGURE, FAILURE) == "65"
+        binding.complete_pnp_event(PnpEvent.QUERY_REMOVE_DEVICE, FAILURE)
+        bench.expect(("65", "a"), ("65", "a"))
+
+
+def test_the_answer_of_a_binding_that_is_gone_counts_for_no_later_event() -> None:
+    with Bench() as bench:
+        gone, other = Alive(power=PENDING), Alive(power=PENDING)
+        bench.bind(gone, "gone")
+        bench.bind(other, "other")
+        bench.adapter.pnp_event(PnpEvent.QUERY_REMOVE_DEVICE)
+        other.binding.complete_pnp_event(PnpEvent.QUERY_REMOVE_DEVICE, SUCCESS)
+        assert bench.adapter.close(gone.binding) is SUCCESS
+        other.power = lambda: gone.binding.complete_pnp_event(PnpEvent.QUERY_REMOVE_DEVICE, FAILURE)
+        assert bench.adapter.pnp_event(PnpEvent.QUERY_REMOVE_DEVICE) is SUCCESS
+
+
+def test_a_bind_that_is_completed_with_pending_has_failed(told: list[Any]) -> None:
+    adapter = device(wrapper(), "never0")
+
+    def early(context: BindContext) -> Status:
+        NdisCompleteBindAdapter(context, PENDING, PENDING)
+        return PENDING
+
+    upper = Upper("early", bind=early)
+    assert (upper.protocol.pending, adapter.bindings) == ([], ())
+    assert registry.deregister_protocol(upper.protocol) is SUCCESS
+    assert registry.remove_adapter(adapter) is SUCCESS
