@@ -227,7 +227,7 @@ class Device:
         try:
             answer, _, medium = table.InitializeHandler(MEDIA, len(MEDIA), self.adapter, self.configuration)
             status = Status(answer)
-        except Exception as error:
+        except BaseException as error:
             self._report("driver_error", {"binding": None, "handler": "InitializeHandler", "error": error})
             return Status.FAILURE
         if status is Status.SUCCESS and medium not in range(len(MEDIA)):
@@ -243,7 +243,7 @@ class Device:
         self.adapter.initialize()
         try:
             status, written, _ = table.QueryInformationHandler(self.context, Oid.IEEE_802_3_CURRENT_ADDRESS, memoryview(bytearray(6)), 6)
-        except Exception as error:
+        except BaseException as error:
             self._report("driver_error", {"binding": None, "handler": "QueryInformationHandler", "error": error})
             return False
         if self.interrupt is not None and self.interrupt.phase is Phase.INITIALIZING:
