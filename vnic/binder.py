@@ -153,7 +153,7 @@ class Protocol:
         try:
             with self.registry.inside(adapter):
                 return Status(getattr(self.characteristics, member)(*arguments))
-        except Exception as error:
+        except BaseException as error:
             adapter.requests.ledger.failed(None, f"{member} of {self.name}", error)
             return Status.FAILURE
 

@@ -95,7 +95,7 @@ class Layers:
         NDIS: NdisIMInitializeDeviceInstanceEx.
         """
         self._require(driver)
-        if name in self.waiting or name in self._registry.adapters:
+        if name in self.waiting or self._registry.knows(name):
             return Status.FAILURE
         self.waiting[name] = Instance(driver, name, context, self._registry.binding_to)
         return self.start(name) if self.at_once and driver.protocol is not None else Status.SUCCESS
@@ -113,7 +113,7 @@ class Layers:
         instance = self.waiting.pop(name, None)
         if instance is None:
             return Status.ADAPTER_NOT_FOUND
-        if name in self._registry.adapters:
+        if self._registry.knows(name):
             return Status.FAILURE
         over = instance.over
         mtu, report = (1500, report_to_logging) if over is None else (over.mtu, over.report)

@@ -46,7 +46,9 @@ class Registry:
         self.adapters: dict[str, Adapter] = {}
         self.devices: dict[Adapter, Device] = {}
         self.layers = Layers(self)
+        self._starting: set[str] = set()
         self._leaving: list[Adapter] = []
+        self._halting: list[Adapter] = []
         self._inside = threading.local()
         self._lock = threading.Lock()
         self._cancel_ids = count()
@@ -148,25 +150,46 @@ class Registry:
             report: as for an adapter.
 
         Returns:
-            SUCCESS and the adapter; what MiniportInitialize answered and nothing.
+            SUCCESS and the adapter; what MiniportInitialize answered and nothing; FAILURE if the driver is not registered.
+
+        Raises:
+            ContractViolation: the driver's wrapper is terminated, or it is unloaded (rule 66).
+            ValueError: there is an adapter of that name already, or a device that is being initialised.
         """
         self._require_new(name)
         return self.start(Device(driver, name, configuration or {}, mtu, report or report_to_logging, self.clock))
 
     def start(self, device: Device) -> tuple[Status, Adapter | None]:
         """Let a device's driver initialise it, and offer it to every protocol that it does not stand above; answers as `add_device`."""
+        if device.driver.dead:
+            raise ContractViolation(rules.DEAD_DRIVER, str(device.driver.system), f"it is given {device.name} after its end")
+        if not device.driver.registered:
+            return Status.FAILURE, None
+        with self._lock:
+            self._require_new(device.name)
+            self._starting.add(device.name)
         self.devices[device.adapter] = device
-        status = device.initialize()
+        try:
+            status = device.initialize()
+            if status is Status.SUCCESS:
+                self.adapters[device.name] = device.adapter
+        finally:
+            self._starting.remove(device.name)
+            if device.name not in self.adapters:
+                del self.devices[device.adapter]
         if status is not Status.SUCCESS:
-            del self.devices[device.adapter]
             return status, None
-        self.add_adapter(device.adapter)
+        self._offer(device.adapter)
         return status, device.adapter
 
     def add_adapter(self, adapter: Adapter) -> None:
         """Offer an adapter to every protocol that it does not stand above."""
-        self._require_new(adapter.name)
-        self.adapters[adapter.name] = adapter
+        with self._lock:
+            self._require_new(adapter.name)
+            self.adapters[adapter.name] = adapter
+        self._offer(adapter)
+
+    def _offer(self, adapter: Adapter) -> None:
         for protocol in list(self.protocols):
             if not protocol.leaving and not self.layers.above(adapter, protocol):
                 protocol.bind(adapter)
@@ -186,6 +209,10 @@ class Registry:
             unbind(binding)
         self.advance()
         return Status.PENDING if adapter.name in self.adapters else Status.SUCCESS
+
+    def knows(self, name: str) -> bool:
+        """Whether there is an adapter of that name, or a device that is being initialised."""
+        return name in self.adapters or name in self._starting
 
     def lose_device(self, adapter: Adapter) -> Status:
         """Remove a device soon, on the thread for work items: its driver says that it is broken. NDIS: NdisMRemoveMiniport."""
@@ -212,7 +239,10 @@ class Registry:
         if Status.PENDING in ends:
             return Status.PENDING
         if driver.unload is not None:
-            driver.unload(driver.system)
+            try:
+                driver.unload(driver.system)
+            except BaseException as error:
+                report_to_logging("driver_error", {"binding": None, "handler": "UnloadHandler", "error": error})
         driver.dead = True
         return Status.SUCCESS
 
@@ -226,18 +256,30 @@ class Registry:
     def advance(self) -> None:
         """Finish what waited: adapters that no protocol uses any more go, and so do protocols without a binding."""
         with self._lock:
-            used = {context.adapter for protocol in self.protocols for context in protocol.pending}
-            gone = [adapter for adapter in self._leaving if adapter not in used and not adapter.bindings]
-            self._leaving = [adapter for adapter in self._leaving if adapter not in gone]
             for protocol in [protocol for protocol in self.protocols if protocol.leaving]:
                 if not protocol.pending and not protocol.bindings():
                     protocol.dead = True
                     self.protocols.remove(protocol)
-        for adapter in gone:
-            if adapter in self.devices:
-                self.devices[adapter].halt()
-                del self.devices[adapter]
-            del self.adapters[adapter.name]
+        while (adapter := self._unused()) is not None:
+            try:
+                if adapter in self.devices:
+                    self.devices[adapter].halt()
+            finally:
+                with self._lock:
+                    self.devices.pop(adapter, None)
+                    self.adapters.pop(adapter.name, None)
+                    self._leaving.remove(adapter)
+                    self._halting.remove(adapter)
+
+    def _unused(self) -> Adapter | None:
+        """An adapter that goes now, for the caller to halt; it is answered once, and its device is known until it has halted."""
+        with self._lock:
+            used = {context.adapter for protocol in self.protocols for context in protocol.pending}
+            for adapter in self._leaving:
+                if adapter not in self._halting and adapter not in used and not adapter.bindings:
+                    self._halting.append(adapter)
+                    return adapter
+        return None
 
     def advance_soon(self) -> None:
         """Do so on the thread for work items: a completion may come in the middle of anything."""
@@ -270,7 +312,7 @@ class Registry:
             raise ContractViolation(rules.REENTRANT_BIND, protocol.name, "it asks for binds or unbinds inside of one")
 
     def _require_new(self, name: str) -> None:
-        if name in self.adapters:
+        if self.knows(name):
             raise ValueError(f"there is an adapter {name} already")
 
 

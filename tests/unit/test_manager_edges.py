@@ -18,7 +18,7 @@ from vnic.device import Wrapper
 from vnic.ndis import NDIS_ATTRIBUTE_DESERIALIZE, NdisCloseAdapter, NdisCompleteBindAdapter, NdisMSetAttributesEx
 from vnic.oids import Oid
 from vnic.pnp import PnpEvent
-from vnic.registration import Registry, registry
+from vnic.registration import registry
 from vnic.timers import work_items
 
 SUCCESS, PENDING, FAILURE = Status.SUCCESS, Status.PENDING, Status.FAILURE
@@ -168,4 +168,93 @@ def test_a_bind_that_is_completed_with_pending_has_failed(told: list[Any]) -> No
     upper = Upper("early", bind=early)
     assert (upper.protocol.pending, adapter.bindings) == ([], ())
     assert registry.deregister_protocol(upper.protocol) is SUCCESS
+    assert registry.remove_adapter(adapter) is SUCCESS
+
+
+# devices that go
+
+
+def test_a_device_that_is_lost_while_it_halts_is_halted_once(told: list[Any]) -> None:
+    seen: list[Any] = []
+
+    def halt(adapter: Adapter) -> None:
+        seen.append(registry.remove_adapter(adapter))
+        registry.lose_device(adapter)
+        work_items.drain(1000)
+        seen.append(registry.device(adapter).adapter is adapter)
+
+    adapter = device(wrapper(HaltHandler=halt), "lost0")
+    assert registry.remove_adapter(adapter) is SUCCESS
+    work_items.drain(1000)
+    assert (seen, work_items.errors, registry.remove_adapter(adapter)) == ([PENDING, True], 0, Status.ADAPTER_NOT_FOUND)
+
+
+# handlers that end the program
+
+
+def test_a_bind_handler_that_raises_system_exit_has_declined(told: list[Any]) -> None:
+    upper = Upper("exits", bind=stop)
+    adapter = device(wrapper(), "exit0")
+    assert (upper.protocol.pending, adapter.bindings, told) == ([], (), ["BindAdapterHandler of EXITS"])
+    assert registry.deregister_protocol(upper.protocol) is SUCCESS
+    assert registry.remove_adapter(adapter) is SUCCESS
+
+
+def test_an_unbind_handler_that_raises_system_exit_is_over(told: list[Any]) -> None:
+    upper = Upper("exits", unbind=stop)
+    adapter = device(wrapper(), "exit0")
+    assert registry.remove_adapter(adapter) is SUCCESS
+    assert (upper.protocol.pending, told) == ([], ["UnbindAdapterHandler of EXITS"])
+    assert registry.deregister_protocol(upper.protocol) is SUCCESS
+
+
+@pytest.mark.parametrize("handler", ["InitializeHandler", "QueryInformationHandler"])
+def test_a_device_whose_driver_raises_system_exit_at_its_start_is_none(handler: str, told: list[Any]) -> None:
+    assert registry.add_device(wrapper(**{handler: stop}), "exit0") == (FAILURE, None)
+    assert handler in told
+
+
+def test_a_driver_whose_unload_handler_raises_system_exit_is_unloaded(told: list[Any]) -> None:
+    driver = wrapper()
+    driver.unload = stop
+    assert registry.unload(driver) is SUCCESS
+    assert (driver.dead, told) == (True, ["UnloadHandler"])
+
+
+# devices that come
+
+
+def test_a_terminated_or_unloaded_driver_gets_no_device(told: list[Any]) -> None:
+    terminated, unloaded = wrapper(), wrapper()
+    terminated.terminate()
+    registry.unload(unloaded)
+    for driver in (terminated, unloaded):
+        assert violation(registry.add_device, driver, "late0") == "66"
+
+
+def test_a_driver_that_is_not_registered_gets_no_device(told: list[Any]) -> None:
+    assert registry.add_device(Wrapper("system"), "none0") == (FAILURE, None)
+    assert told == []
+
+
+def test_the_name_of_a_device_is_taken_while_it_is_initialised(told: list[Any]) -> None:
+    second, refusals = wrapper(), []
+
+    def asking(media: Any, count: int, handle: Adapter, configuration: Any) -> Any:
+        for ask in (registry.add_device, registry.layers.ask):
+            try:
+                refusals.append(ask(second, "twice0", {}))
+            except ValueError:
+                refusals.append(None)
+        return initialize(media, count, handle, configuration)
+
+    second.layered = True
+    adapter = device(wrapper(InitializeHandler=asking), "twice0")
+    assert (refusals, list(registry.devices)) == ([None, FAILURE], [adapter])
+    assert registry.remove_adapter(adapter) is SUCCESS
+
+
+def test_a_name_is_free_again_when_its_device_could_not_be_initialised(told: list[Any]) -> None:
+    assert registry.add_device(wrapper(InitializeHandler=stop), "again0") == (FAILURE, None)
+    adapter = device(wrapper(), "again0")
     assert registry.remove_adapter(adapter) is SUCCESS
