@@ -801,7 +801,7 @@ class Binding:
             return packet._owed[self.slot].promised > packet._owed[self.slot].returned + packet._owed[self.slot].replying
 
     def _owes(self) -> cython.bint:
-        """Whether something of it is out: packets it holds, packets of its that are being sent or filled, or a handler that says so."""
+        """Whether something of it is out: packets it holds or has below, virtual connections, or a handler that says so."""
         return self.promised != self.returned or self.sends_pending != 0 or self.transfers_pending != 0 or self._inside != 0
 
     def _enter(self) -> None:
@@ -821,6 +821,14 @@ class Binding:
         with cython.critical_section(self):
             self._inside -= 1
         self._came_back()
+
+    def _carry(self) -> bool:
+        """A virtual connection stands on the binding, whose end has to wait for it; False: it closes, and nothing may."""
+        return bool(self._enter_open())
+
+    def _put_down(self) -> None:
+        """A virtual connection that stood on the binding has ended."""
+        self._leave()
 
     def _came_back(self) -> None:
         """Something came back: if the binding waits for that with its end, this may be it."""

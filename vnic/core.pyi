@@ -190,6 +190,9 @@ class Binding:
     dead: bool
     closed: bool
     _calls: dict[str, PendingCall]
+    def _require_open(self, what: str) -> None: ...
+    def _carry(self) -> bool: ...
+    def _put_down(self) -> None: ...
     no_loopback: bool
     early_returns: bool
     verifier_level: int

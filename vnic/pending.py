@@ -35,6 +35,7 @@ class PendingCall:
 
     Attributes:
         since_ns: when it was last called, on the monotonic clock.
+        over: called with each answer that is not PENDING, before anybody else learns of it; it must not raise.
     """
 
     def __init__(self, handler: str, ledger: Ledger, binding: Binding | None) -> None:
@@ -45,6 +46,7 @@ class PendingCall:
         self._state = IDLE
         self._early: Any = None
         self.since_ns = 0
+        self.over: Callable[[Any], None] | None = None
 
     @property
     def pending(self) -> bool:
@@ -67,7 +69,9 @@ class PendingCall:
         finally:
             with self._lock:
                 early = self._early
-                self._state = PENDING if answer == Status.PENDING and early is None else IDLE
+                self._state = state = PENDING if answer == Status.PENDING and early is None else IDLE
+            if state == IDLE and self.over is not None:
+                self.over(answer if early is None else early)
         if early is None:
             return answer
         if answer != Status.PENDING:
@@ -91,8 +95,11 @@ class PendingCall:
                 return False
             if was == PENDING:
                 self._state = IDLE
-                return True
-        raise self._violation("it is completed, and is not pending")
+        if was != PENDING:
+            raise self._violation("it is completed, and is not pending")
+        if self.over is not None:
+            self.over(answer)
+        return True
 
     def _violation(self, what: str) -> Exception:
         return self._ledger.violation(rules.ILLEGAL_TRANSITION, self._binding, f"{self.handler}: {what}")

@@ -4,12 +4,16 @@ A virtual connection: its life, and what crosses it.
 What a connection lends and owes is kept by the core: each has an adapter of its own with exactly one binding, so its packets have the
 same states, the same ledger and the same rules as all others.
 
+A connection ends before the binding that it was made over: what its client has not deleted when it lets go of that binding is
+deactivated, and deleted as soon as it is quiet; until then the binding waits.
+
 Next: `protocol/vlan.py`, where a connection is a VLAN.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import count
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -18,7 +22,7 @@ from vnic.condis import Above, Below, CoMiniportDriver, CoProtocolDriver
 from vnic.core import Adapter, Binding, PacketPool, slot_size_for
 from vnic.filters import PacketFilter
 from vnic.states import VC_LEGAL, VC_REFUSED, VcEvent, VcState
-from vnic.status import Status, VnicError
+from vnic.status import ContractViolation, Status, VnicError
 
 if TYPE_CHECKING:
     from vnic.core import Packet
@@ -66,6 +70,7 @@ class VirtualConnection:
         self._lock = Lock()
         self._own_pool: PacketPool | None = None
         self._showing = 0
+        self._abandoned = self._unasked = False
         self._below_busy = False
         self._wanted: Any = None
         self.seen = False
@@ -77,26 +82,34 @@ class VirtualConnection:
 
         Returns:
             SUCCESS and the VC; or why there is none: NOT_SUPPORTED (driver or miniport know no VCs), VC_NOT_AVAILABLE (too many are
-            there), RESOURCES (no memory), or what the miniport answered.
+            there), RESOURCES (no memory, or the miniport has set a pool that cannot be used), CLOSING (the binding closes), or what
+            the miniport answered.
+
+        Raises:
+            ContractViolation: the binding is closed (rule 98).
 
         NDIS: NdisCoCreateVc; CO-01.
         """
         driver, miniport = binding.driver, binding.adapter.miniport
         if not isinstance(driver, CoProtocolDriver) or not isinstance(miniport, CoMiniportDriver):
             return Status.NOT_SUPPORTED, None
+        binding._require_open("a connection is made over it")
+        if not binding._carry():
+            return Status.CLOSING, None
         vc = cls(binding, miniport, driver, context)
         status = vc._ask("co_create_vc", vc)
+        if status is SUCCESS:
+            status = vc._open()
+            if status is not SUCCESS:
+                vc._close_pool()
+                vc._ask("co_delete_vc", vc)
         if status is not SUCCESS:
+            binding._put_down()
             return status, None
-        try:
-            vc._open()
-        except (VnicError, OSError, MemoryError) as error:
-            # no binding is free for it, or no memory
-            vc._close_pool()
-            vc._ask("co_delete_vc", vc)
-            return Status.VC_NOT_AVAILABLE if isinstance(error, VnicError) else Status.RESOURCES, None
         vc._step(VcEvent.CREATE)
         driver.vcs = (*driver.vcs, vc)
+        binding._calls["bind_adapter"].over = partial(_let_go, binding, (None, SUCCESS))
+        binding._calls["unbind_adapter"].over = partial(_let_go, binding, ())
         return SUCCESS, vc
 
     @property
@@ -114,10 +127,17 @@ class VirtualConnection:
         Let frames flow, or change the parameters of a VC on which they do; if that fails, the old ones stay.
 
         Returns:
-            SUCCESS, PENDING (`co_activate_vc_complete` follows), NOT_ACCEPTED (it is changing state), or what the miniport answered.
+            SUCCESS, PENDING (`co_activate_vc_complete` follows), NOT_ACCEPTED (it is changing state), CLOSING (the binding below
+            closes), or what the miniport answered.
+
+        Raises:
+            ContractViolation: the binding below is closed (rule 98).
 
         NDIS: NdisCmActivateVc; CO-01, CO-02.
         """
+        self._over._require_open(f"{self.name} is activated")
+        if self._over.closing:
+            return Status.CLOSING
         refused = self._step(VcEvent.ACTIVATE)
         if refused is not None:
             return refused
@@ -128,20 +148,23 @@ class VirtualConnection:
         if not self._activated(status):
             self._over.adapter.failed(None, "co_activate_vc", VnicError(f"{self.name}: {status.name} is answered after activate_complete"))
             return PENDING
+        self.settle()
         return status
 
     def activate_complete(self, status: Status) -> None:
         """
-        End an activation that the miniport had answered with PENDING.
+        End an activation that the miniport had answered with PENDING. PENDING is no end, and taken for FAILURE.
 
         Raises:
             VnicError: none is pending.
 
         NDIS: NdisMCoActivateVcComplete; CO-01.
         """
+        status = Status.FAILURE if Status(status) is PENDING else Status(status)
         if not self._activated(status):
             raise VnicError(f"{self.name} is {self._state.name}: no activation is pending, complete each once")
         self._tell(self.driver.co_activate_vc_complete, status)
+        self.settle()
 
     def send_packets(self, packets: Iterable[Packet]) -> None:
         """
@@ -151,9 +174,11 @@ class VirtualConnection:
 
         Raises:
             OwnershipError: a packet is not the driver's to send, or the VC is deleted.
+            ContractViolation: the binding below is closed (rule 98).
 
         NDIS: NdisCoSendPackets; CO-02, CO-03.
         """
+        self._over._require_open(f"packets are sent on {self.name}")
         self.binding.send_packets(packets)
 
     def send_complete(self, packet: Packet, status: Status) -> None:
@@ -202,8 +227,12 @@ class VirtualConnection:
         """
         Ask something about the VC; with PENDING, the driver's `request_complete` follows.
 
+        Raises:
+            ContractViolation: the binding below is closed (rule 98).
+
         NDIS: NdisCoRequest; CO-06.
         """
+        self._over._require_open(f"a request is made on {self.name}")
         return self.binding.request(request)
 
     def indicate_status(self, status: Status, buffer: bytes = b"") -> None:
@@ -275,18 +304,35 @@ class VirtualConnection:
         refused = self._step(VcEvent.DELETE)
         if refused is not None:
             return refused
-        self.driver.vcs = tuple(vc for vc in self.driver.vcs if vc is not self)
-        self._ask("co_delete_vc", self)
-        self.adapter.close(self.binding)
-        self.adapter.halt()
-        self._close_pool()
+        try:
+            self.driver.vcs = tuple(vc for vc in self.driver.vcs if vc is not self)
+            self._ask("co_delete_vc", self)
+            self.adapter.close(self.binding)
+            self.adapter.halt()
+            self._close_pool()
+        finally:
+            self._over._put_down()
         return SUCCESS
 
     def __repr__(self) -> str:
         return f"<VirtualConnection {self.name} {self._state.name}>"
 
-    def _open(self) -> None:
-        """Give it an adapter of its own, and the client's only binding there."""
+    def _open(self) -> Status:
+        """Give it an adapter of its own, and the client's only binding there; answers why it cannot have them."""
+        try:
+            self._make()
+        except VnicError:
+            # no binding is free for it
+            return Status.VC_NOT_AVAILABLE
+        except (OSError, MemoryError):
+            return Status.RESOURCES
+        except Exception as error:
+            # the miniport has set a pool that is another adapter's, or none
+            self._over.adapter.failed(None, "co_create_vc", error)
+            return Status.RESOURCES
+        return SUCCESS
+
+    def _make(self) -> None:
         over = self._over.adapter
         if self.pool is None:
             self.pool = self._own_pool = PacketPool(self.miniport.vc_packets, slot_size_for(over.mtu), name=self.name)
@@ -344,8 +390,26 @@ class VirtualConnection:
 
     def settle(self) -> None:
         """Something has come to an end: it may have been the last thing that a deactivation waits for."""
-        if self._state is VcState.DEACTIVATING and self._quiet():
+        if self._state is VcState.DEACTIVATING and self._quiet() and not self._unasked:
             self._tell(self.driver.co_deactivate_vc_complete, SUCCESS)
+        if self._abandoned:
+            self._end()
+
+    def abandon(self) -> None:
+        """Its client has let go of the binding below: it is deactivated now, and deleted when it is quiet."""
+        self._abandoned = True
+        self._end()
+
+    def _end(self) -> None:
+        """Go on to the end, as far as that is possible now."""
+        if self._state is VcState.ACTIVE:
+            # nobody above waits for this one
+            self._unasked = True
+            self.deactivate()
+        try:
+            self.delete()
+        except ContractViolation as error:
+            self._over.adapter.failed(None, "co_delete_vc", error)
 
     def _ask(self, handler: str, *arguments: object) -> Status:
         """Call a handler of the miniport."""
@@ -362,3 +426,12 @@ class VirtualConnection:
             handler(self, status)
         except BaseException as error:
             self._over.adapter.failed(self._over, handler.__name__, error)
+
+
+def _let_go(binding: Binding, accepting: tuple[Status | None, ...], answer: Any) -> None:
+    """A driver has unbound, or declined to be bound: the connections that it has left over the binding end by themselves."""
+    if answer in accepting:
+        return
+    driver: Any = binding.driver
+    for vc in [vc for vc in driver.vcs if vc._over is binding]:
+        vc.abandon()
