@@ -10,13 +10,15 @@ import mmap
 
 from vnic import core
 from vnic.core import BufferPool
-from vnic.ndis5.checks import answer, up_to_dispatch
+from vnic.ndis5.checks import INT_MAX, answer, up_to_dispatch
 from vnic.ndis5.constants import NDIS_BUFFER, NDIS_PACKET
 from vnic.status import Status
 
 
 @up_to_dispatch
 def NdisAllocateBufferPool(NumberOfDescriptors: int) -> tuple[Status, BufferPool | None]:
+    if NumberOfDescriptors > INT_MAX:
+        return Status.RESOURCES, None
     try:
         return Status.SUCCESS, BufferPool(NumberOfDescriptors, "buffers")
     except (OSError, MemoryError):

@@ -16,6 +16,7 @@ from vnic.status import Status
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+UINT_MAX, INT_MAX = 0xFFFFFFFF, 0x7FFFFFFF
 
 
 def at_passive(function: Callable[P, R]) -> Callable[P, R]:
@@ -61,3 +62,8 @@ def array(items: Sequence[T], count: int) -> Sequence[T]:
     if not 0 <= count <= len(items):
         raise ValueError(f"a count of {count} for an array of {len(items)}")
     return items[:count]
+
+
+def details(buffer: bytes | bytearray | memoryview | None, size: int) -> bytes:
+    """A copy of the first so many bytes of a status buffer, which may be NULL."""
+    return b"" if buffer is None else bytes(buffer[:size])

@@ -12,7 +12,7 @@ from typing import Any
 from vnic import condis
 from vnic.core import Adapter, Binding
 from vnic.locks import require_no_locks
-from vnic.ndis5.checks import array, up_to_dispatch
+from vnic.ndis5.checks import array, details, up_to_dispatch
 from vnic.ndis5.constants import NDIS_PACKET, NDIS_REQUEST, NDIS_STATUS
 from vnic.status import Status
 from vnic.vc import VirtualConnection
@@ -79,12 +79,12 @@ def NdisMCoIndicateStatus(
     MiniportAdapterHandle: Adapter,
     NdisVcHandle: VirtualConnection | None,
     GeneralStatus: NDIS_STATUS,
-    StatusBuffer: bytes,
+    StatusBuffer: bytes | bytearray | memoryview | None,
     StatusBufferSize: int,
 ) -> None:
     """Without a connection it is a status of the adapter."""
     require_no_locks("NdisMCoIndicateStatus")
-    (NdisVcHandle or MiniportAdapterHandle).indicate_status(GeneralStatus, StatusBuffer[:StatusBufferSize])
+    (NdisVcHandle or MiniportAdapterHandle).indicate_status(GeneralStatus, details(StatusBuffer, StatusBufferSize))
 
 
 @up_to_dispatch

@@ -24,7 +24,7 @@ from vnic.characteristics import MiniportCharacteristics, ProtocolCharacteristic
 from vnic.core import Adapter, Binding
 from vnic.device import Wrapper
 from vnic.locks import require_no_locks
-from vnic.ndis5.checks import at_passive, up_to_dispatch
+from vnic.ndis5.checks import at_passive, details, up_to_dispatch
 from vnic.ndis5.constants import NDIS_MINIPORT_INTERRUPT, NDIS_STATUS, NDIS_TIMER
 from vnic.registration import registry
 from vnic.reset import Attributes
@@ -202,9 +202,11 @@ def NdisMCancelTimer(Timer: NDIS_MINIPORT_TIMER) -> bool:
 
 
 @up_to_dispatch
-def NdisMIndicateStatus(MiniportAdapterHandle: Adapter, GeneralStatus: NDIS_STATUS, StatusBuffer: bytes, StatusBufferSize: int) -> None:
+def NdisMIndicateStatus(
+    MiniportAdapterHandle: Adapter, GeneralStatus: NDIS_STATUS, StatusBuffer: bytes | bytearray | memoryview | None, StatusBufferSize: int
+) -> None:
     require_no_locks("NdisMIndicateStatus")
-    MiniportAdapterHandle.indicate_status(GeneralStatus, StatusBuffer[:StatusBufferSize])
+    MiniportAdapterHandle.indicate_status(GeneralStatus, details(StatusBuffer, StatusBufferSize))
 
 
 @up_to_dispatch

@@ -10,7 +10,7 @@ from typing import Any
 
 from vnic import core
 from vnic.core import PacketPool
-from vnic.ndis5.checks import answer, at_dispatch, up_to_dispatch
+from vnic.ndis5.checks import INT_MAX, UINT_MAX, answer, at_dispatch, up_to_dispatch
 from vnic.ndis5.constants import NDIS_PACKET, NDIS_STATUS
 from vnic.oob import Info, OobData
 from vnic.status import Status
@@ -26,8 +26,12 @@ def NdisAllocatePacketPool(NumberOfDescriptors: int, ProtocolReservedLength: int
 def NdisAllocatePacketPoolEx(
     NumberOfDescriptors: int, NumberOfOverflowDescriptors: int, ProtocolReservedLength: int
 ) -> tuple[Status, PacketPool | None]:
-    """The packets have no slot: chain buffers to them. More than 65,535, or no memory: RESOURCES. More overflow: as much as fits."""
-    if NumberOfDescriptors > core.MAX_PACKETS:
+    """
+    The packets have no slot: chain buffers to them. More than 65,535, or no memory (reserved areas of 2 GB among them): RESOURCES. More
+    overflow: as much as fits.
+    """
+    most = min(NumberOfDescriptors + NumberOfOverflowDescriptors, core.MAX_PACKETS)
+    if NumberOfDescriptors > core.MAX_PACKETS or most * ProtocolReservedLength > INT_MAX:
         return Status.RESOURCES, None
     try:
         return Status.SUCCESS, PacketPool(
@@ -97,8 +101,8 @@ def NdisGetPoolFromPacket(Packet: NDIS_PACKET) -> PacketPool:
 
 @up_to_dispatch
 def NdisSetPacketFlags(Packet: NDIS_PACKET, Flags: int) -> None:
-    """Adds to the flags that are there (AMB-18)."""
-    Packet.flags |= Flags
+    """Adds to the flags that are there (AMB-18), which are 32 bits."""
+    Packet.flags |= Flags & UINT_MAX
 
 
 def NdisClearPacketFlags(Packet: NDIS_PACKET, Flags: int) -> None:
