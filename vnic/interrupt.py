@@ -112,8 +112,12 @@ class Interrupt:
 
         Returns:
             Whether it ran.
+
+        Raises:
+            ContractViolation: the ISR runs on this thread, or a synchronized function (rule 73).
         """
         require_irql(maximum=Irql.DISPATCH, what="Interrupt.run_deferred")
+        self._require_unlocked()
         with self._changed:
             if not self._queued:
                 return False
@@ -201,8 +205,7 @@ class Interrupt:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """The interrupt lock, at DIRQL."""
-        if self._owner == get_ident():
-            raise refused(rules.LOCK_RECURSION, CALLER, "the interrupt lock is taken by the thread that holds it")
+        self._require_unlocked()
         with self._changed:
             self._owner = get_ident()
             try:
@@ -210,6 +213,10 @@ class Interrupt:
                     yield
             finally:
                 self._owner = None
+
+    def _require_unlocked(self) -> None:
+        if self._owner == get_ident():
+            raise refused(rules.LOCK_RECURSION, CALLER, "the interrupt lock is taken by the thread that holds it")
 
     def _require_registered(self, done: str) -> None:
         if self.phase is Phase.DEREGISTERED:

@@ -193,13 +193,20 @@ class RegisteredMiniport(MiniportDriver):
         return answer
 
     def isr(self) -> tuple[bool, bool]:
-        """NDIS: MiniportISR."""
-        answer: tuple[bool, bool] = self.table.ISRHandler(self.device.context)
-        return answer
+        """NDIS: MiniportISR. One that raises, or answers something else, has not recognised the interrupt."""
+        try:
+            recognized, queue_handler = self.table.ISRHandler(self.device.context)
+        except BaseException as error:
+            self.device.adapter.failed(None, "isr", error)
+            return False, False
+        return recognized, queue_handler
 
     def handle_interrupt(self) -> None:
         """NDIS: MiniportHandleInterrupt."""
-        self.device.adapter._call_below(self.table.HandleInterruptHandler, self.device.context)
+        try:
+            self.device.adapter._call_below(self.table.HandleInterruptHandler, self.device.context)
+        except BaseException as error:
+            self.device.adapter.failed(None, "handle_interrupt", error)
 
     def disable_interrupt(self) -> None:
         """NDIS: MiniportDisableInterrupt."""

@@ -15,6 +15,7 @@ from vnic import Adapter, Status
 from vnic.binder import BindContext, Protocol, UnbindContext
 from vnic.characteristics import MiniportCharacteristics, ProtocolCharacteristics
 from vnic.device import Wrapper
+from vnic.interrupt import Interrupt, Phase
 from vnic.ndis import NDIS_ATTRIBUTE_DESERIALIZE, NdisCloseAdapter, NdisCompleteBindAdapter, NdisMSetAttributesEx
 from vnic.oids import Oid
 from vnic.pnp import PnpEvent
@@ -238,7 +239,8 @@ def test_a_driver_that_is_not_registered_gets_no_device(told: list[Any]) -> None
 
 
 def test_the_name_of_a_device_is_taken_while_it_is_initialised(told: list[Any]) -> None:
-    second, refusals = wrapper(), []
+    second = wrapper()
+    refusals: list[Any] = []
 
     def asking(media: Any, count: int, handle: Adapter, configuration: Any) -> Any:
         for ask in (registry.add_device, registry.layers.ask):
@@ -257,4 +259,54 @@ def test_the_name_of_a_device_is_taken_while_it_is_initialised(told: list[Any]) 
 def test_a_name_is_free_again_when_its_device_could_not_be_initialised(told: list[Any]) -> None:
     assert registry.add_device(wrapper(InitializeHandler=stop), "again0") == (FAILURE, None)
     adapter = device(wrapper(), "again0")
+    assert registry.remove_adapter(adapter) is SUCCESS
+
+
+# interrupts
+
+
+class Card:
+    """Run the deferred handler where it may not."""
+
+    def __init__(self) -> None:
+        self.interrupt: Interrupt
+        self.calls: list[str] = []
+
+    def isr(self) -> tuple[bool, bool]:
+        self.calls.append(violation(self.interrupt.run_deferred))
+        return True, True
+
+    def handle_interrupt(self) -> None:
+        self.calls.append("handle")
+
+
+def test_the_deferred_handler_inside_the_isr_or_a_synchronized_function_is_refused_instead_of_deadlocking() -> None:
+    card = Card()
+    card.interrupt = Interrupt(card, request_isr=True)
+    card.interrupt.phase = Phase.RUNNING
+    assert card.interrupt.fire()
+    assert card.interrupt.synchronize(lambda interrupt: violation(interrupt.run_deferred) == "73", card.interrupt)
+    assert card.interrupt.run_deferred()
+    assert card.calls == ["73", "handle"]
+
+
+@pytest.mark.parametrize("isr", [stop, lambda _: None], ids=["raises", "answers nothing"])
+def test_an_isr_of_a_registered_driver_that_fails_has_recognised_nothing_and_is_reported(isr: Any, told: list[Any]) -> None:
+    adapter = device(wrapper(ISRHandler=isr, HandleInterruptHandler=idle), "line0")
+    _, interrupt = registry.device(adapter).register_interrupt(request_isr=True, shared=False)
+    assert interrupt is not None
+    interrupt.phase = Phase.RUNNING
+    assert not interrupt.fire()
+    assert (told, adapter.counters()["driver_errors"]) == (["isr"], 1)
+    interrupt.deregister()
+    assert registry.remove_adapter(adapter) is SUCCESS
+
+
+def test_a_deferred_handler_of_a_registered_driver_that_raises_is_reported(told: list[Any]) -> None:
+    adapter = device(wrapper(ISRHandler=lambda _: (True, True), HandleInterruptHandler=stop), "line0")
+    _, interrupt = registry.device(adapter).register_interrupt(request_isr=True, shared=False)
+    assert interrupt is not None
+    interrupt.phase = Phase.RUNNING
+    assert (interrupt.fire(), interrupt.run_deferred(), told) == (True, True, ["handle_interrupt"])
+    interrupt.deregister()
     assert registry.remove_adapter(adapter) is SUCCESS
