@@ -123,19 +123,28 @@ class Protocol:
             self.end_bind(context, status)
 
     def end_bind(self, context: BindContext, status: Status) -> None:
-        """A bind is over: it declines, or what it has opened stays."""
+        """A bind is over: it declines, or what it has opened stays, unless its end was asked for meanwhile."""
         self.pending.remove(context)
-        if status is not Status.SUCCESS:
-            for binding in self.bindings(context.adapter):
+        for binding in self.bindings(context.adapter):
+            driver: Any = binding.driver
+            if status is not Status.SUCCESS:
                 end(binding)
+            elif driver.unwanted:
+                self.unbind(driver)
+        if self.leaving or context.adapter in self.registry._leaving:
+            self.registry.advance_soon()
 
     def unbind(self, driver: RegisteredProtocol) -> None:
         """
-        Ask for the end of a binding, unless it was asked already. If the protocol does not close it, that is done for it.
+        Ask for the end of a binding, unless it was asked already; while its bind is pending, when that is over. If the protocol does not
+        close it, that is done for it.
 
         NDIS: ProtocolUnbindAdapter; LC-28.
         """
         if driver.closing or any(isinstance(context, UnbindContext) and context.driver is driver for context in self.pending):
+            return
+        if self.offered(driver.binding.adapter):
+            driver.unwanted = True
             return
         context = UnbindContext(driver)
         self.pending.append(context)
@@ -176,6 +185,9 @@ def close(binding: Binding) -> Status:
     if driver.closing:
         raise binding.adapter.requests.ledger.violation(rules.CLOSED_BINDING, binding, "it is closed again")
     driver.closing = True
+    if binding._calls["unbind_adapter"].pending:  # until the bind was over, and the unbind that was put off
+        binding.complete_unbind()
+        return Status.PENDING
     if binding.closing:  # by the adapter's owner, and this is inside ProtocolUnbindAdapter
         return Status.PENDING if binding.held or binding.sends_pending or binding.transfers_pending else Status.SUCCESS
     return binding.adapter.close(binding)

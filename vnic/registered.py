@@ -54,6 +54,7 @@ class RegisteredProtocol(ProtocolDriver):
         context: what the protocol calls its binding. NDIS: ProtocolBindingContext.
         closing: it is closed, by the protocol itself, or for it.
         forgotten: for it.
+        unwanted: its end was asked for while it was being bound.
     """
 
     packet_filter = PacketFilter.NONE
@@ -63,14 +64,16 @@ class RegisteredProtocol(ProtocolDriver):
         self.protocol = protocol
         self.early_returns = self.no_loopback = protocol.layered
         self.context = context
-        self.closing = self.forgotten = False
+        self.closing = self.forgotten = self.unwanted = False
         self.table: Any = protocol.characteristics
         _leave_alone(self, self.table)
 
-    def unbind_adapter(self) -> None:
-        """The binding closes; if that is not the protocol's doing, it is told now."""
-        if not self.closing:
-            self.protocol.unbind(self)
+    def unbind_adapter(self) -> Status | None:
+        """The binding closes; if that is not the protocol's doing, it is told now, or (PENDING) when its bind is over."""
+        if self.closing:
+            return None
+        self.protocol.unbind(self)
+        return Status.PENDING if self.unwanted else None
 
     def close_complete(self) -> None:
         """A close that was PENDING is over. NDIS: ProtocolCloseAdapterComplete."""

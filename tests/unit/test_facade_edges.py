@@ -56,7 +56,9 @@ def test_a_status_buffer_of_a_connection_may_be_so_too(buffer: Any) -> None:
         assert vc.delete() is Status.SUCCESS
 
 
-@pytest.mark.parametrize(("count", "overflow", "reserved"), [(10, 0, 1 << 40), (65535, 0, 1 << 31), (65535, 0, 1 << 16), (1, 65534, 1 << 16)])
+@pytest.mark.parametrize(
+    ("count", "overflow", "reserved"), [(10, 0, 1 << 40), (65535, 0, 1 << 31), (65535, 0, 1 << 16), (1, 65534, 1 << 16)]
+)
 def test_a_packet_pool_that_no_memory_holds_is_a_lack_of_resources(count: int, overflow: int, reserved: int) -> None:
     assert NdisAllocatePacketPoolEx(count, overflow, reserved) == (Status.RESOURCES, None)
     assert overflow or NdisAllocatePacketPool(count, reserved) == (Status.RESOURCES, None)

@@ -106,7 +106,10 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     monkeypatch.setattr("vnic.registration.report_to_logging", report)
     yield seen
     work_items.drain(1000)
-    assert (registry.protocols, registry.adapters, registry.devices) == ([], {}, {})
+    left = list(registry.protocols), list(registry.adapters), list(registry.devices)
+    for kept in (registry.protocols, registry.adapters, registry.devices):
+        kept.clear()
+    assert left == ([], [], [])
 
 
 def device(driver: Wrapper, name: str) -> Adapter:
@@ -177,6 +180,7 @@ def test_a_bind_that_is_completed_with_pending_has_failed(told: list[Any]) -> No
 
 def test_a_device_that_is_lost_while_it_halts_is_halted_once(told: list[Any]) -> None:
     seen: list[Any] = []
+    errors = work_items.errors
 
     def halt(adapter: Adapter) -> None:
         seen.append(registry.remove_adapter(adapter))
@@ -187,7 +191,7 @@ def test_a_device_that_is_lost_while_it_halts_is_halted_once(told: list[Any]) ->
     adapter = device(wrapper(HaltHandler=halt), "lost0")
     assert registry.remove_adapter(adapter) is SUCCESS
     work_items.drain(1000)
-    assert (seen, work_items.errors, registry.remove_adapter(adapter)) == ([PENDING, True], 0, Status.ADAPTER_NOT_FOUND)
+    assert (seen, work_items.errors - errors, registry.remove_adapter(adapter)) == ([PENDING, True], 0, Status.ADAPTER_NOT_FOUND)
 
 
 # handlers that end the program
@@ -309,4 +313,64 @@ def test_a_deferred_handler_of_a_registered_driver_that_raises_is_reported(told:
     interrupt.phase = Phase.RUNNING
     assert (interrupt.fire(), interrupt.run_deferred(), told) == (True, True, ["handle_interrupt"])
     interrupt.deregister()
+    assert registry.remove_adapter(adapter) is SUCCESS
+
+
+# a bind that takes its time
+
+
+def pend(_: BindContext) -> Status:
+    return PENDING
+
+
+def test_a_protocol_is_unbound_when_its_bind_is_over(told: list[Any]) -> None:
+    adapter = device(wrapper(), "slow0")
+    upper = Upper("slow", bind=pend)
+    assert (registry.remove_adapter(adapter), upper.log) == (PENDING, [])
+    NdisCompleteBindAdapter(upper.bound, SUCCESS, SUCCESS)
+    assert (upper.log, upper.opened.closed) == (["unbind"], True)
+    work_items.drain(1000)
+    assert (adapter.halted, upper.protocol.pending) == (True, [])
+    assert registry.deregister_protocol(upper.protocol) is SUCCESS
+
+
+def test_a_bind_that_declines_after_all_is_not_unbound(told: list[Any]) -> None:
+    adapter = device(wrapper(), "slow0")
+    upper = Upper("slow", bind=pend)
+    assert registry.deregister_protocol(upper.protocol) is PENDING
+    NdisCompleteBindAdapter(upper.bound, FAILURE, FAILURE)
+    work_items.drain(1000)
+    assert (upper.log, upper.opened.closed, upper.protocol.dead) == ([], True, True)
+    assert registry.remove_adapter(adapter) is SUCCESS
+
+
+@pytest.mark.parametrize("answer", [SUCCESS, FAILURE])
+def test_an_adapter_that_is_removed_while_a_handler_binds_it_goes_when_the_handler_has_answered(answer: Status, told: list[Any]) -> None:
+    def remove(context: BindContext) -> Status:
+        answers.append(registry.remove_adapter(context.adapter))
+        return answer
+
+    answers: list[Status] = []
+    upper = Upper("quick", bind=remove)
+    adapter = device(wrapper(), "quick0")
+    work_items.drain(1000)
+    assert (answers, upper.log, adapter.halted) == ([PENDING], ["unbind"] if answer is SUCCESS else [], True)
+    assert registry.deregister_protocol(upper.protocol) is SUCCESS
+
+
+@pytest.mark.parametrize("closes", ["in its handler", "never"])
+def test_a_binding_that_its_owner_closes_is_unbound_when_its_bind_is_over(closes: str, told: list[Any]) -> None:
+    adapter = device(wrapper(), "slow0")
+    upper = Upper("slow", bind=pend)
+
+    def forget(*_: Any) -> Status:
+        upper.log.append("unbind")
+        return SUCCESS
+
+    if closes == "never":
+        upper.protocol.characteristics.UnbindAdapterHandler = forget
+    assert (adapter.close(upper.opened), upper.log) == (PENDING, [])
+    NdisCompleteBindAdapter(upper.bound, SUCCESS, SUCCESS)
+    assert (upper.opened.closed, upper.log) == (True, ["unbind", "closed"] if closes == "in its handler" else ["unbind"])
+    assert registry.deregister_protocol(upper.protocol) is SUCCESS
     assert registry.remove_adapter(adapter) is SUCCESS
