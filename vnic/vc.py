@@ -402,11 +402,11 @@ class VirtualConnection:
 
     def _end(self) -> None:
         """Go on to the end, as far as that is possible now."""
-        if self._state is VcState.ACTIVE:
-            # nobody above waits for this one
-            self._unasked = True
-            self.deactivate()
         try:
+            if self._state is VcState.ACTIVE:
+                # nobody above waits for this one
+                self._unasked = True
+                self.deactivate()
             self.delete()
         except ContractViolation as error:
             self._over.adapter.failed(None, "co_delete_vc", error)
