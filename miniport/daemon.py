@@ -106,7 +106,7 @@ class Daemon:
             core = "compiled" if COMPILED else "uncompiled"
             self.log.event("starting", version=__version__, core=core, adapter=adapter.name, mtu=adapter.mtu, pid=os.getpid())
             self.threads = DataThreads(self.miniport.adapter, config.loop.budget, self._on_gone, config.loop.busy_poll_us, queues)
-            seen = Inspector(self.stack, self.threads, self._by_adapter, self.watch.hanging)
+            seen = Inspector(self.stack, self.threads, self._by_adapter, self.watch.hanging, raised=self.reports.raised)
             self.inspection = Inspection(adapter.name, config.control.path, seen, self.log)
             undo.callback(self.inspection.close)
             await self.inspection.start()
@@ -276,6 +276,7 @@ class Daemon:
 
     def _forget_unbound(self, again: int = FORGET_TRIES) -> None:
         """Have what an unbound driver kept come home, when nothing refers to the driver any more: now, or a little later."""
+        self.reports.forget(self.stack.bindings)
         forget_unbound()
         if again and any(pool.audit()[PacketState.QUARANTINED] for adapter in self.stack.adapters for pool in adapter.pools):
             self.loop.call_later(FORGET_SECONDS, self._forget_unbound, again - 1)

@@ -87,15 +87,17 @@ def _rules(subject: Subject) -> Iterator[Alert]:
             count = _count(binding.violations, "time", "times")
             last = _last_rule("driver", binding.name)
             yield alert("error", "violations", f"binding {binding.name} broke a rule {count}{last}", f"vnic violations {name}")
-        # an operation that is refused raises, too
-        if (errors := binding.errors - binding.violations) > 0:
+        if (errors := subject.raised.by.get(id(binding), 0)) > 0:
             count = _count(errors, "exception", "exceptions")
-            yield alert(
-                "error", "errors", f"binding {binding.name} raised {count}; the log has the lines", f"vnic bindings {name} {binding.name}"
-            )
+            what = f"binding {binding.name} raised {count}; the log has what each says, and its line"
+            yield alert("error", "errors", what, f"vnic violations {name} --rule 84")
         if binding.closing and binding.held:
             what = f"binding {binding.name} is being unbound and still holds {_count(binding.held, 'packet', 'packets')}"
             yield alert("warning", "closing", what, f"vnic leaks {name}")
+    if strays := subject.raised.strays:
+        count = _count(strays, "exception", "exceptions")
+        what = f"outside of its handlers a driver raised {count}, last {subject.raised.last}; the log has the lines"
+        yield alert("error", "strays", what, f"vnic threads {name}")
 
 
 def _last_rule(key: str, name: str) -> str:

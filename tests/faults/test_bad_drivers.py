@@ -185,6 +185,18 @@ def test_an_exception_in_a_drivers_own_thread_is_named_by_thread_and_line(tmp_pa
         assert told["handler"] == "thread careless"
         check_named([told], "RaisesInOwnThread")
         all_frames_are_seen(daemon, sender)
+        (alert,) = [alert for alert in daemon.answer("doctor", "NAME", status=1)["alerts"] if alert["about"] == "strays"]
+        assert f"a driver raised 1 exception, last OSError at {told['where']}, in thread careless" in alert["what"]
+        daemon.stop()
+
+
+@namespaced
+def test_the_doctor_counts_each_exception_of_a_driver_once(tmp_path: Path) -> None:
+    with Daemon(tmp_path, *driver("RaisesAlways")) as daemon, Sender() as sender:
+        sender.send(frame() for _ in range(3))
+        count = daemon.quiet()[0]["driver_errors"]
+        (alert,) = [alert for alert in daemon.answer("doctor", "NAME", status=1)["alerts"] if alert["about"] == "errors"]
+        assert f"binding RaisesAlways raised {count} exceptions" in alert["what"]
         daemon.stop()
 
 
