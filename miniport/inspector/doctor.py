@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from miniport.inspector.places import held, sending, withheld
 from miniport.inspector.subject import attribute
+from miniport.inspector.text import count
 from miniport.log import shown
 from vnic.counters import broken_sums
 from vnic.verifier.faults import FAULTS
@@ -79,24 +80,24 @@ def _rules(subject: Subject) -> Iterator[Alert]:
             yield alert("error", "sums", f"the counters of {adapter} do not add up: {line}", f"vnic verify audit {name}")
         blamed = sum(binding.violations for binding in subject.stack.bindings if binding.adapter.name == adapter)
         if (others := values["violations"] - blamed) > 0:
-            count, last = _count(others, "time", "times"), _last_rule("adapter", adapter)
-            what = f"on {adapter} a rule was broken {count}, by the miniport or by a driver that is not bound any more{last}"
+            times, last = count(others, "time", "times"), _last_rule("adapter", adapter)
+            what = f"on {adapter} a rule was broken {times}, by the miniport or by a driver that is not bound any more{last}"
             yield alert("error", "violations", what, f"vnic violations {name}")
     for binding in subject.stack.bindings:
         if binding.violations:
-            count = _count(binding.violations, "time", "times")
+            times = count(binding.violations, "time", "times")
             last = _last_rule("driver", binding.name)
-            yield alert("error", "violations", f"binding {binding.name} broke a rule {count}{last}", f"vnic violations {name}")
+            yield alert("error", "violations", f"binding {binding.name} broke a rule {times}{last}", f"vnic violations {name}")
         if (errors := subject.raised.by.get(id(binding), 0)) > 0:
-            count = _count(errors, "exception", "exceptions")
-            what = f"binding {binding.name} raised {count}; the log has what each says, and its line"
+            raised = count(errors, "exception", "exceptions")
+            what = f"binding {binding.name} raised {raised}; the log has what each says, and its line"
             yield alert("error", "errors", what, f"vnic violations {name} --rule 84")
         if binding.closing and binding.held:
-            what = f"binding {binding.name} is being unbound and still holds {_count(binding.held, 'packet', 'packets')}"
+            what = f"binding {binding.name} is being unbound and still holds {count(binding.held, 'packet', 'packets')}"
             yield alert("warning", "closing", what, f"vnic leaks {name}")
     if strays := subject.raised.strays:
-        count = _count(strays, "exception", "exceptions")
-        what = f"outside of its handlers a driver raised {count}, last {subject.raised.last}; the log has the lines"
+        raised = count(strays, "exception", "exceptions")
+        what = f"outside of its handlers a driver raised {raised}, last {subject.raised.last}; the log has the lines"
         yield alert("error", "strays", what, f"vnic threads {name}")
 
 
@@ -111,6 +112,9 @@ def _last_rule(key: str, name: str) -> str:
 def _links(subject: Subject) -> Iterator[Alert]:
     adapter = subject.stack.adapter
     if adapter.halted:
+        if all(binding.closed for binding in subject.stack.bindings):
+            # the daemon has ended, as it should
+            return
         yield alert("warning", "halted", f"{adapter.name} is halted: the daemon is stopping", f"vnic pending {subject.asked_as}")
     elif not adapter.link_up:
         yield alert(
@@ -130,13 +134,13 @@ def _holders(subject: Subject) -> Iterator[Alert]:
         if len(outs) >= MUCH * min(binding.quota or capacity, capacity) or oldest.age_s >= patience:
             what = f"binding {binding.name} holds {len(outs)} of {capacity} packets, oldest {oldest.age_s:.1f} s, kept at {oldest.kept_at}"
             if binding.over_quota:
-                what += f"; {_count(binding.over_quota, 'frame was', 'frames were')} shown to it to be copied, its quota is {binding.quota}"
+                what += f"; {count(binding.over_quota, 'frame was', 'frames were')} shown to it to be copied, its quota is {binding.quota}"
             yield alert("warning", "held", what, f"vnic pending {name} --driver {binding.name}")
     if stuck := [out for out in sending(subject) if (out.age_s or 0) >= LONG_S]:
-        what = f"{_count(len(stuck), 'send is', 'sends are')} pending for more than {LONG_S:.0f} s, oldest {stuck[0].age_s:.1f} s"
+        what = f"{count(len(stuck), 'send is', 'sends are')} pending for more than {LONG_S:.0f} s, oldest {stuck[0].age_s:.1f} s"
         yield alert("warning", "sends", what, f"vnic pending {name} --older-than {LONG_S:.0f}s")
     if views := withheld(subject):
-        what = f"{_count(len(views), 'packet is', 'packets are')} withheld because views of the frame live"
+        what = f"{count(len(views), 'packet is', 'packets are')} withheld because views of the frame live"
         yield alert("warning", "views", what, f"vnic leaks {name}")
 
 
@@ -145,8 +149,8 @@ def _frames(subject: Subject) -> Iterator[Alert]:
     for adapter in subject.stack.adapters:
         values: Mapping[str, int] = subject.counters[adapter.name]
         if values.get("if_tx_dropped", 0):
-            count = values["if_tx_dropped"]
-            what = f"the queue of {adapter.name} dropped {count} frames before they were read: drivers are slow, or bursts long"
+            dropped = values["if_tx_dropped"]
+            what = f"the queue of {adapter.name} dropped {dropped} frames before they were read: drivers are slow, or bursts long"
             yield alert("warning", "queue", what, f"ip link set {adapter.name} txqueuelen 10000")
         if values["rx_dropped_no_packet"]:
             what = f"{adapter.name} dropped {values['rx_dropped_no_packet']} frames because no packet was free"
@@ -190,7 +194,3 @@ def _has_ipv4(subject: Subject) -> bool:
 def _has_own_address(binding: Binding) -> bool:
     """Whether a driver was given an address as its option, as those that ship can be."""
     return any(attribute(binding.driver, name, None) for name in ("addresses", "interfaces"))
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"

@@ -26,6 +26,8 @@ from miniport.inspector.commands import BY_METHOD, COMMANDS
 from miniport.inspector.past import lives, read_state, started_ticks
 from miniport.inspector.state import KEPT, StateFile
 from miniport.inspector.subject import Inspector
+from vnic import OwnershipError
+from vnic.verifier.records import RECORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -169,6 +171,22 @@ def test_a_daemon_that_ended_says_how_and_who_held_what_before(state: StateFile,
     assert "because of SIGTERM" in answer.past
     assert answer.result["adapters"][0]["bindings"][0]["held"] == 1
     assert ask("test0", "stats", {}).result["adapters"]["test0"]["held"] == 0
+
+
+def test_a_daemon_that_ended_says_why_its_status_is_not_0_and_which_rules_were_broken_until_then(state: StateFile, wire: Wire) -> None:
+    RECORDS.clear()
+    keeper: Any = state._inspector.stack.drivers[0].binding.driver
+    (packet,) = keeper.kept
+    keeper.give_back()
+    with pytest.raises(OwnershipError):
+        keeper.binding.return_packets([packet])
+    state.end("SIGTERM", 70, "1 call was refused by a rule\x1b")
+    answer = ask("test0", "violations", {})
+    assert answer.past.split("; ")[1] == "it is 70 because: 1 call was refused by a rule\\x1b"
+    assert [record["id"] for record in answer.result["records"]] == ["05"]
+    assert [alert["about"] for alert in ask("test0", "doctor", {}).result["alerts"]] == ["violations"]
+    wire.reports.clear()
+    RECORDS.clear()
 
 
 def test_a_daemon_that_was_killed_is_known_by_its_process_being_gone(state: StateFile) -> None:
