@@ -15,6 +15,7 @@ from miniport.inspector.places import held, sending, withheld
 from miniport.inspector.subject import attribute
 from miniport.inspector.text import count
 from miniport.log import shown
+from vnic import PacketState
 from vnic.counters import broken_sums
 from vnic.verifier.faults import FAULTS
 from vnic.verifier.records import RECORDS
@@ -43,7 +44,8 @@ def doctor(subject: Subject) -> dict[str, Any]:
 
 def alerts(subject: Subject) -> list[Alert]:
     """Look everywhere; the worst first."""
-    found = [*_hanging(subject), *_rules(subject), *_links(subject), *_holders(subject), *_frames(subject), *_set_up(subject)]
+    found = [*_hanging(subject), *_rules(subject), *_links(subject), *_holders(subject), *_not_freed(subject)]
+    found += [*_frames(subject), *_set_up(subject)]
     return sorted(found, key=lambda alert: ("error", "warning", "note").index(alert["level"]))
 
 
@@ -144,6 +146,17 @@ def _holders(subject: Subject) -> Iterator[Alert]:
         yield alert("warning", "views", what, f"vnic leaks {name}")
 
 
+def _not_freed(subject: Subject) -> Iterator[Alert]:
+    """Drivers that have used up a pool of theirs, because what they have sent is never freed."""
+    for pool, owner, _ in subject.pools():
+        whose, _, driver = owner.partition(" ")
+        # who takes all packets at the start, to write them again and again, is answered once at most that there is none
+        if whose == "driver" and pool.exhausted > 1 and pool.audit()[PacketState.OWNED] == pool.capacity:
+            what = f"all {pool.capacity} packets of pool {pool.name} are owned by {driver}, and none is being sent: free each packet"
+            what += " when send answers anything but PENDING, and in send_complete"
+            yield alert("warning", "not freed", what, f"vnic pools {subject.asked_as}")
+
+
 def _frames(subject: Subject) -> Iterator[Alert]:
     name = subject.asked_as
     for adapter in subject.stack.adapters:
@@ -171,7 +184,9 @@ def _set_up(subject: Subject) -> Iterator[Alert]:
     bound = {binding.driver.__class__.__module__.rpartition(".")[2] for binding in subject.stack.bindings}
     if not subject.stack.bindings:
         yield alert("warning", "no driver", "no driver is bound: every frame is dropped", f"vnic run {adapter.name} --driver sink")
-    if "icmp_echo" in bound and bound.isdisjoint(("arp", "udp")) and _has_ipv4(subject):
+    # a driver of somebody's own may answer ARP
+    ours = all(type(binding.driver).__module__.startswith("protocol.") for binding in subject.stack.bindings)
+    if "icmp_echo" in bound and ours and bound.isdisjoint(("arp", "udp")) and _has_ipv4(subject):
         what = "icmp_echo is bound, and nothing answers ARP: nobody will find it"
         yield alert("warning", "no arp", what, f"vnic run {adapter.name} --driver arp --driver icmp_echo")
     if bound.intersection(ANSWERING) and not adapter.network_addresses and not any(map(_has_own_address, subject.stack.bindings)):

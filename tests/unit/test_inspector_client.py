@@ -279,6 +279,22 @@ def test_the_name_can_be_left_out(method: str, words: list[str], name: str | Non
     assert sort_words(BY_METHOD[method], words, complain) == (name, parameters)
 
 
+def test_a_single_word_that_is_no_daemon_s_name_is_the_binding_if_one_daemon_runs(
+    state: StateFile, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[Any] = []
+
+    def answer(name: str | None, method: str, parameters: dict[str, Any], control: str) -> Answer:
+        asked.append((name, parameters))
+        return Answer({"name": "test0", "detail": False, "bindings": []})
+
+    monkeypatch.setattr(client, "ask", answer)
+    assert main(["bindings", "keeper"]) == main(["bindings", "test0"]) == main(["bindings", "test0", "keeper"]) == Exit.OK
+    (folder / "other0.state").touch()
+    assert main(["bindings", "keeper"]) == Exit.OK, "no one knows which daemon is meant: the word is a name"
+    assert asked == [(None, {"binding": "keeper"}), ("test0", {}), ("test0", {"binding": "keeper"}), ("keeper", {})]
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
