@@ -90,7 +90,7 @@ def unaccounted(log: EventLog, name: str, counters: Mapping[str, int]) -> list[s
     if refused := counters["violations_refused"]:
         found.append(f"{count(refused, 'call was', 'calls were')} refused by a rule on {escape(name)}{_last_refused(name)}")
     if missing := counters["pool_capacity"] - counters["pool_free"]:
-        states = (("indicated", "held"), ("sending", "being sent"), ("quarantined", "withheld, for something refers to them"))
+        states = (("indicated", "held"), ("sending", "being sent"), ("quarantined", "still referred to"))
         where = [f"{number} {word}" for state, word in states if (number := counters[f"pool_{state}"])]
         found.append(f"{count(missing, 'packet', 'packets')} of {escape(name)} not home: {', '.join(where) or 'owned'}")
     return found
