@@ -31,7 +31,7 @@ from miniport.reports import Reports
 from miniport.runtime_dir import socket_path
 from miniport.show import show_bindings, show_counters, show_holders
 from miniport.stack import Stack, forget_unbound, load_drivers, load_filters
-from miniport.stop import accounted_for, name_the_hanging, unbind_all
+from miniport.stop import name_the_hanging, taken_back, unaccounted, unbind_all
 from miniport.strays import catch_strays, left_behind
 from miniport.supervisor import StopSignals, forget_signals, notify_manager, tell_ready, watch_signals
 from miniport.tap import adopt_tap, open_tap
@@ -106,7 +106,7 @@ class Daemon:
             core = "compiled" if COMPILED else "uncompiled"
             self.log.event("starting", version=__version__, core=core, adapter=adapter.name, mtu=adapter.mtu, pid=os.getpid())
             self.threads = DataThreads(self.miniport.adapter, config.loop.budget, self._on_gone, config.loop.busy_poll_us, queues)
-            seen = Inspector(self.stack, self.threads, self._by_adapter, self.watch.hanging)
+            seen = Inspector(self.stack, self.threads, self._by_adapter, self.watch.hanging, raised=self.reports.raised)
             self.inspection = Inspection(adapter.name, config.control.path, seen, self.log)
             undo.callback(self.inspection.close)
             await self.inspection.start()
@@ -276,6 +276,7 @@ class Daemon:
 
     def _forget_unbound(self, again: int = FORGET_TRIES) -> None:
         """Have what an unbound driver kept come home, when nothing refers to the driver any more: now, or a little later."""
+        self.reports.forget(self.stack.bindings)
         forget_unbound()
         if again and any(pool.audit()[PacketState.QUARANTINED] for adapter in self.stack.adapters for pool in adapter.pools):
             self.loop.call_later(FORGET_SECONDS, self._forget_unbound, again - 1)
@@ -301,7 +302,7 @@ class Daemon:
         notify_manager("STOPPING=1")
         self.watch.stop()
         self.inspection.keep()
-        await unbind_all(self.stack, self.threads, self.reload.config.loop.drain_timeout)
+        await unbind_all(self.stack, self.threads, self.reload.config.loop.drain_timeout, self.inspection.keep)
         hangs = not self.threads.end(1)
         if hangs:
             name_the_hanging(self.log, self.stack, self.threads)
@@ -315,14 +316,15 @@ class Daemon:
         self.reports.drain()
         show_bindings(self.log, self.stack)
         show_counters(self.log, counters, virtual)
-        status = self._verdict([(self.miniport.adapter.name, counters), *virtual.items()], hangs)
+        status, why = self._verdict([(self.miniport.adapter.name, counters), *virtual.items()], hangs)
         # the interpreter would wait for a thread or a child of a driver that does not end
         left = left_behind()
         for name in left:
             told = {"handler": "unbind_adapter", "type": "LeftBehind", "message": escape(name)}
             self.log.event("driver_error", "error", driver="unknown", **told)
-        self.inspection.end(self._reason(), status)
-        self.log.event("stopped", "info" if status is Exit.OK else "error", status=int(status), lost_log_lines=self.log.lost)
+        self.inspection.end(self._reason(), status, why)
+        told = {"why": why} if why else {}
+        self.log.event("stopped", "info" if status is Exit.OK else "error", status=int(status), **told, lost_log_lines=self.log.lost)
         self.ended = True
         if left or hangs:
             os._exit(status)
@@ -333,11 +335,18 @@ class Daemon:
             return f"rule {self.broken.id} {self.broken.name}"
         return self.stop_signals.first or ("interface deleted" if isinstance(self.gone, OSError) else "failure")
 
-    def _verdict(self, counters: list[tuple[str, dict[str, int]]], hangs: bool) -> Exit:
-        """Is every frame and every packet accounted for, on every adapter?"""
-        unexplained = [name for name, values in counters if not accounted_for(self.log, name, values)]
-        if unexplained or self.stack.leaked or hangs or self.broken is not None:
-            return Exit.VIOLATION
+    def _verdict(self, counters: list[tuple[str, dict[str, int]]], hangs: bool) -> tuple[Exit, str]:
+        """Is every frame and every packet accounted for, on every adapter? The exit status, and in words why it is not 0."""
+        why = [taken_back(self.stack.leaked)] if self.stack.leaked else []
+        why += [what for name, values in counters for what in unaccounted(self.log, name, values)]
+        if hangs:
+            why.append("a driver does not return")
+        if self.broken is not None:
+            why.append(f"rule {self.broken.id} {self.broken.name} was broken, whose action is stop")
+        if why:
+            return Exit.VIOLATION, "; ".join(why)
+        if isinstance(self.gone, OSError):
+            return Exit.UNAVAILABLE, "the interface was deleted"
         if self.gone is not None:
-            return Exit.UNAVAILABLE if isinstance(self.gone, OSError) else Exit.VIOLATION
-        return Exit.OK
+            return Exit.VIOLATION, f"the library failed: {escape(type(self.gone).__name__)}"
+        return Exit.OK, ""

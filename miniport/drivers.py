@@ -229,6 +229,8 @@ def _pick(where: str, module: ModuleType, class_name: str) -> type[ProtocolDrive
             raise Failure(Exit.CONFIG, f"{where} has no driver class {shown(class_name)}", remedy)
         return named
     if len(own) != 1:
+        if own:
+            remedy += f"; choose one: --driver {where}:{escape(next(iter(own)))}"
         raise Failure(Exit.CONFIG, f"{where} has not exactly one driver class", remedy)
     return next(iter(own.values()))
 

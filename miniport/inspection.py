@@ -74,10 +74,10 @@ class Inspection:
         if self._state is not None:
             self._state.write()
 
-    def end(self, reason: str, status: int) -> None:
-        """Write down how it ended, and take the socket away."""
+    def end(self, reason: str, status: int, why: str = "") -> None:
+        """Write down how it ended, and why its status is not 0, and take the socket away."""
         if self._state is not None:
-            self._state.end(reason, status)
+            self._state.end(reason, status, why)
         self.close()
 
     def close(self) -> None:

@@ -7,13 +7,16 @@ Next: `miniport/log.py`.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 from miniport.drivers import file_of
+from miniport.inspector.subject import Raised
 from miniport.log import EventLog, escape, exception_fields
-from vnic import Binding
+from vnic import Binding, ContractViolation, OwnershipError
 from vnic.verifier.records import RECORDS, Record
 from vnic.verifier.rules import Rule
 from vnic.verifier.throttle import Throttle
@@ -47,6 +50,9 @@ class Reports:
         self.act = act
         self._throttle = Throttle()
         self._early: list[Record] | None = []
+        self._lock = threading.Lock()
+        self._raised: Counter[int] = Counter()
+        self._strays, self._last_stray = 0, ""
 
     def __call__(self, event: str, fields: dict[str, Any]) -> None:
         if event == "violation":
@@ -54,6 +60,10 @@ class Reports:
             return
         binding, error = fields.get("binding"), fields["error"]
         driver = binding.name if binding is not None else fields.get("driver", "miniport")
+        # what is a refusal is counted as a broken rule
+        if binding is not None and type(error) not in (ContractViolation, OwnershipError):
+            with self._lock:
+                self._raised[id(binding)] += 1
         suppressed = self._throttle.allow((event, driver, (fields.get("handler"), type(error).__name__)))
         if suppressed is None:
             return
@@ -83,9 +93,24 @@ class Reports:
             return
         self.post(lambda: self.log.event("violation", record["severity"], **record))
 
+    def raised(self) -> Raised:
+        """What came out of the bindings and out of nobody's handlers until now."""
+        with self._lock:
+            return Raised(dict(self._raised), self._strays, self._last_stray)
+
+    def forget(self, kept: Iterable[Binding]) -> None:
+        """Count no more what came out of bindings that are not bound any more: a new one may get the number of an old one."""
+        numbers = [id(binding) for binding in kept]
+        with self._lock:
+            self._raised = Counter({number: self._raised[number] for number in numbers if number in self._raised})
+
     def stray(self, handler: str, error: BaseException | None) -> None:
         """Tell of an exception of which only the place is known."""
         if error is not None:
+            told = exception_fields(error)
+            with self._lock:
+                self._strays += 1
+                self._last_stray = f"{told['type']} at {told['where']}, in {escape(handler)[:80]}"
             self("driver_error", {"driver": "unknown", "handler": handler, "error": error})
 
     def drain(self) -> None:

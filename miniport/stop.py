@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
 from miniport.drivers import file_of
+from miniport.inspector.text import count
 from miniport.log import escape
 from vnic.counters import broken_sums
 from vnic.verifier import rules
+from vnic.verifier.records import RECORDS
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -29,9 +31,9 @@ AGAIN = 0.005
 """Seconds between two looks at drivers that still hold packets."""
 
 
-async def unbind_all(stack: Stack, threads: DataThreads, drain_timeout: float) -> None:
+async def unbind_all(stack: Stack, threads: DataThreads, drain_timeout: float, before_force: Callable[[], None]) -> None:
     """
-    Stop reading and close every binding; what is not home after `drain_timeout` seconds is taken back by force.
+    Stop reading and close every binding; what is not home after `drain_timeout` seconds is taken back by force, after `before_force`.
 
     Returns early if the data threads do not answer, because a driver does not return.
     """
@@ -48,6 +50,8 @@ async def unbind_all(stack: Stack, threads: DataThreads, drain_timeout: float) -
         if closed or closed is None:
             return
         if time.monotonic() >= deadline:
+            if not overdue:
+                before_force()
             overdue += 1
             await _wait_for(threads.call(stack.reclaim), 1)
         await asyncio.sleep(AGAIN)
@@ -75,11 +79,33 @@ def name_the_hanging(log: EventLog, stack: Stack, threads: DataThreads) -> None:
             log.event("driver_error", "error", driver=files[file], **told)
 
 
-def accounted_for(log: EventLog, name: str, counters: Mapping[str, int]) -> bool:
-    """Whether every frame and packet of an adapter is accounted for, all packets are home, and no operation was refused."""
+def unaccounted(log: EventLog, name: str, counters: Mapping[str, int]) -> list[str]:
+    """What of an adapter is not accounted for, in words: frames, operations that were refused, packets that are not home."""
     for broken in broken_sums(counters):
         rule = rules.CONSERVATION
         told = {"rule": rule.name, "id": rule.id, "class": rule.cls, "detail": f"{escape(name)}: {broken}"}
         log.event("violation", "error", driver="vnic", **told)
-        return False
-    return not counters["violations_refused"] and counters["pool_free"] == counters["pool_capacity"]
+        return [f"the counters of {escape(name)} do not add up: {broken}"]
+    found = []
+    if refused := counters["violations_refused"]:
+        found.append(f"{count(refused, 'call was', 'calls were')} refused by a rule on {escape(name)}{_last_refused(name)}")
+    if missing := counters["pool_capacity"] - counters["pool_free"]:
+        states = (("indicated", "held"), ("sending", "being sent"), ("quarantined", "still referred to"))
+        where = [f"{number} {word}" for state, word in states if (number := counters[f"pool_{state}"])]
+        found.append(f"{count(missing, 'packet', 'packets')} of {escape(name)} not home: {', '.join(where) or 'owned'}")
+    return found
+
+
+def _last_refused(name: str) -> str:
+    for record in reversed(RECORDS.all()):
+        if record["class"] == "A0" and record.get("adapter") == escape(name):
+            return f", last {record['id']} {record['rule']} of {record['driver']} at {record['where']}"
+    return ""
+
+
+def taken_back(number: int) -> str:
+    """Say of packets that were taken back by force who had them, as far as it was written down."""
+    rule = rules.LEAKED_AT_UNBIND
+    holders = dict.fromkeys(record["driver"] for record in RECORDS.all() if record["id"] == rule.id)
+    held = f", held by {', '.join(holders)} (rule {rule.id})" if holders else ""
+    return f"{count(number, 'packet was', 'packets were')} not home and taken back by force{held}"

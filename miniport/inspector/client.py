@@ -208,6 +208,8 @@ def story(state: dict[str, Any], in_vain: bool) -> str:
     ended = state.get("ended")
     if ended:
         how = f"ended with status {ended['status']} at {moment(ended['at'])}, because of {escape(str(ended['reason']))}"
+        if ended.get("why"):
+            how += f"; it is {ended['status']} because: {escape(str(ended['why']))}"
     elif lives(state):
         why = (
             f"did not answer within {PATIENCE_S:.0f} s: it is stopped, or a driver keeps the interpreter to itself"

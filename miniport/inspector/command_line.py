@@ -113,10 +113,28 @@ def sort_words(command: Command, words: list[str], complain: Callable[[str], Any
     return name, found
 
 
+def one_word(command: Command, word: str) -> tuple[str | None, dict[str, Any]]:
+    """Tell what a single word is that may be the interface's name, or what can follow it: no daemon has that name, and one runs."""
+    from miniport.errors import Failure
+    from miniport.inspector.client import find
+
+    try:
+        find(word)
+    except Failure:
+        try:
+            find(None)
+        except Failure:
+            return word, {}
+        return None, {command.words[0].rstrip("?"): word}
+    return word, {}
+
+
 def ask_command(arguments: argparse.Namespace) -> int:
     """Ask, and show the answer; the exit status says whether there was something to be found."""
     command: Command = arguments.asked
     name, parameters = sort_words(command, arguments.words, arguments.parser.error)
+    if name is not None and len(arguments.words) == 1 and command.words and not arguments.control:
+        name, parameters = one_word(command, name)
     for option in command.options:
         value = getattr(arguments, option.key)
         if value not in (None, False) and option.kind not in ("file", "here"):

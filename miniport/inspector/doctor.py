@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from miniport.inspector.places import held, sending, withheld
 from miniport.inspector.subject import attribute
+from miniport.inspector.text import count
 from miniport.log import shown
+from vnic import PacketState
 from vnic.counters import broken_sums
 from vnic.verifier.faults import FAULTS
 from vnic.verifier.records import RECORDS
@@ -42,7 +44,8 @@ def doctor(subject: Subject) -> dict[str, Any]:
 
 def alerts(subject: Subject) -> list[Alert]:
     """Look everywhere; the worst first."""
-    found = [*_hanging(subject), *_rules(subject), *_links(subject), *_holders(subject), *_frames(subject), *_set_up(subject)]
+    found = [*_hanging(subject), *_rules(subject), *_links(subject), *_holders(subject), *_not_freed(subject)]
+    found += [*_frames(subject), *_set_up(subject)]
     return sorted(found, key=lambda alert: ("error", "warning", "note").index(alert["level"]))
 
 
@@ -79,23 +82,25 @@ def _rules(subject: Subject) -> Iterator[Alert]:
             yield alert("error", "sums", f"the counters of {adapter} do not add up: {line}", f"vnic verify audit {name}")
         blamed = sum(binding.violations for binding in subject.stack.bindings if binding.adapter.name == adapter)
         if (others := values["violations"] - blamed) > 0:
-            count, last = _count(others, "time", "times"), _last_rule("adapter", adapter)
-            what = f"on {adapter} a rule was broken {count}, by the miniport or by a driver that is not bound any more{last}"
+            times, last = count(others, "time", "times"), _last_rule("adapter", adapter)
+            what = f"on {adapter} a rule was broken {times}, by the miniport or by a driver that is not bound any more{last}"
             yield alert("error", "violations", what, f"vnic violations {name}")
     for binding in subject.stack.bindings:
         if binding.violations:
-            count = _count(binding.violations, "time", "times")
+            times = count(binding.violations, "time", "times")
             last = _last_rule("driver", binding.name)
-            yield alert("error", "violations", f"binding {binding.name} broke a rule {count}{last}", f"vnic violations {name}")
-        # an operation that is refused raises, too
-        if (errors := binding.errors - binding.violations) > 0:
-            count = _count(errors, "exception", "exceptions")
-            yield alert(
-                "error", "errors", f"binding {binding.name} raised {count}; the log has the lines", f"vnic bindings {name} {binding.name}"
-            )
+            yield alert("error", "violations", f"binding {binding.name} broke a rule {times}{last}", f"vnic violations {name}")
+        if (errors := subject.raised.by.get(id(binding), 0)) > 0:
+            raised = count(errors, "exception", "exceptions")
+            what = f"binding {binding.name} raised {raised}; the log has what each says, and its line"
+            yield alert("error", "errors", what, f"vnic violations {name} --rule 84")
         if binding.closing and binding.held:
-            what = f"binding {binding.name} is being unbound and still holds {_count(binding.held, 'packet', 'packets')}"
+            what = f"binding {binding.name} is being unbound and still holds {count(binding.held, 'packet', 'packets')}"
             yield alert("warning", "closing", what, f"vnic leaks {name}")
+    if strays := subject.raised.strays:
+        raised = count(strays, "exception", "exceptions")
+        what = f"outside of its handlers a driver raised {raised}, last {subject.raised.last}; the log has the lines"
+        yield alert("error", "strays", what, f"vnic threads {name}")
 
 
 def _last_rule(key: str, name: str) -> str:
@@ -109,6 +114,9 @@ def _last_rule(key: str, name: str) -> str:
 def _links(subject: Subject) -> Iterator[Alert]:
     adapter = subject.stack.adapter
     if adapter.halted:
+        if all(binding.closed for binding in subject.stack.bindings):
+            # the daemon has ended, as it should
+            return
         yield alert("warning", "halted", f"{adapter.name} is halted: the daemon is stopping", f"vnic pending {subject.asked_as}")
     elif not adapter.link_up:
         yield alert(
@@ -128,14 +136,25 @@ def _holders(subject: Subject) -> Iterator[Alert]:
         if len(outs) >= MUCH * min(binding.quota or capacity, capacity) or oldest.age_s >= patience:
             what = f"binding {binding.name} holds {len(outs)} of {capacity} packets, oldest {oldest.age_s:.1f} s, kept at {oldest.kept_at}"
             if binding.over_quota:
-                what += f"; {_count(binding.over_quota, 'frame was', 'frames were')} shown to it to be copied, its quota is {binding.quota}"
+                what += f"; {count(binding.over_quota, 'frame was', 'frames were')} shown to it to be copied, its quota is {binding.quota}"
             yield alert("warning", "held", what, f"vnic pending {name} --driver {binding.name}")
     if stuck := [out for out in sending(subject) if (out.age_s or 0) >= LONG_S]:
-        what = f"{_count(len(stuck), 'send is', 'sends are')} pending for more than {LONG_S:.0f} s, oldest {stuck[0].age_s:.1f} s"
+        what = f"{count(len(stuck), 'send is', 'sends are')} pending for more than {LONG_S:.0f} s, oldest {stuck[0].age_s:.1f} s"
         yield alert("warning", "sends", what, f"vnic pending {name} --older-than {LONG_S:.0f}s")
     if views := withheld(subject):
-        what = f"{_count(len(views), 'packet is', 'packets are')} withheld because views of the frame live"
+        what = f"{count(len(views), 'packet is', 'packets are')} withheld because views of the frame live"
         yield alert("warning", "views", what, f"vnic leaks {name}")
+
+
+def _not_freed(subject: Subject) -> Iterator[Alert]:
+    """Drivers that have used up a pool of theirs, because what they have sent is never freed."""
+    for pool, owner, _ in subject.pools():
+        whose, _, driver = owner.partition(" ")
+        # who takes all packets at the start, to write them again and again, is answered once at most that there is none
+        if whose == "driver" and pool.exhausted > 1 and pool.audit()[PacketState.OWNED] == pool.capacity:
+            what = f"all {pool.capacity} packets of pool {pool.name} are owned by {driver}, and none is being sent: free each packet"
+            what += " when send answers anything but PENDING, and in send_complete"
+            yield alert("warning", "not freed", what, f"vnic pools {subject.asked_as}")
 
 
 def _frames(subject: Subject) -> Iterator[Alert]:
@@ -143,8 +162,8 @@ def _frames(subject: Subject) -> Iterator[Alert]:
     for adapter in subject.stack.adapters:
         values: Mapping[str, int] = subject.counters[adapter.name]
         if values.get("if_tx_dropped", 0):
-            count = values["if_tx_dropped"]
-            what = f"the queue of {adapter.name} dropped {count} frames before they were read: drivers are slow, or bursts long"
+            dropped = values["if_tx_dropped"]
+            what = f"the queue of {adapter.name} dropped {dropped} frames before they were read: drivers are slow, or bursts long"
             yield alert("warning", "queue", what, f"ip link set {adapter.name} txqueuelen 10000")
         if values["rx_dropped_no_packet"]:
             what = f"{adapter.name} dropped {values['rx_dropped_no_packet']} frames because no packet was free"
@@ -165,7 +184,9 @@ def _set_up(subject: Subject) -> Iterator[Alert]:
     bound = {binding.driver.__class__.__module__.rpartition(".")[2] for binding in subject.stack.bindings}
     if not subject.stack.bindings:
         yield alert("warning", "no driver", "no driver is bound: every frame is dropped", f"vnic run {adapter.name} --driver sink")
-    if "icmp_echo" in bound and bound.isdisjoint(("arp", "udp")) and _has_ipv4(subject):
+    # a driver of somebody's own may answer ARP
+    ours = all(type(binding.driver).__module__.startswith("protocol.") for binding in subject.stack.bindings)
+    if "icmp_echo" in bound and ours and bound.isdisjoint(("arp", "udp")) and _has_ipv4(subject):
         what = "icmp_echo is bound, and nothing answers ARP: nobody will find it"
         yield alert("warning", "no arp", what, f"vnic run {adapter.name} --driver arp --driver icmp_echo")
     if bound.intersection(ANSWERING) and not adapter.network_addresses and not any(map(_has_own_address, subject.stack.bindings)):
@@ -188,7 +209,3 @@ def _has_ipv4(subject: Subject) -> bool:
 def _has_own_address(binding: Binding) -> bool:
     """Whether a driver was given an address as its option, as those that ship can be."""
     return any(attribute(binding.driver, name, None) for name in ("addresses", "interfaces"))
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 EVERY_S = 1.0
 KEPT = ("show", "stats", "pools", "bindings", "pending", "leaks", "violations", "doctor")
 """The views that are kept."""
+AT_THE_END = ("stats", "violations", "doctor")
+"""Those of them that the end is in, too."""
 
 
 class StateFile:
@@ -50,11 +52,23 @@ class StateFile:
         self._state |= {"name": subject.name, "as_of": time.time(), "ended": None, "views": self._answers(subject)}
         self._save()
 
-    def end(self, reason: str, status: int) -> None:
-        """Write down that it ended, and how; the last counters with it. Who held what stays as it was before the drivers went."""
+    def end(self, reason: str, status: int, why: str = "") -> None:
+        """
+        Write down that it ended, and how; and what was counted and found until then. Who held what stays as it was before the drivers went.
+
+        Args:
+            reason: what ended it.
+            status: its exit status.
+            why: in words, why that is not 0.
+        """
         subject = self._inspector.tick()
-        views = self._state.get("views", {}) | {"stats": self._answer("stats", subject)}
-        self._state |= {"views": views, "ended": {"reason": reason, "status": status, "at": time.time()}}
+        views = self._state.get("views", {})
+        views |= {method: self._answer(method, subject) for method in AT_THE_END}
+        # what was taken back by force is no leak any more, but it was; what is withheld now may not have been then
+        leaks = self._answer("leaks", subject)
+        if leaks.get("total", 0) > views.get("leaks", {}).get("total", 0):
+            views["leaks"] = leaks
+        self._state |= {"views": views, "ended": {"reason": reason, "status": status, "why": why, "at": time.time()}}
         self._save()
 
     def _answers(self, subject: Subject) -> dict[str, Any]:

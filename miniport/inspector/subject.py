@@ -40,6 +40,21 @@ def attribute(driver: object, name: str, default: Any) -> Any:
         return default
 
 
+class Raised(NamedTuple):
+    """
+    Exceptions of drivers that were no refusals.
+
+    Attributes:
+        by: how many came out of each binding, by its `id`.
+        strays: how many nobody caught, in threads of drivers and in finalisers.
+        last: the last of those, in words.
+    """
+
+    by: Mapping[int, int]
+    strays: int = 0
+    last: str = ""
+
+
 class Subject(NamedTuple):
     """
     One daemon at one moment.
@@ -57,6 +72,7 @@ class Subject(NamedTuple):
         bytes_allowed: whether who asks may see the bytes of frames.
         memo: what was found out already, by looking at every packet.
         asked_as: the interface's name when the daemon began: its socket has that name still.
+        raised: the exceptions of drivers.
     """
 
     stack: Stack
@@ -71,6 +87,7 @@ class Subject(NamedTuple):
     bytes_allowed: bool
     memo: dict[str, Any]
     asked_as: str
+    raised: Raised
 
     @property
     def name(self) -> str:
@@ -106,6 +123,7 @@ class Inspector:
         take: takes the counters; of all adapters by default.
         hanging: says which threads hang; the watch does.
         clock: seconds, monotonic.
+        raised: says how many exceptions there were; by default they are what is left of the bindings' own counts.
     """
 
     def __init__(
@@ -115,12 +133,14 @@ class Inspector:
         take: Callable[[], Counters] | None = None,
         hanging: Callable[[], dict[int, int]] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        raised: Callable[[], Raised] | None = None,
     ) -> None:
         self.stack = stack
         self._threads = threads
         self._take = take or self._counters
         self._hanging = hanging or dict
         self._clock = clock
+        self._raised = raised or self._not_refused
         self._name = stack.adapter.name
         self._begun = clock()
         self._started = time.time()
@@ -176,6 +196,9 @@ class Inspector:
     def _counters(self) -> Counters:
         return {adapter.name: adapter.counters() for adapter in self.stack.adapters}
 
+    def _not_refused(self) -> Raised:
+        return Raised({id(binding): binding.errors - binding.violations for binding in self.stack.bindings})
+
     def _notice_threads(self, now: float) -> None:
         """Remember since when a thread is in one and the same call of a handler."""
         busy = {context.ident: context.calls for context in contexts() if context.handler is not None}
@@ -196,5 +219,18 @@ class Inspector:
         }
         all_of_them = tuple(self._threads.idents()) if self._threads is not None else ()
         late = tuple(self._threads.late()) if self._threads is not None and not answers else ()
-        hanging = self._hanging()
-        return Subject(self.stack, counters, self._rates, about, answers, self._seen, hanging, all_of_them, late, True, {}, self._name)
+        return Subject(
+            stack=self.stack,
+            counters=counters,
+            rates=self._rates,
+            about=about,
+            answers=answers,
+            seen=self._seen,
+            hanging=self._hanging(),
+            data_threads=all_of_them,
+            late=late,
+            bytes_allowed=True,
+            memo={},
+            asked_as=self._name,
+            raised=self._raised(),
+        )

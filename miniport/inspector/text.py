@@ -47,6 +47,11 @@ def clean(value: object) -> str:
     return text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 3]}..."
 
 
+def count(number: int, one: str, many: str) -> str:
+    """So many of something: the word for one, or for several."""
+    return f"{number} {one if number == 1 else many}"
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], indent: str = "") -> list[str]:
     """
     Align a table: numbers to the right, text to the left.

@@ -114,6 +114,34 @@ def test_a_driver_that_breaks_a_rule_is_named_with_it_and_the_status_says_so(tmp
         assert last["violations"] >= 1
 
 
+@namespaced
+def test_the_last_line_and_the_state_file_say_why_the_status_is_70(tmp_path: Path) -> None:
+    with Daemon(tmp_path, *driver("KeepsEverything"), "--drain-timeout", "0.2") as daemon, Sender() as sender:
+        sender.send(frame() for _ in range(3))
+        daemon.quiet()
+        daemon.stop(70)
+        (stopped,) = daemon.events("stopped")
+        assert "not home and taken back by force, held by KeepsEverything (rule 60)" in stopped["why"]
+        broken = daemon.answer("violations", "NAME", status=69)
+        assert f"it is 70 because: {stopped['why']}" in daemon.complaint
+        assert "60" in [record["id"] for record in broken["records"]]
+        assert daemon.answer("leaks", "NAME", status=69)["groups"][0]["why"] == "its binding is going"
+        assert any("60 PacketLeakedAtUnbind" in alert["what"] for alert in daemon.answer("doctor", "NAME", status=69)["alerts"])
+
+
+@namespaced
+def test_the_last_line_says_which_rule_refused_a_call_and_nothing_if_all_is_well(tmp_path: Path) -> None:
+    for words, status in ((driver("ReturnsTwice"), 70), (PROMISCUOUS_SINK, 0)):
+        with Daemon(tmp_path, *words) as daemon, Sender() as sender:
+            sender.send([frame()])
+            daemon.quiet()
+            daemon.stop(status)
+            (stopped,) = daemon.events("stopped")
+            why = stopped.get("why", "")
+            assert ("refused by a rule on vnic0, last 05 PacketOverReturn of ReturnsTwice at " in why) is (status == 70), why
+            assert bool(why) is (status == 70)
+
+
 @pytest.mark.parametrize("name", ["ReturnsTwice", "ReturnsAnothers"])
 @namespaced
 def test_what_others_hold_is_safe_from_a_wrong_return(tmp_path: Path, name: str) -> None:
@@ -185,6 +213,18 @@ def test_an_exception_in_a_drivers_own_thread_is_named_by_thread_and_line(tmp_pa
         assert told["handler"] == "thread careless"
         check_named([told], "RaisesInOwnThread")
         all_frames_are_seen(daemon, sender)
+        (alert,) = [alert for alert in daemon.answer("doctor", "NAME", status=1)["alerts"] if alert["about"] == "strays"]
+        assert f"a driver raised 1 exception, last OSError at {told['where']}, in thread careless" in alert["what"]
+        daemon.stop()
+
+
+@namespaced
+def test_the_doctor_counts_each_exception_of_a_driver_once(tmp_path: Path) -> None:
+    with Daemon(tmp_path, *driver("RaisesAlways")) as daemon, Sender() as sender:
+        sender.send(frame() for _ in range(3))
+        count = daemon.quiet()[0]["driver_errors"]
+        (alert,) = [alert for alert in daemon.answer("doctor", "NAME", status=1)["alerts"] if alert["about"] == "errors"]
+        assert f"binding RaisesAlways raised {count} exceptions" in alert["what"]
         daemon.stop()
 
 

@@ -142,7 +142,8 @@ def test_a_daemon_that_a_rule_ends_names_the_rule_and_has_a_status_of_its_own(tm
         sender.send([frame()])
         assert daemon.wait() == 70
         assert daemon.events("stopping")[0]["reason"] == "rule 09 RetainWithoutDeclaring"
-        assert daemon.events("stopped", status=70)
+        (stopped,) = daemon.events("stopped", status=70)
+        assert stopped["why"].endswith("rule 09 RetainWithoutDeclaring was broken, whose action is stop")
         daemon.ask("show", "NAME", status=69)
         assert "ended with status 70 at" in daemon.complaint
         assert "because of rule 09 RetainWithoutDeclaring" in daemon.complaint

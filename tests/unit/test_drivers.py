@@ -129,7 +129,8 @@ def test_a_file_is_compiled_on_its_own_terms(tmp_path: Path) -> None:
 def test_a_file_with_two_drivers_needs_the_class(tmp_path: Path) -> None:
     path = tmp_path / "two.py"
     path.write_text(HEAD + "class A(ProtocolDriver): pass\nclass B(A): pass\n")
-    assert failure(str(path)).endswith("two.py has not exactly one driver class: its classes derived from ProtocolDriver: A, B")
+    told = "two.py has not exactly one driver class: its classes derived from ProtocolDriver: A, B; choose one: --driver "
+    assert failure(str(path)).endswith(f"{told}{path}:A")
     assert load_driver(f"{path}:B", {})[0] == "B"
     assert failure(f"{path}:C").endswith("two.py has no driver class 'C': its classes derived from ProtocolDriver: A, B")
     assert "has no driver class 'ProtocolDriver'" in failure(f"{path}:ProtocolDriver")

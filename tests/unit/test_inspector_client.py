@@ -26,6 +26,8 @@ from miniport.inspector.commands import BY_METHOD, COMMANDS
 from miniport.inspector.past import lives, read_state, started_ticks
 from miniport.inspector.state import KEPT, StateFile
 from miniport.inspector.subject import Inspector
+from vnic import OwnershipError
+from vnic.verifier.records import RECORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,6 +173,22 @@ def test_a_daemon_that_ended_says_how_and_who_held_what_before(state: StateFile,
     assert ask("test0", "stats", {}).result["adapters"]["test0"]["held"] == 0
 
 
+def test_a_daemon_that_ended_says_why_its_status_is_not_0_and_which_rules_were_broken_until_then(state: StateFile, wire: Wire) -> None:
+    RECORDS.clear()
+    keeper: Any = state._inspector.stack.drivers[0].binding.driver
+    (packet,) = keeper.kept
+    keeper.give_back()
+    with pytest.raises(OwnershipError):
+        keeper.binding.return_packets([packet])
+    state.end("SIGTERM", 70, "1 call was refused by a rule\x1b")
+    answer = ask("test0", "violations", {})
+    assert answer.past.split("; ")[1] == "it is 70 because: 1 call was refused by a rule\\x1b"
+    assert [record["id"] for record in answer.result["records"]] == ["05"]
+    assert [alert["about"] for alert in ask("test0", "doctor", {}).result["alerts"]] == ["violations"]
+    wire.reports.clear()
+    RECORDS.clear()
+
+
 def test_a_daemon_that_was_killed_is_known_by_its_process_being_gone(state: StateFile) -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
@@ -259,6 +277,22 @@ def complain(text: str) -> NoReturn:
 )
 def test_the_name_can_be_left_out(method: str, words: list[str], name: str | None, parameters: dict[str, Any]) -> None:
     assert sort_words(BY_METHOD[method], words, complain) == (name, parameters)
+
+
+def test_a_single_word_that_is_no_daemon_s_name_is_the_binding_if_one_daemon_runs(
+    state: StateFile, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[Any] = []
+
+    def answer(name: str | None, method: str, parameters: dict[str, Any], control: str) -> Answer:
+        asked.append((name, parameters))
+        return Answer({"name": "test0", "detail": False, "bindings": []})
+
+    monkeypatch.setattr(client, "ask", answer)
+    assert main(["bindings", "keeper"]) == main(["bindings", "test0"]) == main(["bindings", "test0", "keeper"]) == Exit.OK
+    (folder / "other0.state").touch()
+    assert main(["bindings", "keeper"]) == Exit.OK, "no one knows which daemon is meant: the word is a name"
+    assert asked == [(None, {"binding": "keeper"}), ("test0", {}), ("test0", {"binding": "keeper"}), ("keeper", {})]
 
 
 @pytest.mark.parametrize(

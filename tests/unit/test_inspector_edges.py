@@ -31,7 +31,7 @@ from protocol.icmp_echo import IcmpEcho
 from protocol.mux import Mux
 from protocol.sink import Sink
 from protocol.udp import Udp
-from vnic import Adapter, MiniportDriver, PacketPool, ProtocolDriver, slot_size_for
+from vnic import Adapter, MiniportDriver, Packet, PacketPool, ProtocolDriver, Status, slot_size_for
 from vnic.verifier.faults import FAULTS
 from vnic.verifier.records import RECORDS
 
@@ -115,6 +115,55 @@ def test_the_doctor_misses_arp_only_where_it_is_needed_and_nobody_answers_it(
 ) -> None:
     with stack_with(addresses, IcmpEcho(), *(make() for make in others)) as stack:
         assert bool(found(stack, "no arp")) is alarm
+
+
+def test_a_driver_that_does_not_ship_may_answer_arp() -> None:
+    with stack_with(("10.0.0.2/24",), IcmpEcho(), Keeper()) as stack:
+        assert found(stack, "no arp") == []
+
+
+class Sends(ProtocolDriver):
+    """Send a frame for each that comes, and free the packet only if told so; or take all packets at the start, and keep them."""
+
+    def __init__(self, frees: bool = False, keeps: bool = False) -> None:
+        self.frees, self.keeps = frees, keeps
+
+    def bind_adapter(self) -> None:
+        """Make the pool."""
+        self.pool = PacketPool(4, 64, name="mine")
+        self.kept: list[Packet] = []
+        while self.keeps and (packet := self.pool.allocate()) is not None:
+            self.kept.append(packet)
+
+    def receive_packet(self, packet: Packet) -> int:
+        """Send one."""
+        own = self.kept[0] if self.keeps else self.pool.allocate()
+        if own is None:
+            return 0
+        own.write(FRAME)
+        assert self.binding.send(own) == Status.SUCCESS
+        if self.frees:
+            self.pool.free(own)
+        elif not self.keeps:
+            self.kept.append(own)
+        return 0
+
+    def unbind_adapter(self) -> None:
+        """Close the pool."""
+        for packet in self.kept:
+            self.pool.free(packet)
+        self.pool.close()
+
+
+@pytest.mark.parametrize(("words", "alarm"), [({}, True), ({"frees": True}, False), ({"keeps": True}, False)], ids=str)
+def test_the_doctor_sees_who_never_frees_what_is_sent(words: dict[str, bool], alarm: bool, wire: Wire) -> None:
+    stack = stack_on(wire, Sends(**words))
+    wire.give(*[FRAME] * 8)
+    alerts = found(stack, "not freed")
+    assert bool(alerts) is alarm
+    for alert in alerts:
+        assert alert["what"].startswith("all 4 packets of pool mine are owned by sends, and none is being sent: free each packet when send")
+        assert (alert["level"], alert["next"]) == ("warning", "vnic pools test0")
 
 
 def test_udp_alone_is_found_by_arp(wire: Wire) -> None:

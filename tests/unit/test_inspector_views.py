@@ -9,6 +9,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,12 +28,14 @@ from miniport.inspector.running import locks, threads
 from miniport.inspector.subject import Inspector, Subject
 from miniport.inspector.text import Paint
 from miniport.inspector.verifying import verify_audit, verify_inject, verify_rule, verify_set, verify_show, violation, violations
+from miniport.log import EventLog
+from miniport.reports import Reports
 from miniport.stack import Stack
 from protocol.arp import Arp
 from protocol.icmp_echo import IcmpEcho
 from protocol.passthru import Passthru
 from protocol.sink import Sink
-from vnic import ProtocolDriver, Status
+from vnic import ContractViolation, Packet, ProtocolDriver, Status
 from vnic.counters import COUNTED, GAUGES
 from vnic.locks import SpinLock
 from vnic.verifier.actions import actions_set, set_action
@@ -468,6 +472,55 @@ def test_the_doctor_counts_exceptions_that_are_no_refusals(wire: Wire) -> None:
     wire.give(FRAME)
     wire.reports.clear()
     assert of_level(doctor(look(stack)), "errors") == "error"
+
+
+class Careless(Breaker):
+    """Break a rule at the first frame, and take no notice; raise at the second."""
+
+    seen = 0
+
+    def receive_packet(self, packet: Packet) -> int:
+        """Break rule 02, or raise."""
+        self.seen += 1
+        if self.seen > 1:
+            raise ValueError("no")
+        with suppress(ContractViolation):
+            super().receive_packet(packet)
+        return 0
+
+
+def test_the_doctor_hides_no_exception_behind_a_broken_rule_that_raised_nothing(wire: Wire, tmp_path: Path) -> None:
+    stack = stack_on(wire, Careless())
+    wire.give(FRAME, FRAME)
+    with open(tmp_path / "log", "wb") as file:
+        reports = Reports(EventLog(file.fileno(), "json"), lambda job: job())
+        for event, fields in wire.reports:
+            reports(event, fields)
+        inspector = Inspector(stack, raised=reports.raised)
+        (alert,) = [alert for alert in doctor(inspector.tick())["alerts"] if alert["about"] == "errors"]
+        assert alert["what"].startswith("binding careless raised 1 exception; ")
+        assert alert["next"] == "vnic violations test0 --rule 84"
+        (told,) = violations(inspector.tick(), rule="84")["records"]
+        assert "test_inspector_views.py:" in told["where"]
+        reports.forget([])
+        assert of_level(doctor(inspector.tick()), "errors") is None
+    wire.reports.clear()
+
+
+def test_the_doctor_counts_what_a_thread_of_a_driver_raised_and_names_the_last_line(wire: Wire, tmp_path: Path) -> None:
+    stack = stack_on(wire, Sink())
+    with open(tmp_path / "log", "wb") as file:
+        reports = Reports(EventLog(file.fileno(), "json"), lambda job: job())
+        for text in ("one", HOSTILE):
+            try:
+                raise OSError(text)
+            except OSError as error:
+                reports.stray(f"thread {text}", error)
+    (alert,) = doctor(Inspector(stack, raised=reports.raised).tick())["alerts"]
+    assert alert["what"].startswith("outside of its handlers a driver raised 2 exceptions, last OSError at ")
+    assert "test_inspector_views.py:" in alert["what"]
+    assert alert["what"].isprintable()
+    assert (alert["level"], alert["about"], alert["next"]) == ("error", "strays", "vnic threads test0")
 
 
 def test_the_doctor_says_that_sums_do_not_come_out(wire: Wire) -> None:
