@@ -101,17 +101,16 @@ class RequestQueue:
         if answer is not None:
             self.addressing.sync()
             return answer
-        answers: list[Status] = []
-        if self._gate is None:
-            answers.append(self._ask(entry))
-        elif not self._gate.do_now(lambda: answers.append(self._ask(entry))):
-            # a handler of the serialized miniport is running: this is asked when it has ended
+        try:
+            status = self._ask_now(entry)
+        except BaseException:
+            # the requester's own request may raise when its answer is written; all others must be asked after that
             with self._lock:
-                self._below = None
-                self._waiting.appendleft(entry)
-            answers.append(Status.PENDING)
+                self._below = None if self._below is entry else self._below
+            self._run()
+            raise
         self._run()
-        return answers[0]
+        return status
 
     # for the miniport
 
@@ -262,6 +261,19 @@ class RequestQueue:
             self._ask_waiting()
         else:
             self._gate.do(self._ask_waiting)
+
+    def _ask_now(self, entry: Entry) -> Status:
+        """Ask for an entry that nothing waits before. Answers as `_ask`; PENDING, too, if it has to wait for a handler that is running."""
+        answers: list[Status] = []
+        if self._gate is None:
+            answers.append(self._ask(entry))
+        elif not self._gate.do_now(lambda: answers.append(self._ask(entry))):
+            # a handler of the serialized miniport is running: this is asked when it has ended
+            with self._lock:
+                self._below = None
+                self._waiting.appendleft(entry)
+            answers.append(Status.PENDING)
+        return answers[0]
 
     def _ask_waiting(self) -> None:
         while True:

@@ -16,7 +16,7 @@ from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Protocol
 
-from vnic.locks import Irql, at_irql
+from vnic.locks import Irql, at_irql, count
 from vnic.status import Status
 from vnic.verifier import rules
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 class Waiting(Protocol):
     """What is needed of `vnic.send.SendPath`: its queue, and the way to the miniport and back."""
 
+    @property
+    def verifier_level(self) -> int: ...
     def waiting(self) -> int: ...
     def take_waiting(self) -> list[Packet]: ...
     def wait_first(self, packets: list[Packet]) -> None: ...
@@ -42,9 +44,13 @@ class Gate:
     Lets one handler of a miniport run at a time, at DISPATCH. What comes meanwhile waits in order, and whoever is inside does it.
 
     NDIS: the serialization of miniport handlers; section "serialized versus deserialized".
+
+    Args:
+        told: told of a rule that a handler has broken when it ended; whoever had it called is not to blame, and does not notice.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, told: Callable[[rules.Rule, str], None]) -> None:
+        self._told = told
         self._lock = threading.Lock()
         self._owner = 0
         self._waiting: deque[Callable[[], object]] = deque()
@@ -70,7 +76,7 @@ class Gate:
         self._lock.acquire()
         self._owner = get_ident()
         try:
-            with at_irql(Irql.DISPATCH):
+            with at_irql(Irql.DISPATCH, self._told):
                 try:
                     yield
                 finally:
@@ -85,13 +91,14 @@ class Gate:
         """Do a job, and what comes meanwhile; the lock is held, and is let go."""
         self._owner = get_ident()
         try:
-            with at_irql(Irql.DISPATCH):
+            with at_irql(Irql.DISPATCH, self._told):
                 job()
                 self._do_waiting()
         finally:
             self._owner = 0
             self._lock.release()
-        self._drain()
+            # what waits is done also if the job has raised
+            self._drain()
 
     def _do_waiting(self) -> None:
         while self._waiting:
@@ -119,7 +126,7 @@ class Serialized:
     """
 
     def __init__(self, sends: Waiting, ledger: Ledger, return_packet: Callable[[Packet], None] | None) -> None:
-        self.gate = Gate()
+        self.gate = Gate(self._left_unclean)
         self.blocked = False
         self._sends = sends
         self._ledger = ledger
@@ -151,6 +158,12 @@ class Serialized:
     def return_packet(self, packet: Packet) -> None:
         """Hand a packet back to the miniport, when no handler of it is running."""
         self.gate.do(partial(self._hand_back, packet))
+
+    def _left_unclean(self, rule: rules.Rule, detail: str) -> None:
+        """A handler of the miniport has ended at another level than it began at, or with a lock; told of from verifier level 2 on."""
+        count(rule)
+        if self._sends.verifier_level >= 2:
+            self._ledger.violation(rule, None, detail, None, self._ledger.place("send"))
 
     def _hand_back(self, packet: Packet) -> None:
         try:
