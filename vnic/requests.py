@@ -151,6 +151,16 @@ class RequestQueue:
             self._settings.forget(binding)
         self._fail(mine, Status.REQUEST_ABORTED)
 
+    def halt(self) -> None:
+        """
+        Abort what waits: each is completed with REQUEST_ABORTED. One that is at the miniport ends there.
+
+        NDIS: LC-19.
+        """
+        with self._lock:
+            waiting, self._waiting = self._waiting, deque()
+        self._fail(waiting, Status.REQUEST_ABORTED)
+
     def begin_reset(self) -> None:
         """
         Refuse requests from now on, and complete those that wait with RESET_IN_PROGRESS.
@@ -220,7 +230,7 @@ class RequestQueue:
     @property
     def may_tell(self) -> bool:
         """Whether the miniport can be told anything; while a binding's own setting is changed, that is put off until it is."""
-        return self._set != self._answer_set and not self._answering
+        return self._set != self._answer_set and not self._answering and not self._adapter.halted
 
     def line_up(self, oid: int, data: bytes) -> None:
         """Have something set at the miniport in its turn, also when a reset has to end first; `go` follows. NDIS: RX-56, LC-14."""
@@ -281,7 +291,13 @@ class RequestQueue:
                 if self._below is not None or self._resetting or not self._waiting:
                     self._running = False
                     return
-                entry = self._below = self._waiting.popleft()
+                entry = self._waiting.popleft()
+                halted = self._adapter.halted
+                self._below = None if halted else entry
+            if halted:
+                # it came too late to be among those that the halt has aborted
+                self._fail([entry], Status.REQUEST_ABORTED)
+                continue
             status = self._ask(entry)
             if status is not Status.PENDING:
                 self._tell(entry, status)

@@ -92,6 +92,13 @@ class Resetter:
         self._adapter.requests.begin_reset()
         self._sends.abort(None)
         self._tell(Status.RESET_START)
+        if self._sends.halted:
+            # a driver that was told has ended the adapter: the miniport is not asked any more, and may have halted
+            self._sends.resetting = False
+            self._tell(Status.RESET_END)
+            self._initiator = None
+            self._active = False
+            return Status.CLOSING
         try:
             ended = self._call.run(self._ask)
         except BaseException as error:

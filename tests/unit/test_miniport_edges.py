@@ -5,17 +5,21 @@ Miniports that do what they must not: they alone are told of it, and nobody abov
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from threading import Event, Thread
+from time import sleep
 from typing import Any
 
 import pytest
 from unit.asking import Asker
-from unit.wire import Bench, Driver, Sender, frame
+from unit.wire import Bench, Driver, Sender, frame, violation
 
 from vnic import MiniportDriver, Packet, Status
 from vnic import locks as library
 from vnic.locks import Irql, SpinLock, lower_irql
 from vnic.oids import Oid
+from vnic.pnp import DeviceEvent
 from vnic.request import Request, RequestKind
+from vnic.timers import Timer, VirtualClock
 
 SUCCESS, PENDING, RESOURCES = Status.SUCCESS, Status.PENDING, Status.RESOURCES
 
@@ -130,3 +134,135 @@ def test_a_request_that_raises_when_it_is_answered_keeps_no_other_from_being_ask
         card.answer = (SUCCESS, 4, 0)
         assert binding.request(link_speed()) is SUCCESS
         assert binding.pending_io == 0
+
+
+class Ending(MiniportDriver):
+    """Remember every call; the first set of an OID of drivers stays pending."""
+
+    def __init__(self) -> None:
+        self.log: list[object] = []
+        self.at_halt: Callable[[], object] = bool
+
+    def set_information(self, oid: int, data: bytes) -> tuple[Status, int, int]:
+        self.log.append("set")
+        return PENDING if oid == Oid.GEN_NETWORK_LAYER_ADDRESSES else SUCCESS, 0, 0
+
+    def halt(self) -> None:
+        self.log.append("halt")
+        self.at_halt()
+
+    def reset(self) -> tuple[Status, bool]:
+        self.log.append("reset")
+        return SUCCESS, False
+
+    def shutdown(self) -> None:
+        self.log.append("shutdown")
+
+    def pnp_event_notify(self, event: DeviceEvent) -> None:
+        self.log.append(event)
+
+
+def pending_set() -> Request:
+    return Request(RequestKind.SET, Oid.GEN_NETWORK_LAYER_ADDRESSES, bytearray(4))
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_miniport_that_has_halted_is_told_no_filter_that_waited(inside: bool) -> None:
+    nic = Ending()
+    with Bench(miniport=nic) as bench:
+        binding = bench.bind(Driver())
+        assert binding.request(pending_set()) is PENDING
+        nic.log.clear()
+        if inside:
+            nic.at_halt = lambda: bench.adapter.requests.set_complete(SUCCESS)
+        bench.adapter.close(binding)
+        bench.adapter.halt()
+        if not inside:
+            bench.adapter.requests.set_complete(SUCCESS)
+        assert nic.log == ["halt"]
+
+
+def test_requests_that_wait_when_the_adapter_halts_are_aborted() -> None:
+    nic = Ending()
+    with Bench(miniport=nic) as bench:
+        driver = Asker()
+        binding = bench.bind(driver)
+        first, second = pending_set(), pending_set()
+        assert (binding.request(first), binding.request(second)) == (PENDING, PENDING)
+        bench.adapter.halt()
+        assert driver.completed == [(second, Status.REQUEST_ABORTED)]
+        bench.adapter.requests.set_complete(SUCCESS)
+        assert driver.completed == [(second, Status.REQUEST_ABORTED), (first, SUCCESS)]
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_a_miniport_is_not_reset_once_a_driver_has_halted_it_when_told_of_the_reset(closes: bool) -> None:
+    class Hasty(Driver):
+        log: list[Status]
+
+        def status(self, status: Status, buffer: bytes) -> None:
+            self.log.append(status)
+            if status is Status.RESET_START:
+                if closes:
+                    bench.adapter.close(self.binding)
+                bench.adapter.halt()
+
+    nic = Ending()
+    with Bench(miniport=nic) as bench:
+        driver = Hasty()
+        driver.log = []
+        bench.bind(driver)
+        nic.log.clear()
+        assert bench.adapter.reset() is Status.CLOSING
+        assert (nic.log, bench.adapter.reset()) == (["halt"] if closes else [], Status.CLOSING)
+        assert driver.log == [Status.RESET_START] if closes else [Status.RESET_START, Status.RESET_END]
+
+
+def test_a_miniport_that_has_halted_is_told_of_no_shutdown_and_no_event() -> None:
+    nic = Ending()
+    with Bench(miniport=nic) as bench:
+        bench.adapter.halt()
+        bench.adapter.shutdown()
+        assert bench.adapter.pnp_event(DeviceEvent.SURPRISE_REMOVED) is SUCCESS
+        assert nic.log == ["halt"]
+
+
+def test_a_timer_of_an_adapter_that_has_halted_cannot_be_set() -> None:
+    with Bench() as bench:
+        timer = Timer(lambda _: None, timers=bench.adapter.timers)
+        bench.adapter.halt()
+        assert violation(timer.set, 5) == "66"
+        assert violation(timer.set_periodic, 5) == "66"
+        assert bench.adapter.timers.queued == ()
+
+
+def test_an_adapter_that_never_had_a_timer_has_none_after_its_halt() -> None:
+    with Bench() as bench:
+        bench.adapter.halt()
+        assert violation(Timer(lambda _: None, timers=bench.adapter.timers).set, 5) == "66"
+
+
+def test_a_timer_function_that_sets_its_timer_again_while_the_adapter_halts_is_not_refused() -> None:
+    began, goes_on = Event(), Event()
+    clock = VirtualClock()
+
+    def again(_: object) -> None:
+        began.set()
+        assert goes_on.wait(10)
+        timer.set(1)
+
+    with Bench(clock=clock) as bench:
+        timers = bench.adapter.timers
+        timer = Timer(again, timers=timers)
+        timer.set(1)
+        running = Thread(target=lambda: clock.advance(1, timers))
+        running.start()
+        assert began.wait(10)
+        halting = Thread(target=bench.adapter.halt)
+        halting.start()
+        while timers.queued or not timers._stopping:
+            sleep(0.001)
+        goes_on.set()
+        running.join(10)
+        halting.join(10)
+        assert (timers.errors, timers.queued) == (0, ())
