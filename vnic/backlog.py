@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from vnic import driver as contract
 from vnic.binding import Binding
 from vnic.completion import Completion
-from vnic.context import Context
+from vnic.context import MINIPORT, WHAT, Context
 from vnic.counters import COLUMN
 from vnic.lane import Lane
 from vnic.oob import Info
@@ -43,6 +43,8 @@ SUCCESS, PENDING = Status.SUCCESS, Status.PENDING
 CANCEL_ID = int(Info.CANCEL_ID)
 PENDS = int(PENDING)
 SENDING = int(PacketState.SENDING)
+THE_MINIPORT = MINIPORT
+IN_CANCEL_SENDS = WHAT["cancel_sends"]
 UNSET = 0xFFFFFFFF
 """In place of the status of a packet that a serialized miniport is shown, until it sets one."""
 TX_QUEUED = COLUMN["tx_queued"]
@@ -262,10 +264,13 @@ class Backlog(Completion):
         return len(mine)
 
     def _tell_to_cancel(self, cancel_id: object) -> None:
+        here: Context = _here()
+        before: cython.longlong = here._enter(THE_MINIPORT, IN_CANCEL_SENDS, here.irql)
         try:
             self._cancel_below(cancel_id)
         except BaseException as error:
             self._ledger._failed(None, "cancel_sends", error)
+        here._leave(before)
 
     def take_waiting(self) -> list[Packet]:
         """Take all packets that wait, in order."""

@@ -182,7 +182,7 @@ class Lifecycle:
         initialize = contract.handler(self.miniport, contract.MiniportDriver, "initialize")
         if self._sends.halted or (initialize is not None and self._ready):
             raise self._ledger._violation(rules.ILLEGAL_TRANSITION, None, None, "initialize: it was started before")
-        status = SUCCESS if initialize is None else Status(self._call_below(initialize))
+        status = SUCCESS if initialize is None else Status(self._initialize(initialize))
         if status == SUCCESS:
             self._ready = True
             address = self.requests.ask_first()
@@ -191,6 +191,14 @@ class Lifecycle:
                 self._sends.station = int.from_bytes(address, "big")
             self._resetter.start()
         return status
+
+    def _initialize(self, initialize: Any) -> Any:
+        context: Context = here()
+        before = context.enter(None, "initialize", context.irql)
+        try:
+            return self._call_below(initialize)
+        finally:
+            context.leave(before)
 
     def set_attributes(self, check_for_hang_seconds: int = 0, flags: Attributes | int = 0) -> None:
         """

@@ -20,6 +20,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from vnic.addressing import Addressing
+from vnic.context import here
 from vnic.driver import MiniportDriver, ProtocolDriver, handler
 from vnic.oids import ROW, VIRTUAL_NIC, NicValues, Oid, answer_query, fill
 from vnic.request import Entry, Request, RequestKind
@@ -333,7 +334,12 @@ class RequestQueue:
     def _call(self, entry: Entry) -> tuple[Status, int, int]:
         is_set = entry.request.kind == RequestKind.SET
         oid = entry.request.oid
-        status, moved, needed = self._set(oid, bytes(entry.work)) if is_set else self._query(oid, memoryview(entry.work))
+        context = here()
+        before = context.enter(None, handler_of(entry), context.irql)
+        try:
+            status, moved, needed = self._set(oid, bytes(entry.work)) if is_set else self._query(oid, memoryview(entry.work))
+        finally:
+            context.leave(before)
         return Status(status), int(moved), int(needed)
 
     def _complete(self, is_set: bool, status: Status, moved: int, needed: int) -> None:

@@ -13,7 +13,7 @@ import pytest
 from unit.asking import Asker
 from unit.wire import Bench, Driver, Sender, frame, violation
 
-from vnic import MiniportDriver, Packet, Status
+from vnic import ContractViolation, MiniportDriver, Packet, Status
 from vnic import locks as library
 from vnic.locks import Irql, SpinLock, lower_irql
 from vnic.oids import Oid
@@ -266,3 +266,85 @@ def test_a_timer_function_that_sets_its_timer_again_while_the_adapter_halts_is_n
         running.join(10)
         halting.join(10)
         assert (timers.errors, timers.queued) == (0, ())
+
+
+class Releasing(MiniportDriver):
+    """Release, in one of its handlers, a lock that nobody holds."""
+
+    def __init__(self, handler: str) -> None:
+        self.lock = SpinLock("the card's")
+        self.handler = handler
+
+    def release_in(self, handler: str) -> None:
+        if handler == self.handler:
+            self.lock.release()
+
+    def query_information(self, oid: int, buffer: memoryview) -> tuple[Status, int, int]:
+        self.release_in("query_information")
+        return SUCCESS, 4, 0
+
+    def set_information(self, oid: int, data: bytes) -> tuple[Status, int, int]:
+        self.release_in("set_information")
+        return SUCCESS, len(data), 0
+
+    def reset(self) -> tuple[Status, bool]:
+        self.release_in("reset")
+        return SUCCESS, False
+
+    def cancel_sends(self, cancel_id: object) -> None:
+        self.release_in("cancel_sends")
+
+    def transfer_data(self, packet: Packet, context: Any, offset: int, length: int) -> tuple[Status, int]:
+        self.release_in("transfer_data")
+        return SUCCESS, length
+
+
+class Calling(Driver):
+    """Have one handler of the miniport called from within a handler of its own."""
+
+    def __init__(self, handler: str, bench: Bench) -> None:
+        super().__init__()
+        self.handler, self.bench = handler, bench
+
+    def receive_packet(self, packet: Packet) -> int:
+        if self.handler == "query_information":
+            self.binding.request(link_speed())
+        elif self.handler == "set_information":
+            self.binding.request(link_speed(RequestKind.SET))
+        elif self.handler == "reset":
+            self.binding.reset()
+        elif self.handler == "cancel_sends":
+            self.binding.cancel_sends(3)
+        return 0
+
+    def receive(self, context: Any, header: memoryview, lookahead: memoryview, packet_size: int) -> None:
+        packet = self.bench.owned(frame(2), self.bench.own)
+        self.binding.transfer_data(context, 16, 10, packet)
+        packet.pool.free(packet)
+
+
+@pytest.mark.parametrize("serialized", [False, True], ids=["deserialized", "serialized"])
+@pytest.mark.parametrize("handler", ["query_information", "set_information", "reset", "cancel_sends", "transfer_data"])
+def test_a_rule_that_a_miniport_breaks_is_not_charged_to_the_driver_that_had_it_called(handler: str, serialized: bool) -> None:
+    card = Releasing("")
+    with Bench(miniport=card, serialized=serialized) as bench:
+        binding = bench.bind(Calling(handler, bench), "innocent")
+        card.handler = handler
+        if handler == "transfer_data":
+            bench.adapter.indicate_lookahead("ctx", frame(1)[:14], frame(1)[14:30], 46)
+            bench.adapter.indicate_lookahead_complete()
+        else:
+            bench.give(frame(1))
+        card.handler = ""
+        assert binding.violations == 0
+        bench.expect((handler, "miniport"))
+
+
+def test_a_rule_that_a_miniport_breaks_in_initialize_is_its_own() -> None:
+    class Card(MiniportDriver):
+        def initialize(self) -> Status:
+            SpinLock("the card's").release()
+            return SUCCESS
+
+    with Bench(miniport=Card()) as bench, pytest.raises(ContractViolation, match="the miniport"):
+        bench.adapter.initialize()
