@@ -348,3 +348,25 @@ def test_a_rule_that_a_miniport_breaks_in_initialize_is_its_own() -> None:
 
     with Bench(miniport=Card()) as bench, pytest.raises(ContractViolation, match="the miniport"):
         bench.adapter.initialize()
+
+
+@pytest.mark.parametrize("set_behind", [SUCCESS, Status.FAILURE, PENDING], ids=lambda status: status.name)
+def test_what_stands_behind_resources_in_an_array_is_sent_once_and_a_status_on_it_is_rule_94(set_behind: Status) -> None:
+    class Card(MiniportDriver):
+        full = True
+
+        def send_packets(self, packets: list[Packet]) -> None:
+            for packet in packets:
+                packet.status = set_behind if self.full else SUCCESS
+            packets[0].status = RESOURCES if self.full else SUCCESS
+            self.full = False
+
+    with Bench(miniport=Card(), serialized=True) as bench:
+        driver, watcher = Sender(), Driver()
+        bench.bind(watcher, "watcher")
+        bench.bind(driver).send_packets([bench.owned(frame(mark), bench.own) for mark in range(3)])
+        assert (driver.completed, watcher.frames) == ([], [])
+        bench.expect(("94", "miniport"), ("94", "miniport"))
+        bench.adapter.send_resources_available()
+        assert driver.completed == [(frame(mark), SUCCESS) for mark in range(3)]
+        assert watcher.frames == [frame(mark) for mark in range(3)]
