@@ -164,6 +164,7 @@ class Backlog(Completion):
     def complete(self, packet: Packet, status: Status) -> None:
         """What `Adapter.send_complete` does; there it is documented."""
         legal: cython.bint
+        answered: cython.bint
         sender: Binding
         try:
             status = Status(status)
@@ -174,8 +175,13 @@ class Backlog(Completion):
             # while it is shown to those who watch, its send is over already; while it waits here, nobody below has it
             legal = packet._state == SENDING and sender is not None and packet._asked < 0 and not packet._completing
             legal = legal and sender._sends is self and not self._waits(packet)
-            if legal:
+            # in an array that send_packets has not given back yet, its status was its completion
+            answered = legal and packet._submitted and packet._status != UNSET and packet._status != PENDS
+            if legal and not answered:
                 packet._completing = True
+        if answered:
+            detail = f"{packet!r} is completed in send_packets, which has set its status"
+            raise self._ledger._violation(rules.WRONG_CHANNEL, None, packet, detail)
         if not legal:
             rule = rules.COMPLETED_TWICE if packet._sent else rules.NOT_SENT
             raise self._ledger._violation(rule, None, packet, f"{packet!r} is completed")

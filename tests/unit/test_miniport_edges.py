@@ -370,3 +370,22 @@ def test_what_stands_behind_resources_in_an_array_is_sent_once_and_a_status_on_i
         bench.adapter.send_resources_available()
         assert driver.completed == [(frame(mark), SUCCESS) for mark in range(3)]
         assert watcher.frames == [frame(mark) for mark in range(3)]
+
+
+def test_a_send_in_an_array_that_has_its_status_is_not_completed_as_well() -> None:
+    class Card(MiniportDriver):
+        found = ""
+
+        def send_packets(self, packets: list[Packet]) -> None:
+            packets[0].status = SUCCESS
+            self.found = violation(bench.adapter.send_complete, packets[0], SUCCESS)
+            packets[1].status = PENDING
+            bench.adapter.send_complete(packets[1], SUCCESS)
+
+    card = Card()
+    with Bench(miniport=card, serialized=True) as bench:
+        driver = Sender()
+        bench.bind(driver).send_packets([bench.owned(frame(mark), bench.own) for mark in range(2)])
+        assert card.found == "95"
+        bench.expect(("95", "miniport"))
+        assert sorted(driver.completed) == [(frame(0), SUCCESS), (frame(1), SUCCESS)]
