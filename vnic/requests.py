@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from vnic.addressing import Addressing
 from vnic.context import here
-from vnic.driver import MiniportDriver, ProtocolDriver, handler
+from vnic.driver import MiniportDriver, handler
 from vnic.oids import ROW, VIRTUAL_NIC, NicValues, Oid, answer_query, fill
 from vnic.request import Entry, Request, RequestKind
 from vnic.settings import Settings
@@ -121,11 +121,11 @@ class RequestQueue:
 
         Raises:
             ContractViolation: the request is over (rule 68a), no query is pending (68b), or more bytes were written than the buffer
-                has (68d). Nothing has changed then.
+                has, or fewer than none are needed (68d). Nothing has changed then.
 
         NDIS: NdisMQueryInformationComplete; OID-08, OID-09.
         """
-        self._complete(False, Status(status), bytes_written, bytes_needed)
+        self._complete(False, Status(status), int(bytes_written), int(bytes_needed))
 
     def set_complete(self, status: Status, bytes_read: int = 0, bytes_needed: int = 0) -> None:
         """
@@ -136,7 +136,7 @@ class RequestQueue:
 
         NDIS: NdisMSetInformationComplete; OID-08, OID-09.
         """
-        self._complete(True, Status(status), bytes_read, bytes_needed)
+        self._complete(True, Status(status), int(bytes_read), int(bytes_needed))
 
     # for the adapter
 
@@ -317,8 +317,8 @@ class RequestQueue:
             raised, status, moved, needed = True, Status.FAILURE, 0, 0
         if status is Status.PENDING:
             return status
-        answered = f"{called} answers {status.name}, {moved} bytes of {len(entry.work)}"
-        if not 0 <= moved <= len(entry.work):
+        answered = f"{called} answers {status.name}, {moved} bytes of {len(entry.work)}, {needed} needed"
+        if not 0 <= moved <= len(entry.work) or needed < 0:
             broken = rules.REQUEST_EXCEEDS_BUFFER
             status, needed = Status.FAILURE, 0
         with self._lock:
@@ -346,7 +346,7 @@ class RequestQueue:
         status = Status.FAILURE if status is Status.PENDING else status
         untold = idle = False
         with self._lock:
-            found = self._completable(is_set, moved)
+            found = self._completable(is_set, moved, needed)
             if isinstance(found, Entry):
                 self._below = None
                 self._completed = True
@@ -354,20 +354,21 @@ class RequestQueue:
                 idle = not self._running
                 self._running = True
         if isinstance(found, rules.Rule):
-            raise self.ledger.violation(found, None, f"{'set' if is_set else 'query'}_complete with {status.name}, {moved} bytes")
+            detail = f"{'set' if is_set else 'query'}_complete with {status.name}, {moved} bytes, {needed} needed"
+            raise self.ledger.violation(found, None, detail)
         if untold:
             self._tell(found, status)
         if idle:
             self._run()
 
-    def _completable(self, is_set: bool, moved: int) -> Entry | rules.Rule:
+    def _completable(self, is_set: bool, moved: int, needed: int) -> Entry | rules.Rule:
         """The request that a completion ends, or the rule that it breaks; the caller holds the lock."""
         entry = self._below
         if entry is None:
             return rules.REQUEST_COMPLETED_TWICE if self._completed else rules.REQUEST_NOT_PENDING
         if is_set != (entry.request.kind == RequestKind.SET):
             return rules.REQUEST_NOT_PENDING
-        return entry if 0 <= moved <= len(entry.work) else rules.REQUEST_EXCEEDS_BUFFER
+        return entry if 0 <= moved <= len(entry.work) and needed >= 0 else rules.REQUEST_EXCEEDS_BUFFER
 
     # answers of the library itself
 
@@ -406,13 +407,8 @@ class RequestQueue:
 
     def _tell(self, entry: Entry, status: Status) -> None:
         """Tell the requester, who was answered PENDING, how it ended."""
-        complete = None if entry.binding is None else handler(entry.binding.driver, ProtocolDriver, "request_complete")
-        if complete is None:
-            return
-        try:
-            complete(entry.request, status)
-        except BaseException as error:
-            self.ledger.failed(entry.binding, "request_complete", error)
+        if entry.binding is not None:
+            self._adapter._ask(entry.binding, "request_complete", entry.request, status)
 
 
 def handler_of(entry: Entry) -> str:

@@ -389,3 +389,62 @@ def test_a_send_in_an_array_that_has_its_status_is_not_completed_as_well() -> No
         assert card.found == "95"
         bench.expect(("95", "miniport"))
         assert sorted(driver.completed) == [(frame(0), SUCCESS), (frame(1), SUCCESS)]
+
+
+class Later(MiniportDriver):
+    """Answer no query before it is told to."""
+
+    def query_information(self, oid: int, buffer: memoryview) -> tuple[Status, int, int]:
+        return PENDING, 0, 0
+
+
+def test_a_driver_that_breaks_a_rule_in_request_complete_is_the_one_that_is_named() -> None:
+    lock = SpinLock("the driver's")
+    with strict(Bench(miniport=Later())) as bench:
+        driver = Asker(lambda *_: lock.acquire())
+        binding = bench.bind(driver, "guilty")
+        assert binding.request(link_speed()) is PENDING
+        bench.adapter.requests.query_complete(SUCCESS, 4)
+        bench.expect(("75", "guilty"))
+        lock.release()
+        lower_irql(Irql.PASSIVE)
+        driver.then = lambda *_: lock.release()
+        assert binding.request(link_speed()) is PENDING
+        bench.adapter.requests.query_complete(SUCCESS, 4)
+        bench.expect(("74", "guilty"), ("request_complete", "guilty"))
+
+
+@pytest.mark.parametrize("moved", [2.0, 2])
+def test_a_request_ends_with_any_number_of_bytes(moved: Any) -> None:
+    with Bench(miniport=Later()) as bench:
+        driver = Asker()
+        binding = bench.bind(driver)
+        request = link_speed()
+        assert binding.request(request) is PENDING
+        bench.adapter.requests.query_complete(SUCCESS, moved, 0)
+        assert (driver.completed, request.bytes_written, binding.pending_io) == ([(request, SUCCESS)], 2, 0)
+
+
+def test_what_is_no_number_of_bytes_ends_no_request() -> None:
+    with Bench(miniport=Later()) as bench:
+        driver = Asker()
+        binding = bench.bind(driver)
+        assert binding.request(link_speed()) is PENDING
+        with pytest.raises(ValueError, match="invalid literal"):
+            bench.adapter.requests.query_complete(SUCCESS, 4, "four")
+        assert violation(bench.adapter.requests.query_complete, Status.INVALID_LENGTH, 0, -1) == "68d"
+        bench.expect(("68d", "miniport"))
+        assert (driver.completed, binding.pending_io) == ([], 1)
+        bench.adapter.requests.query_complete(SUCCESS, 4)
+
+
+def test_an_answer_that_needs_fewer_than_no_bytes_fails_the_request() -> None:
+    class Card(MiniportDriver):
+        def query_information(self, oid: int, buffer: memoryview) -> tuple[Status, int, int]:
+            return Status.INVALID_LENGTH, 0, -1
+
+    with Bench(miniport=Card()) as bench:
+        request = link_speed()
+        assert bench.bind(Asker()).request(request) is Status.FAILURE
+        assert request.bytes_needed == 0
+        bench.expect(("68d", "miniport"))
