@@ -393,7 +393,8 @@ class Lifecycle:
             taken += 1
             # whoever still refers to it must not read the next frame
             packet.pool.withhold(packet)
-            # replies that are under way have nothing left to return
+            # replies that are under way have nothing left to return, and their views are the library's own
+            packet._told += packet._owed[binding.slot].replying
             packet._owed[binding.slot].replying = 0
             for _ in range(owed):
                 binding._take_back(packet, None)

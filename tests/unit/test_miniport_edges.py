@@ -13,7 +13,7 @@ import pytest
 from unit.asking import Asker
 from unit.wire import Bench, Driver, Sender, frame, violation
 
-from vnic import ContractViolation, MiniportDriver, Packet, Status
+from vnic import ContractViolation, MiniportDriver, Packet, Replies, Status
 from vnic import locks as library
 from vnic.locks import Irql, SpinLock, lower_irql
 from vnic.oids import Oid
@@ -412,6 +412,37 @@ def test_a_driver_that_breaks_a_rule_in_request_complete_is_the_one_that_is_name
         assert binding.request(link_speed()) is PENDING
         bench.adapter.requests.query_complete(SUCCESS, 4)
         bench.expect(("74", "guilty"), ("request_complete", "guilty"))
+
+
+def test_a_reply_under_way_is_no_view_that_the_driver_has_kept_when_its_packets_are_reclaimed() -> None:
+    class Replier(Driver):
+        def bind_adapter(self) -> None:
+            self.replies = Replies(self.binding, 4)
+
+        def receive_complete(self) -> None:
+            self.replies.send(self.kept)
+            self.kept.clear()
+
+        def unbind_adapter(self) -> Status:
+            return self.replies.close()
+
+    class Card(MiniportDriver):
+        sent: Packet
+
+        def send(self, packet: Packet) -> Status:
+            self.sent = packet
+            return PENDING
+
+    card = Card()
+    with Bench(miniport=card) as bench:
+        driver = Replier(1)
+        binding = bench.bind(driver)
+        bench.give(frame(1))
+        assert bench.adapter.close(binding) is PENDING
+        assert bench.adapter.reclaim(binding) == 1
+        bench.expect(("60", "a"))
+        bench.adapter.send_complete(card.sent, SUCCESS)
+        assert binding.closed
 
 
 @pytest.mark.parametrize("moved", [2.0, 2])
