@@ -93,7 +93,7 @@ class Resetter:
         self._adapter.requests.begin_reset()
         self._sends.abort(None)
         self._tell(Status.RESET_START)
-        if self._sends.halted:
+        if self._adapter.halted:
             # a driver that was told has ended the adapter: the miniport is not asked any more, and may have halted
             self._sends.resetting = False
             self._tell(Status.RESET_END)
