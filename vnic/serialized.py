@@ -16,6 +16,7 @@ from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Protocol
 
+from vnic.context import here
 from vnic.locks import Irql, at_irql, count
 from vnic.status import Status
 from vnic.verifier import rules
@@ -163,7 +164,10 @@ class Serialized:
         """A handler of the miniport has ended at another level than it began at, or with a lock; told of from verifier level 2 on."""
         count(rule)
         if self._sends.verifier_level >= 2:
-            self._ledger.violation(rule, None, detail, None, self._ledger.place("send"))
+            held = here().held
+            taken = getattr(held[-1], "taken", None) if rule is rules.LOCK_HELD_AT_EXIT and held else None
+            # which handler it was is over; the lock knows the line
+            self._ledger.violation(rule, None, detail, None, self._ledger.place("send") if taken is None else {"where": taken.where})
 
     def _hand_back(self, packet: Packet) -> None:
         try:

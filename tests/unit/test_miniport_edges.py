@@ -5,6 +5,7 @@ Miniports that do what they must not: they alone are told of it, and nobody abov
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from inspect import getsourcelines
 from threading import Event, Thread
 from time import sleep
 from typing import Any
@@ -20,6 +21,7 @@ from vnic.oids import Oid
 from vnic.pnp import DeviceEvent
 from vnic.request import Request, RequestKind
 from vnic.timers import Timer, VirtualClock
+from vnic.verifier.records import RECORDS
 
 SUCCESS, PENDING, RESOURCES = Status.SUCCESS, Status.PENDING, Status.RESOURCES
 
@@ -92,6 +94,7 @@ def test_a_query_that_leaves_a_lock_held_in_a_serialized_miniport_is_answered_an
         binding = bench.bind(Driver())
         card.handler = "query_information"
         assert binding.request(link_speed()) is SUCCESS
+        assert RECORDS.all()[-1]["where"] == f"{__file__}:{getsourcelines(Holding.leave_held)[1] + 3}"
         card.let_go()
         assert binding.request(link_speed()) is SUCCESS
         bench.expect(("75", "miniport"))
