@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from inspect import getsourcelines
-from threading import Event, Thread
+from threading import Event, Thread, current_thread
 from time import sleep
 from typing import Any
 
@@ -20,7 +20,7 @@ from vnic.locks import Irql, SpinLock, lower_irql
 from vnic.oids import Oid
 from vnic.pnp import DeviceEvent
 from vnic.request import Request, RequestKind
-from vnic.timers import Timer, VirtualClock
+from vnic.timers import Timer, VirtualClock, work_items
 from vnic.verifier.records import RECORDS
 
 SUCCESS, PENDING, RESOURCES = Status.SUCCESS, Status.PENDING, Status.RESOURCES
@@ -482,3 +482,30 @@ def test_an_answer_that_needs_fewer_than_no_bytes_fails_the_request() -> None:
         assert bench.bind(Asker()).request(request) is Status.FAILURE
         assert request.bytes_needed == 0
         bench.expect(("68d", "miniport"))
+
+
+def test_a_driver_that_sends_in_each_send_complete_does_not_keep_the_thread_that_sent_first() -> None:
+    class Again(Driver):
+        sent = 0
+
+        def send_complete(self, packet: Packet, status: Status) -> None:
+            self.sent += 1
+            if self.sent < 20_000:
+                self.binding.send_packets([packet])
+            else:
+                packet.pool.free(packet)
+
+    class Card(MiniportDriver):
+        def send(self, packet: Packet) -> Status:
+            # another thread than the one that sent first waits for its return
+            assert current_thread() is first or returned.wait(10)
+            return SUCCESS
+
+    first, returned = current_thread(), Event()
+    with Bench(miniport=Card(), serialized=True) as bench:
+        driver = Again()
+        bench.bind(driver).send_packets([bench.owned(frame(1), bench.own)])
+        assert 0 < driver.sent < 1000
+        returned.set()
+        assert work_items.drain(20_000)
+        assert (driver.sent, bench.adapter.pending_sends) == (20_000, 0)
