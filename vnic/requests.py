@@ -317,7 +317,7 @@ class RequestQueue:
             raised, status, moved, needed = True, Status.FAILURE, 0, 0
         if status is Status.PENDING:
             return status
-        answered = f"{called} answers {status.name}, {moved} bytes of {len(entry.work)}, {needed} needed"
+        answered = f"{called} answers {status.name}, {moved} bytes of {len(entry.work)}" + (f", {needed} needed" if needed < 0 else "")
         if not 0 <= moved <= len(entry.work) or needed < 0:
             broken = rules.REQUEST_EXCEEDS_BUFFER
             status, needed = Status.FAILURE, 0
@@ -354,8 +354,8 @@ class RequestQueue:
                 idle = not self._running
                 self._running = True
         if isinstance(found, rules.Rule):
-            detail = f"{'set' if is_set else 'query'}_complete with {status.name}, {moved} bytes, {needed} needed"
-            raise self.ledger.violation(found, None, detail)
+            detail = f"{'set' if is_set else 'query'}_complete with {status.name}, {moved} bytes"
+            raise self.ledger.violation(found, None, detail + (f", {needed} needed" if needed < 0 else ""))
         if untold:
             self._tell(found, status)
         if idle:
