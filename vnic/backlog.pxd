@@ -12,7 +12,7 @@ from vnic.wire cimport put
 
 cdef object SUCCESS, PENDING
 cdef unsigned int PENDS, UNSET
-cdef int SENDING, TX_QUEUED
+cdef int SENDING, TX_QUEUED, THE_MINIPORT, IN_CANCEL_SENDS
 
 
 cdef class Backlog(Completion):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from vnic import driver as contract
 from vnic.binding import Binding
 from vnic.completion import Completion
-from vnic.context import Context
+from vnic.context import MINIPORT, WHAT, Context
 from vnic.counters import COLUMN
 from vnic.lane import Lane
 from vnic.oob import Info
@@ -43,6 +43,8 @@ SUCCESS, PENDING = Status.SUCCESS, Status.PENDING
 CANCEL_ID = int(Info.CANCEL_ID)
 PENDS = int(PENDING)
 SENDING = int(PacketState.SENDING)
+THE_MINIPORT = MINIPORT
+IN_CANCEL_SENDS = WHAT["cancel_sends"]
 UNSET = 0xFFFFFFFF
 """In place of the status of a packet that a serialized miniport is shown, until it sets one."""
 TX_QUEUED = COLUMN["tx_queued"]
@@ -162,6 +164,7 @@ class Backlog(Completion):
     def complete(self, packet: Packet, status: Status) -> None:
         """What `Adapter.send_complete` does; there it is documented."""
         legal: cython.bint
+        answered: cython.bint
         sender: Binding
         try:
             status = Status(status)
@@ -172,8 +175,13 @@ class Backlog(Completion):
             # while it is shown to those who watch, its send is over already; while it waits here, nobody below has it
             legal = packet._state == SENDING and sender is not None and packet._asked < 0 and not packet._completing
             legal = legal and sender._sends is self and not self._waits(packet)
-            if legal:
+            # in an array that send_packets has not given back yet, its status was its completion
+            answered = legal and packet._submitted and packet._status != UNSET and packet._status != PENDS
+            if legal and not answered:
                 packet._completing = True
+        if answered:
+            detail = f"{packet!r} is completed in send_packets, which has set its status"
+            raise self._ledger._violation(rules.WRONG_CHANNEL, None, packet, detail)
         if not legal:
             rule = rules.COMPLETED_TWICE if packet._sent else rules.NOT_SENT
             raise self._ledger._violation(rule, None, packet, f"{packet!r} is completed")
@@ -262,10 +270,13 @@ class Backlog(Completion):
         return len(mine)
 
     def _tell_to_cancel(self, cancel_id: object) -> None:
+        here: Context = _here()
+        before: cython.longlong = here._enter(THE_MINIPORT, IN_CANCEL_SENDS, here.irql)
         try:
             self._cancel_below(cancel_id)
         except BaseException as error:
             self._ledger._failed(None, "cancel_sends", error)
+        here._leave(before)
 
     def take_waiting(self) -> list[Packet]:
         """Take all packets that wait, in order."""

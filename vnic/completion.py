@@ -114,6 +114,11 @@ class Completion:
         self._serial = None
         self._shown = {}
 
+    @property
+    def verifier_level(self) -> int:
+        """How much is told of what the miniport does."""
+        return self._ledger._level
+
     def _step_of(self, what: str, binding: Binding) -> Step | None:
         return _step(what, binding.name, binding.verifier_level, 0) if binding.verifier_level else None
 

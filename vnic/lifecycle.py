@@ -16,7 +16,7 @@ from vnic.filters import PacketFilter
 from vnic.ledger import Ledger, where
 from vnic.offload import Offload, with_included
 from vnic.packet import BINDING_NAMES, MAX_BINDINGS, Packet
-from vnic.pnp import PnpEvent, PnpEvents, PowerState
+from vnic.pnp import DeviceEvent, PnpEvent, PnpEvents, PowerState
 from vnic.pool import PacketPool
 from vnic.send import SendPath
 from vnic.states import PacketState
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from vnic.driver import MiniportDriver, ProtocolDriver
     from vnic.oids import NicValues
-    from vnic.pnp import DeviceEvent
     from vnic.requests import RequestQueue
     from vnic.reset import Attributes, Resetter
     from vnic.status import ContractViolation
@@ -114,6 +113,8 @@ class Lifecycle:
             from vnic.reset import Resetter
 
             self._reset_part = Resetter(self, self._ledger, self._sends, self._clock)
+            if self._halt_called:
+                self._reset_part.timers.end()
         return self._reset_part
 
     @property
@@ -181,7 +182,7 @@ class Lifecycle:
         initialize = contract.handler(self.miniport, contract.MiniportDriver, "initialize")
         if self._sends.halted or (initialize is not None and self._ready):
             raise self._ledger._violation(rules.ILLEGAL_TRANSITION, None, None, "initialize: it was started before")
-        status = SUCCESS if initialize is None else Status(self._call_below(initialize))
+        status = SUCCESS if initialize is None else Status(self._initialize(initialize))
         if status == SUCCESS:
             self._ready = True
             address = self.requests.ask_first()
@@ -190,6 +191,14 @@ class Lifecycle:
                 self._sends.station = int.from_bytes(address, "big")
             self._resetter.start()
         return status
+
+    def _initialize(self, initialize: Any) -> Any:
+        context: Context = here()
+        before = context.enter(None, "initialize", context.irql)
+        try:
+            return self._call_below(initialize)
+        finally:
+            context.leave(before)
 
     def set_attributes(self, check_for_hang_seconds: int = 0, flags: Attributes | int = 0) -> None:
         """
@@ -384,7 +393,8 @@ class Lifecycle:
             taken += 1
             # whoever still refers to it must not read the next frame
             packet.pool.withhold(packet)
-            # replies that are under way have nothing left to return
+            # replies that are under way have nothing left to return, and their views are the library's own
+            packet._told += packet._owed[binding.slot].replying
             packet._owed[binding.slot].replying = 0
             for _ in range(owed):
                 binding._take_back(packet, None)
@@ -574,6 +584,9 @@ class Lifecycle:
 
         NDIS: ProtocolPnPEvent, MiniportPnPEventNotify; LC-35, LC-36.
         """
+        if self._halt_called and isinstance(event, DeviceEvent):
+            # there is nobody left to be told
+            return SUCCESS
         return self._pnp.tell(event, power)
 
     def _set_low_power(self, low: cython.bint) -> None:
@@ -615,7 +628,7 @@ class Lifecycle:
 
     def halt(self) -> None:
         """
-        Stop: nobody asks whether it hangs, waiting sends are aborted, new ones answer CLOSING, nothing is indicated any more.
+        Stop: nobody asks whether it hangs, waiting sends and requests are aborted, new ones answer CLOSING, nothing is indicated any more.
 
         Bindings are closed by the caller, best before this. When the last one is gone, and so every packet is home, the miniport's
         `halt` is called, once, and then the adapter's timers end. Packets that it leaves out, or sends that it does not complete, are
@@ -630,6 +643,8 @@ class Lifecycle:
             self._resetter.stop()
         self._reorder()
         self._sends.abort(None)
+        if self._requests is not None:
+            self._requests.halt()
         self._end_halt()
 
     def _end_halt(self) -> None:
@@ -659,7 +674,7 @@ class Lifecycle:
         if self._ready:
             self._ask(None, "halt")
         if self._reset_part is not None:
-            self.timers.stop_all()
+            self.timers.end()
         self._end_lookaheads("it halts")
         held = self._held()
         if held or self._sends.pending:
@@ -695,6 +710,9 @@ class Lifecycle:
         """
         The machine goes down: call the miniport's `shutdown`, which leaves the NIC as it was found, and nothing else.
 
+        One that has halted has done that.
+
         NDIS: MiniportShutdown.
         """
-        self._ask(None, "shutdown")
+        if not self._halt_called:
+            self._ask(None, "shutdown")

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import collections
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum, IntEnum
 from threading import get_ident
@@ -79,6 +79,12 @@ def checked() -> int:
     return checks if binding is None else binding.verifier_level
 
 
+def count(rule: rules.Rule) -> None:
+    """Count a broken rule in `counted`."""
+    with _guard:
+        counted[rule.id] += 1
+
+
 def flag(rule: rules.Rule, detail: str, more: dict[str, Any] | None = None) -> None:
     """
     Count a broken rule, and refuse from verifier level 2 on; `more` are further keys of the record.
@@ -86,8 +92,7 @@ def flag(rule: rules.Rule, detail: str, more: dict[str, Any] | None = None) -> N
     Raises:
         ContractViolation: the verifier level is 2 or higher.
     """
-    with _guard:
-        counted[rule.id] += 1
+    count(rule)
     if checked() < 2:
         return
     broken = told_with(rule, CALLER, detail, more or {})
@@ -149,9 +154,13 @@ def lower_irql(level: Irql) -> None:
 
 
 @contextmanager
-def at_irql(level: Irql) -> Iterator[None]:
+def at_irql(level: Irql, told: Callable[[rules.Rule, str], None] = flag) -> Iterator[None]:
     """
     Run a handler at a level; afterwards this thread is back at its own, whatever the handler did.
+
+    Args:
+        level: the level.
+        told: what a broken rule is told to, where not whoever runs the handler is to blame.
 
     Raises:
         ContractViolation: at verifier level 2, after a handler that ends at another level, or with a lock that it acquired.
@@ -164,9 +173,9 @@ def at_irql(level: Irql) -> Iterator[None]:
     finally:
         after, context.irql = context.irql, before
     if len(context.held) > held:
-        flag(rules.LOCK_HELD_AT_EXIT, f"a handler ends and holds {', '.join(repr(lock) for lock in context.held[held:])}")
+        told(rules.LOCK_HELD_AT_EXIT, f"a handler ends and holds {', '.join(repr(lock) for lock in context.held[held:])}")
     if after != level and _profile is Profile.NT:
-        flag(rules.IRQL_NOT_RESTORED, f"a handler began at {level.name} and ended at {Irql(after).name}")
+        told(rules.IRQL_NOT_RESTORED, f"a handler began at {level.name} and ended at {Irql(after).name}")
 
 
 def require_irql(*, maximum: Irql | None = None, exactly: Irql | None = None, what: str) -> None:

@@ -1,11 +1,11 @@
 # C types of vnic/lookahead.py
 from vnic.binding cimport Binding
-from vnic.context cimport _here
+from vnic.context cimport Context, _here
 from vnic.indicate cimport Indicating
 from vnic.ledger cimport Ledger
 from vnic.packet cimport Packet
 
-cdef int TRANSFERRING, DO_TRANSFER, DO_TRANSFERRED
+cdef int TRANSFERRING, THE_MINIPORT, IN_TRANSFER_DATA, DO_TRANSFER, DO_TRANSFERRED
 cdef int RX_FRAMES, RX_BYTES, RX_DELIVERED, RX_FILTERED, RX_DROPPED_RUNT, RX_DROPPED_NO_DRIVER, RX_DROPPED_NO_RECEIVE
 
 

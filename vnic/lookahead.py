@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from vnic.binding import Binding
 from vnic.chain import LONGEST
+from vnic.context import MINIPORT, WHAT, Context
 from vnic.counters import COLUMN
 from vnic.indicate import Indicating
 from vnic.ledger import Ledger
@@ -34,6 +35,8 @@ PENDING = Status.PENDING
 DO_TRANSFER = int(Event.TRANSFER)
 DO_TRANSFERRED = int(Event.TRANSFERRED)
 TRANSFERRING = int(PacketState.TRANSFERRING)
+THE_MINIPORT = MINIPORT
+IN_TRANSFER_DATA = WHAT["transfer_data"]
 RX_FRAMES = COLUMN["rx_frames"]
 RX_BYTES = COLUMN["rx_bytes"]
 RX_DELIVERED = COLUMN["rx_delivered"]
@@ -128,12 +131,15 @@ class LookingAhead(Indicating):
             packet._sender = binding
             binding.transfers_pending += 1
             self._transfers += 1
+        here: Context = _here()
+        before: cython.longlong = here._enter(THE_MINIPORT, IN_TRANSFER_DATA, here.irql)
         try:
             status, moved = self._call_below(self._transfer_data, packet, context, offset, length)
             status, moved = Status(status), int(moved)
         except BaseException as error:
             self._ledger._failed(None, "transfer_data", error)
             status, moved = Status.FAILURE, 0
+        here._leave(before)
         if status is PENDING:
             return PENDING, 0
         if not self._end_transfer(packet):

@@ -20,7 +20,8 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from vnic.addressing import Addressing
-from vnic.driver import MiniportDriver, ProtocolDriver, handler
+from vnic.context import here
+from vnic.driver import MiniportDriver, handler
 from vnic.oids import ROW, VIRTUAL_NIC, NicValues, Oid, answer_query, fill
 from vnic.request import Entry, Request, RequestKind
 from vnic.settings import Settings
@@ -101,17 +102,16 @@ class RequestQueue:
         if answer is not None:
             self.addressing.sync()
             return answer
-        answers: list[Status] = []
-        if self._gate is None:
-            answers.append(self._ask(entry))
-        elif not self._gate.do_now(lambda: answers.append(self._ask(entry))):
-            # a handler of the serialized miniport is running: this is asked when it has ended
+        try:
+            status = self._ask_now(entry)
+        except BaseException:
+            # the requester's own request may raise when its answer is written; all others must be asked after that
             with self._lock:
-                self._below = None
-                self._waiting.appendleft(entry)
-            answers.append(Status.PENDING)
+                self._below = None if self._below is entry else self._below
+            self._run()
+            raise
         self._run()
-        return answers[0]
+        return status
 
     # for the miniport
 
@@ -121,11 +121,11 @@ class RequestQueue:
 
         Raises:
             ContractViolation: the request is over (rule 68a), no query is pending (68b), or more bytes were written than the buffer
-                has (68d). Nothing has changed then.
+                has, or fewer than none are needed (68d). Nothing has changed then.
 
         NDIS: NdisMQueryInformationComplete; OID-08, OID-09.
         """
-        self._complete(False, Status(status), bytes_written, bytes_needed)
+        self._complete(False, Status(status), int(bytes_written), int(bytes_needed))
 
     def set_complete(self, status: Status, bytes_read: int = 0, bytes_needed: int = 0) -> None:
         """
@@ -136,7 +136,7 @@ class RequestQueue:
 
         NDIS: NdisMSetInformationComplete; OID-08, OID-09.
         """
-        self._complete(True, Status(status), bytes_read, bytes_needed)
+        self._complete(True, Status(status), int(bytes_read), int(bytes_needed))
 
     # for the adapter
 
@@ -151,6 +151,16 @@ class RequestQueue:
             self._waiting = deque(entry for entry in self._waiting if entry.binding is not binding)
             self._settings.forget(binding)
         self._fail(mine, Status.REQUEST_ABORTED)
+
+    def halt(self) -> None:
+        """
+        Abort what waits: each is completed with REQUEST_ABORTED. One that is at the miniport ends there.
+
+        NDIS: LC-19.
+        """
+        with self._lock:
+            waiting, self._waiting = self._waiting, deque()
+        self._fail(waiting, Status.REQUEST_ABORTED)
 
     def begin_reset(self) -> None:
         """
@@ -221,7 +231,7 @@ class RequestQueue:
     @property
     def may_tell(self) -> bool:
         """Whether the miniport can be told anything; while a binding's own setting is changed, that is put off until it is."""
-        return self._set != self._answer_set and not self._answering
+        return self._set != self._answer_set and not self._answering and not self._adapter.halted
 
     def line_up(self, oid: int, data: bytes) -> None:
         """Have something set at the miniport in its turn, also when a reset has to end first; `go` follows. NDIS: RX-56, LC-14."""
@@ -263,13 +273,32 @@ class RequestQueue:
         else:
             self._gate.do(self._ask_waiting)
 
+    def _ask_now(self, entry: Entry) -> Status:
+        """Ask for an entry that nothing waits before. Answers as `_ask`; PENDING, too, if it has to wait for a handler that is running."""
+        answers: list[Status] = []
+        if self._gate is None:
+            answers.append(self._ask(entry))
+        elif not self._gate.do_now(lambda: answers.append(self._ask(entry))):
+            # a handler of the serialized miniport is running: this is asked when it has ended
+            with self._lock:
+                self._below = None
+                self._waiting.appendleft(entry)
+            answers.append(Status.PENDING)
+        return answers[0]
+
     def _ask_waiting(self) -> None:
         while True:
             with self._lock:
                 if self._below is not None or self._resetting or not self._waiting:
                     self._running = False
                     return
-                entry = self._below = self._waiting.popleft()
+                entry = self._waiting.popleft()
+                halted = self._adapter.halted
+                self._below = None if halted else entry
+            if halted:
+                # it came too late to be among those that the halt has aborted
+                self._fail([entry], Status.REQUEST_ABORTED)
+                continue
             status = self._ask(entry)
             if status is not Status.PENDING:
                 self._tell(entry, status)
@@ -288,8 +317,8 @@ class RequestQueue:
             raised, status, moved, needed = True, Status.FAILURE, 0, 0
         if status is Status.PENDING:
             return status
-        answered = f"{called} answers {status.name}, {moved} bytes of {len(entry.work)}"
-        if not 0 <= moved <= len(entry.work):
+        answered = f"{called} answers {status.name}, {moved} bytes of {len(entry.work)}" + (f", {needed} needed" if needed < 0 else "")
+        if not 0 <= moved <= len(entry.work) or needed < 0:
             broken = rules.REQUEST_EXCEEDS_BUFFER
             status, needed = Status.FAILURE, 0
         with self._lock:
@@ -305,14 +334,19 @@ class RequestQueue:
     def _call(self, entry: Entry) -> tuple[Status, int, int]:
         is_set = entry.request.kind == RequestKind.SET
         oid = entry.request.oid
-        status, moved, needed = self._set(oid, bytes(entry.work)) if is_set else self._query(oid, memoryview(entry.work))
+        context = here()
+        before = context.enter(None, handler_of(entry), context.irql)
+        try:
+            status, moved, needed = self._set(oid, bytes(entry.work)) if is_set else self._query(oid, memoryview(entry.work))
+        finally:
+            context.leave(before)
         return Status(status), int(moved), int(needed)
 
     def _complete(self, is_set: bool, status: Status, moved: int, needed: int) -> None:
         status = Status.FAILURE if status is Status.PENDING else status
         untold = idle = False
         with self._lock:
-            found = self._completable(is_set, moved)
+            found = self._completable(is_set, moved, needed)
             if isinstance(found, Entry):
                 self._below = None
                 self._completed = True
@@ -320,20 +354,21 @@ class RequestQueue:
                 idle = not self._running
                 self._running = True
         if isinstance(found, rules.Rule):
-            raise self.ledger.violation(found, None, f"{'set' if is_set else 'query'}_complete with {status.name}, {moved} bytes")
+            detail = f"{'set' if is_set else 'query'}_complete with {status.name}, {moved} bytes"
+            raise self.ledger.violation(found, None, detail + (f", {needed} needed" if needed < 0 else ""))
         if untold:
             self._tell(found, status)
         if idle:
             self._run()
 
-    def _completable(self, is_set: bool, moved: int) -> Entry | rules.Rule:
+    def _completable(self, is_set: bool, moved: int, needed: int) -> Entry | rules.Rule:
         """The request that a completion ends, or the rule that it breaks; the caller holds the lock."""
         entry = self._below
         if entry is None:
             return rules.REQUEST_COMPLETED_TWICE if self._completed else rules.REQUEST_NOT_PENDING
         if is_set != (entry.request.kind == RequestKind.SET):
             return rules.REQUEST_NOT_PENDING
-        return entry if 0 <= moved <= len(entry.work) else rules.REQUEST_EXCEEDS_BUFFER
+        return entry if 0 <= moved <= len(entry.work) and needed >= 0 else rules.REQUEST_EXCEEDS_BUFFER
 
     # answers of the library itself
 
@@ -372,13 +407,8 @@ class RequestQueue:
 
     def _tell(self, entry: Entry, status: Status) -> None:
         """Tell the requester, who was answered PENDING, how it ended."""
-        complete = None if entry.binding is None else handler(entry.binding.driver, ProtocolDriver, "request_complete")
-        if complete is None:
-            return
-        try:
-            complete(entry.request, status)
-        except BaseException as error:
-            self.ledger.failed(entry.binding, "request_complete", error)
+        if entry.binding is not None:
+            self._adapter._ask(entry.binding, "request_complete", entry.request, status)
 
 
 def handler_of(entry: Entry) -> str:

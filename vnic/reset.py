@@ -10,6 +10,7 @@ from enum import IntFlag
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from vnic.context import here
 from vnic.driver import MiniportDriver, handler
 from vnic.pending import PendingCall
 from vnic.status import Status
@@ -92,6 +93,13 @@ class Resetter:
         self._adapter.requests.begin_reset()
         self._sends.abort(None)
         self._tell(Status.RESET_START)
+        if self._adapter.halted:
+            # a driver that was told has ended the adapter: the miniport is not asked any more, and may have halted
+            self._sends.resetting = False
+            self._tell(Status.RESET_END)
+            self._initiator = None
+            self._active = False
+            return Status.CLOSING
         try:
             ended = self._call.run(self._ask)
         except BaseException as error:
@@ -111,7 +119,12 @@ class Resetter:
                 self._adapter._ask(initiator, "reset_complete", status)
 
     def _ask(self) -> Any:
-        status, addressing_reset = (Status.NOT_RESETTABLE, False) if self._reset is None else self._adapter._call_below(self._reset)
+        context = here()
+        before = context.enter(None, "reset", context.irql)
+        try:
+            status, addressing_reset = (Status.NOT_RESETTABLE, False) if self._reset is None else self._adapter._call_below(self._reset)
+        finally:
+            context.leave(before)
         return Status.PENDING if status == Status.PENDING else (Status(status), bool(addressing_reset))
 
     def _end(self, status: Status, addressing_reset: bool) -> Status:

@@ -25,5 +25,5 @@ cdef class SendPath(Backlog):
     cdef object _put(self, Packet packet)
     cdef object _put_many(self, list packets)
     cdef object _keep_pending(self, list packets)
-    cdef object _submitted(self, Packet packet)
+    cdef object _submitted(self, Packet packet, bint behind)
     cdef object _put_below(self, Packet packet)

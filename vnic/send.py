@@ -307,15 +307,23 @@ class SendPath(Backlog):
                 if packet._submitted and packet._status == UNSET:
                     packet._status = Status.FAILURE
         here._leave(before)
-        return [self._submitted(packet) for packet in packets]
+        for packet in packets:
+            statuses.append(self._submitted(packet, RESOURCES in statuses))
+        return statuses
 
-    def _submitted(self, packet: Packet) -> object:
-        """What the miniport made of a packet that it was shown; PENDING, if it has completed it meanwhile."""
+    def _submitted(self, packet: Packet, behind: cython.bint) -> object:
+        """What the miniport made of a packet that it was shown; PENDING, if it has completed it; RESOURCES, if it stands behind one."""
         if not packet._submitted:
             return PENDING
         status = None if packet._status == UNSET else packet.status
         packet._submitted = False
         packet._status = 0
+        if behind:
+            if status is not None and status is not RESOURCES:
+                # it is shown again, whatever the miniport has done with it
+                detail = f"send_packets has set {status.name} on {packet!r}, which stands behind one with RESOURCES"
+                self._ledger._violation(rules.SEND_STATUS_MISSING, None, packet, detail, self._ledger.place("send_packets"))
+            return RESOURCES
         if status is not PENDING and status is not RESOURCES:
             # it is over: a reset inside of whom it is shown to now must not fail it, too
             self._shown.pop(packet, None)

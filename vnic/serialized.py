@@ -16,8 +16,10 @@ from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Protocol
 
-from vnic.locks import Irql, at_irql
+from vnic.context import here
+from vnic.locks import Irql, at_irql, count
 from vnic.status import Status
+from vnic.timers import WorkItem, work_items
 from vnic.verifier import rules
 
 if TYPE_CHECKING:
@@ -25,9 +27,15 @@ if TYPE_CHECKING:
     from vnic.ledger import Ledger
 
 
+ROUNDS = 64
+"""How often a thread does what has come to a gate while it did the last of it."""
+
+
 class Waiting(Protocol):
     """What is needed of `vnic.send.SendPath`: its queue, and the way to the miniport and back."""
 
+    @property
+    def verifier_level(self) -> int: ...
     def waiting(self) -> int: ...
     def take_waiting(self) -> list[Packet]: ...
     def wait_first(self, packets: list[Packet]) -> None: ...
@@ -41,20 +49,28 @@ class Gate:
     """
     Lets one handler of a miniport run at a time, at DISPATCH. What comes meanwhile waits in order, and whoever is inside does it.
 
+    Nobody is kept for ever: if there is still something after so many rounds, the thread for work items goes on with it.
+
     NDIS: the serialization of miniport handlers; section "serialized versus deserialized".
+
+    Args:
+        told: told of a rule that a handler has broken when it ended; whoever had it called is not to blame, and does not notice.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, told: Callable[[rules.Rule, str], None]) -> None:
+        self._told = told
         self._lock = threading.Lock()
         self._owner = 0
         self._waiting: deque[Callable[[], object]] = deque()
+        self._rest = WorkItem(lambda _item, _context: self._drain())
 
     def do_now(self, job: Callable[[], object]) -> bool:
         """Do a job, unless a handler is running, on this thread or another one. Answers whether it was done."""
-        if self._owner == get_ident() or not self._lock.acquire(blocking=False):
-            return False
-        self._inside(job)
-        return True
+        try:
+            return self._try(job)
+        finally:
+            # what waits is done also if the job has raised
+            self._drain()
 
     def do(self, job: Callable[[], object]) -> None:
         """Do a job, now or when the handler that is running has ended."""
@@ -70,7 +86,7 @@ class Gate:
         self._lock.acquire()
         self._owner = get_ident()
         try:
-            with at_irql(Irql.DISPATCH):
+            with at_irql(Irql.DISPATCH, self._told):
                 try:
                     yield
                 finally:
@@ -81,26 +97,31 @@ class Gate:
             self._lock.release()
             self._drain()
 
-    def _inside(self, job: Callable[[], object]) -> None:
-        """Do a job, and what comes meanwhile; the lock is held, and is let go."""
+    def _try(self, job: Callable[[], object]) -> bool:
+        """The same, and leave what comes meanwhile alone."""
+        if self._owner == get_ident() or not self._lock.acquire(blocking=False):
+            return False
         self._owner = get_ident()
         try:
-            with at_irql(Irql.DISPATCH):
+            with at_irql(Irql.DISPATCH, self._told):
                 job()
-                self._do_waiting()
         finally:
             self._owner = 0
             self._lock.release()
-        self._drain()
+        return True
 
     def _do_waiting(self) -> None:
-        while self._waiting:
+        """Do what waits now; what comes meanwhile is for the next round."""
+        for _ in range(len(self._waiting)):
             self._waiting.popleft()()
 
     def _drain(self) -> None:
-        # a job may have come after the last look, and before the lock was free
-        while self._waiting and self.do_now(self._do_waiting):
-            pass
+        """Do what waits, unless a handler is running: then whoever is inside does it when that has ended."""
+        for _ in range(ROUNDS):
+            if not self._waiting or not self._try(self._do_waiting):
+                return
+        if self._waiting:
+            work_items.put(self._rest)
 
 
 class Serialized:
@@ -119,7 +140,7 @@ class Serialized:
     """
 
     def __init__(self, sends: Waiting, ledger: Ledger, return_packet: Callable[[Packet], None] | None) -> None:
-        self.gate = Gate()
+        self.gate = Gate(self._left_unclean)
         self.blocked = False
         self._sends = sends
         self._ledger = ledger
@@ -152,6 +173,15 @@ class Serialized:
         """Hand a packet back to the miniport, when no handler of it is running."""
         self.gate.do(partial(self._hand_back, packet))
 
+    def _left_unclean(self, rule: rules.Rule, detail: str) -> None:
+        """A handler of the miniport has ended at another level than it began at, or with a lock; told of from verifier level 2 on."""
+        count(rule)
+        if self._sends.verifier_level >= 2:
+            held = here().held
+            taken = getattr(held[-1], "taken", None) if rule is rules.LOCK_HELD_AT_EXIT and held else None
+            # which handler it was is over; the lock knows the line
+            self._ledger.violation(rule, None, detail, None, self._ledger.place("send") if taken is None else {"where": taken.where})
+
     def _hand_back(self, packet: Packet) -> None:
         try:
             # until now the miniport, which may have been inside `indicate` still, had to read that it comes back
@@ -176,7 +206,8 @@ class Serialized:
         return self._unset(packet) if status is None else status
 
     def _show_waiting(self) -> None:
-        while not self.blocked and (packets := self._sends.take_waiting()):
+        # what comes meanwhile has a job of its own
+        if not self.blocked and (packets := self._sends.take_waiting()):
             self._settle(packets, self._sends.submit(packets))
 
     def _settle(self, packets: list[Packet], statuses: list[Status | None]) -> None:

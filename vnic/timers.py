@@ -254,7 +254,7 @@ class TimerThread:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._runner: int | None = None
-        self._stopping = False
+        self._stopping = self._ended = False
 
     @property
     def queued(self) -> tuple[Timer, ...]:
@@ -301,12 +301,30 @@ class TimerThread:
             self._stopping = False
         return left
 
+    def end(self) -> tuple[Timer, ...]:
+        """
+        Do the same for good: the owner has halted, and no timer of its can be set any more.
+
+        Returns:
+            As `stop_all`.
+        """
+        with self._changed:
+            self._ended = True
+            return self.stop_all()
+
     def put(self, timer: Timer, ms: int, *, periodic: bool) -> None:
-        """Queue a timer, or change what it is set to; one millisecond is the shortest time."""
+        """
+        Queue a timer, or change what it is set to; one millisecond is the shortest time.
+
+        Raises:
+            ContractViolation: the owner has halted (rule 66).
+        """
         ns = max(ms, 1) * NS_PER_MS
         with self._changed:
             if self._stopping:
                 return
+            if self._ended:
+                raise refused(rules.DEAD_DRIVER, "the miniport", f"timer {timer.function!r} is set after halt")
             self._queue[timer] = Setting(self.clock.now_ns() + ns, ns if periodic else 0)
             self._changed.notify_all()
             if self._thread is None and self.clock.runs:
