@@ -298,7 +298,9 @@ class Udp(ProtocolDriver):
 
     def station(self, address: bytes) -> bytes | None:
         """The MAC address of a station that was heard of lately."""
-        found = self.stations.get(address)
+        with self.changed:
+            # while it is heard of again, on another thread, it is not there for a moment
+            found = self.stations.get(address)
         return None if found is None or found[1] < time.monotonic_ns() else found[0]
 
     def learn(self, address: bytes, mac: bytes) -> None:

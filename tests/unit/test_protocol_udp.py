@@ -279,6 +279,29 @@ def test_a_station_that_moves_is_found_where_it_was_last(wire: Wire, udp: Udp, r
     assert Ether(wire.taken()[0]).dst == ROUTER
 
 
+def test_a_station_that_is_heard_of_again_is_known_meanwhile(wire: Wire, udp: Udp, reader: Reader) -> None:
+    found: list[bytes | None] = []
+
+    class Watched(dict[bytes, Any]):
+        """Ask for the station from another thread, while it is put behind all others."""
+
+        def pop(self, address: bytes, *default: Any) -> Any:
+            before = super().pop(address, *default)
+            other.start()
+            # it has to wait, or has its answer at once
+            other.join(0.1)
+            return before
+
+    wire.give(datagram())
+    address = bytes([10, 0, 0, 1])
+    other = threading.Thread(target=lambda: found.append(udp.station(address)))
+    udp.stations = Watched(udp.stations)
+    wire.give(datagram())
+    other.join(10)
+    assert found == [bytes.fromhex(PEER.replace(":", ""))]
+    assert udp.send_to("10.0.0.1", 4000, b"at once", PORT) is Status.SUCCESS
+
+
 def test_what_is_sent_through_an_empty_pool_is_counted(wire: Wire, udp: Udp, reader: Reader) -> None:
     wire.give(datagram())
     taken = [udp.pool.allocate() for _ in range(PACKETS)]
