@@ -256,7 +256,7 @@ class Device:
 
     def _left_behind(self) -> str:
         """Take away what the driver has not given back; answers what it was."""
-        left = [f"{len(timers)} timers set"] if (timers := self.timers.stop_all()) else []
+        left = [f"{len(timers)} timers set"] if (timers := self.timers.end()) else []
         if self.interrupt is not None and self.interrupt.phase is not Phase.DEREGISTERED:
             left.append("its interrupt registered")
             self.interrupt.deregister()

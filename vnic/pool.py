@@ -750,12 +750,13 @@ class PacketPool:
         packet: Packet = packets[key]
         if not packet._withheld or packet._state != QUARANTINED or packet.views:
             return False
-        # buffers and the chain of its last frame refer to it, too, and nobody may look through them any more
-        if packet._lender is not None:
-            packet._lender._take_back(packet)
-        if packet._chain is not None or packet._slot_buffer is not None:
-            packet._unlink()
-            packet._slot_buffer = None
+        with cython.critical_section(self):
+            # buffers and the chain of its last frame refer to it, too, and nobody may look through them any more
+            if packet._lender is not None:
+                packet._lender._take_back(packet)
+            if packet._chain is not None or packet._slot_buffer is not None:
+                packet._unlink()
+                packet._slot_buffer = None
         packet = None
         if self._referred_to(packets, key) > self._alone:
             return False

@@ -16,7 +16,14 @@ from vnic.binder import BindContext, Protocol, UnbindContext
 from vnic.characteristics import MiniportCharacteristics, ProtocolCharacteristics
 from vnic.device import Wrapper
 from vnic.interrupt import Interrupt, Phase
-from vnic.ndis import NDIS_ATTRIBUTE_DESERIALIZE, NdisCloseAdapter, NdisCompleteBindAdapter, NdisMSetAttributesEx
+from vnic.ndis import (
+    NDIS_ATTRIBUTE_DESERIALIZE,
+    NdisCloseAdapter,
+    NdisCompleteBindAdapter,
+    NdisMInitializeTimer,
+    NdisMSetAttributesEx,
+    NdisMSetTimer,
+)
 from vnic.oids import Oid
 from vnic.pnp import PnpEvent
 from vnic.registration import registry
@@ -240,6 +247,24 @@ def test_a_terminated_or_unloaded_driver_gets_no_device(told: list[Any]) -> None
 def test_a_driver_that_is_not_registered_gets_no_device(told: list[Any]) -> None:
     assert registry.add_device(Wrapper("system"), "none0") == (FAILURE, None)
     assert told == []
+
+
+@pytest.mark.parametrize("starts", [True, False])
+def test_a_timer_of_a_device_that_has_ended_cannot_be_set(starts: bool, told: list[Any]) -> None:
+    timers: list[Any] = []
+
+    def with_timer(media: Any, count: int, handle: Adapter, configuration: Any) -> tuple[Status, Status, int]:
+        answer = initialize(media, count, handle, configuration)
+        timers.append(NdisMInitializeTimer(handle, idle, None))
+        return answer if starts else (FAILURE, FAILURE, 0)
+
+    driver = wrapper(InitializeHandler=with_timer)
+    if starts:
+        assert registry.remove_adapter(device(driver, "timed0")) is SUCCESS
+    else:
+        assert registry.add_device(driver, "timed0")[0] is FAILURE
+    assert violation(NdisMSetTimer, timers[0], 5) == "66"
+    assert timers[0].timers.queued == ()
 
 
 def test_the_name_of_a_device_is_taken_while_it_is_initialised(told: list[Any]) -> None:
