@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from tap.daemon import AS_NOBODY, DIE_WITH_PARENT, PROMISCUOUS_SINK, VNIC, Daemon, Sender, frame, ip, link, run
 from tap.namespace import NOBODY, as_nobody, namespaced, replace_device, until
+from tap.test_inspector import found
 
 from miniport.errors import Exit, Failure
-from miniport.inspector.client import find
 from miniport.runtime_dir import make_folder
 from miniport.tap import open_tap
 
@@ -60,15 +60,6 @@ def reload(daemon: Daemon, text: str) -> list[str]:
     daemon.signal(signal.SIGHUP)
     needs: list[str] = daemon.wait_for("reload", after)["needs_restart"]
     return needs
-
-
-def found(folder: Path) -> tuple[str, int]:
-    """What a client says that looks for a daemon in a folder."""
-    os.environ["RUNTIME_DIRECTORY"] = str(folder)
-    try:
-        return str(find("vnic0")), 0
-    except Failure as failure:
-        return str(failure), int(failure.status)
 
 
 @namespaced

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -107,3 +108,11 @@ def make_wire() -> Iterator[Callable[..., Wire]]:
 def wire(make_wire: Callable[..., Wire]) -> Wire:
     """Make an ordinary adapter: MTU 1500, 64 packets."""
     return make_wire()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The usual place of sockets and state files."""
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr("miniport.runtime_dir.SYSTEM", tmp_path / "none")
+    return tmp_path

@@ -39,14 +39,6 @@ COMPLETE = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _vnic
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The usual place of sockets."""
-    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
-    monkeypatch.setattr("miniport.runtime_dir.SYSTEM", tmp_path / "none")
-    return tmp_path
-
-
-@pytest.fixture
 def log(tmp_path: Path) -> Iterator[IO[bytes]]:
     """Where a log is written."""
     with open(tmp_path / "the.log", "w+b") as file:

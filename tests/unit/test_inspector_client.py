@@ -36,14 +36,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the sockets are."""
-    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
-    monkeypatch.setattr("miniport.runtime_dir.SYSTEM", tmp_path / "none")
-    return tmp_path
-
-
-@pytest.fixture
 def state(wire: Wire, folder: Path) -> StateFile:
     """The state file of a daemon that is this very process, over a wire where one packet is held."""
     keeper = Keeper()

@@ -42,14 +42,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the sockets and state files are."""
-    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
-    monkeypatch.setattr("miniport.runtime_dir.SYSTEM", tmp_path / "none")
-    return tmp_path
-
-
-@pytest.fixture
 def left(wire: Wire, folder: Path) -> Path:
     """The state file of a daemon that does not answer."""
     StateFile(folder / "test0.state", Inspector(stack_on(wire, Sink()))).write()
