@@ -85,6 +85,8 @@ def keep(packet: Packet) -> None:
     size: cython.Py_ssize_t = packet._slot_size
     packet._kept_chain = None
     packet._kept_beside = beside(packet) if packet._oob is not None or packet._info is not None else None
+    if packet._in_large():
+        packet._open_chain()
     if packet._chain is not None:
         packet._kept_chain = gathered(packet)
     elif size and packet._shadowed:

@@ -26,6 +26,7 @@ cdef class Taker:
 
 
 cdef class Lender:
+    cdef Chain _chained(self, Packet packet)
     cdef void _take_back(self, Packet packet) noexcept
 
 
@@ -96,7 +97,7 @@ cdef class Packet(Viewed):
     cdef Taker _taker
     # what its virtio header said, or is to say
     cdef vnic_virtio _virtio
-    # the large buffer that it has for the rest of a superframe: whose, and which; None and -1: none
+    # the large buffer that it has for a superframe: whose, and which; None and -1: none
     cdef Lender _lender
     cdef int _large
     # the counter of what is wrong with its frame, or 0
@@ -122,6 +123,9 @@ cdef class Packet(Viewed):
         cdef unsigned long long high = (p[0] << 8) | p[1]
         cdef unsigned long long low = (<unsigned long long>p[2] << 24) | (p[3] << 16) | (p[4] << 8) | p[5]
         return (high << 32) | low
+
+    cdef inline bint _in_large(self) noexcept:
+        return self._lender is not None and self._chain is None and self._shared != self._slot_shared
 
     cdef inline void _forget_promises(self) noexcept:
         cdef int slot

@@ -100,6 +100,10 @@ class Taker:
 class Lender:
     """Whose large buffer a packet may have for a while; see `vnic/large.py`."""
 
+    def _chained(self, packet: Packet) -> Chain:
+        """Somebody looks at the buffers of a packet that has one; answers its chain."""
+        return Chain(packet)
+
     def _take_back(self, packet: Packet) -> None:
         """The packet is free, and has no use for the buffer any more."""
 
@@ -421,6 +425,8 @@ class Packet(Viewed):
         source = memoryview(data).cast("B")
         if offset < 0:
             raise ValueError(f"offset {offset} of {self!r}")
+        if self._in_large():
+            self._open_chain()
         if self._chain is None:
             source = source[: max(0, self._slot_size - offset)]
             if not source.nbytes:
@@ -553,6 +559,8 @@ class Packet(Viewed):
     def _open_chain(self) -> Chain:
         """The chain of the packet; a frame in the slot becomes a chain of one buffer."""
         if self._chain is None:
+            if self._in_large():
+                return self._lender._chained(self)
             first = self._first_buffer()
             self._ordinary = False
             self._chain = Chain(self)
@@ -564,6 +572,8 @@ class Packet(Viewed):
         slot: Buffer
         if self._chain is not None:
             return self._chain.head
+        if self._in_large():
+            return self._lender._chained(self).head
         if not self._length:
             return None
         slot = self._open_slot()
@@ -588,7 +598,7 @@ class Packet(Viewed):
             raise refused(rules.OOB_NOT_RECLAIMED, self.pool.name, detail, self)
 
     def _require_unchained(self) -> None:
-        if self._chain is not None:
+        if self._chain is not None or self._in_large():
             raise ValueError(f"{self!r} has a chain of buffers: adjust those, or reinitialize it")
 
     def _seal(self) -> None:
@@ -696,6 +706,10 @@ class Packet(Viewed):
             """The first six bytes of a frame in one piece, as a number."""
             return int.from_bytes(self._shared[:6], "big")
 
+        def _in_large(self) -> bool:
+            """Whether its frame is in a large buffer, and nobody has asked for its buffers yet."""
+            return self._lender is not None and self._chain is None and self._shared is not self._slot_shared
+
         def _forget_promises(self) -> None:
             """Before it is shown anew: who held the last frame in it no longer matters."""
             for slot in range(self._promises):
@@ -715,12 +729,12 @@ class Packet(Viewed):
 
     def _view(self) -> memoryview:
         self._require_out()
-        if self._state == OWNED and self._chain is None:
-            return self._bytes[: self._length]
-        if self._state == OWNED:
+        if self._state == OWNED and self._chain is not None:
             self._seal()
         elif self._scattered:
             self._gather()
+        if self._state == OWNED and self._chain is None and not self._in_large():
+            return self._bytes[: self._length]
         return self._shared[: self._length].toreadonly()
 
     def _begin_view(self) -> object:
@@ -754,7 +768,7 @@ class Packet(Viewed):
                 self._seal()
             elif self._scattered:
                 self._gather()
-            if self._state == OWNED and self._chain is None:
+            if self._state == OWNED and self._chain is None and not self._in_large():
                 PyBuffer_FillInfo(buffer, self, self._bytes, self._length, 0, flags)
             else:
                 PyBuffer_FillInfo(buffer, self, self._shared, self._length, 1, flags)
@@ -805,6 +819,8 @@ def copy_packet(target: Packet, target_offset: int, length: int, source: Packet,
         return target.fill(target_offset, source.data[source_offset : source_offset + length])
     target._require_owned("it is copied to")
     data = source.data[source_offset : source_offset + length]
+    if target._in_large():
+        target._open_chain()
     if target._chain is None:
         room = target._length - target_offset
         copied = max(0, min(room, data.nbytes))

@@ -18,34 +18,35 @@ cdef extern from *:
     """
     #include <errno.h>
     #include <sys/uio.h>
+    #include <unistd.h>
 
-    /* Read frames with virtio headers, each into a slot and on into the uppermost large buffer; one that has something in it is that frame's.
-       With the last of those the batch ends, unless there was none. Answers the number of frames. `release`: without the GIL. */
+    /* Read frames with virtio headers, each into the uppermost large buffer, and what is short enough on into its slot. With the last large
+       buffer the batch ends, unless there was none. Answers the number of frames. `release`: without the GIL. */
     static CYTHON_UNUSED int vnic_fill_superframes(int fd, unsigned char *memory, Py_ssize_t slot, int *indices, int *lengths, int wanted,
-                                                   int *failure, vnic_virtio *virtio, int *numbers, unsigned char *large, Py_ssize_t size,
-                                                   int *stack, int *ready, int release)
+                                                   int *failure, vnic_virtio *virtio, int *numbers, unsigned char *large, Py_ssize_t stride,
+                                                   Py_ssize_t size, int *stack, int *ready, int release)
     {
         int count = 0, begun = *ready;
         PyThreadState *released = release ? PyEval_SaveThread() : NULL;
         while (count < wanted && (*ready || !begun)) {
-            struct iovec into[3] = {{virtio + count, sizeof *virtio}, {memory + indices[count] * slot, (size_t)slot}, {NULL, 0}};
-            ssize_t length;
-            if (*ready) {
-                into[2].iov_base = large + stack[*ready - 1] * size;
-                into[2].iov_len = (size_t)size;
-            }
-            length = readv(fd, into, *ready ? 3 : 2);
-            if (length < (ssize_t)sizeof *virtio)
-                memset(virtio + count, 0, sizeof *virtio);
+            unsigned char *own = memory + indices[count] * slot, *into = *ready ? large + stack[*ready - 1] * stride : NULL;
+            struct iovec pieces[2] = {{virtio + count, sizeof *virtio}, {own, (size_t)slot}};
+            ssize_t length = into ? read(fd, into, (size_t)size) : readv(fd, pieces, 2);
             if (length < 0) {
                 if (errno == EINTR)
                     continue;
                 *failure = errno;
                 break;
             }
+            if (length < (ssize_t)sizeof *virtio)
+                memset(virtio + count, 0, sizeof *virtio);
+            else if (into)
+                memcpy(virtio + count, into, sizeof *virtio);
             length = length < (ssize_t)sizeof *virtio ? 0 : length - (ssize_t)sizeof *virtio;
+            if (into && length < slot)
+                memcpy(own, into + sizeof *virtio, (size_t)length);
             lengths[count] = (int)length;
-            numbers[count++] = *ready && length >= slot ? stack[--*ready] : -1;
+            numbers[count++] = into && length >= slot ? stack[--*ready] : -1;
         }
         if (released)
             PyEval_RestoreThread(released);
@@ -53,10 +54,11 @@ cdef extern from *:
     }
     """
     int vnic_fill_superframes(int fd, unsigned char *memory, Py_ssize_t slot, int *indices, int *lengths, int wanted, int *failure,
-                              vnic_virtio *virtio, int *numbers, unsigned char *large, Py_ssize_t size, int *stack, int *ready, int release)
+                              vnic_virtio *virtio, int *numbers, unsigned char *large, Py_ssize_t stride, Py_ssize_t size, int *stack,
+                              int *ready, int release)
 
 cdef int DO_RECLAIM, OWNED, MOST_LARGE, FEWEST, READY, NOTHING_LEFT
-cdef Py_ssize_t LARGE_SIZE
+cdef Py_ssize_t LARGE_SIZE, LARGE_STRIDE
 cdef int RX_FRAMES, RX_BYTES, RX_BATCHES, RX_DROPPED_NO_PACKET, RX_DROPPED_FAULT, RX_DROPPED_TRUNCATED
 
 
@@ -76,7 +78,7 @@ cdef class Queue:
     # a batch: the packets of its frames, and their lengths
     cdef int _indices[256]
     cdef int _lengths[256]
-    # with offload: the virtio header of each, and the large buffer that it reaches into, or -1; and those that may be read into
+    # with offload: the virtio header of each, and the large buffer that it is in, or -1; and those that may be read into
     cdef Superframes _superframes
     cdef Headers _headers
     cdef vnic_virtio _virtio[256]
@@ -92,9 +94,9 @@ cdef class Queue:
     cdef int receive_batch(self, int budget) except? -1
     cdef int _receive_batch(self, int budget) except? -1
     cdef int _read_and_indicate(self, int budget) except? -1
-    cdef int _go_on(self, int budget, int free, long long now, Step step) except? -1
+    cdef int _go_on(self, int budget, int free, long long now, Step step, Context here) except? -1
     cdef int _read(self, int budget, bint release) except? -1
-    cdef void _indicate_batch(self, int count, long long now, Step step)
+    cdef void _indicate_batch(self, int count, long long now, Step step, Context here)
     cdef bint _runs_low(self, int rest) except -1
     cdef object _show_before(self, list together, int first, int end, Context here)
     cdef bint _prepare(self, Packet packet, int position) except? -1

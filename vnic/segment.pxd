@@ -13,13 +13,10 @@ cdef class Cut:
     cdef readonly Py_ssize_t longest
     cdef Headers _headers
     cdef Py_ssize_t _length
-    cdef Py_ssize_t _first
     cdef unsigned char *_p
-    cdef unsigned char *_rest
 
-    cdef bint begin(self, vnic_virtio *virtio, unsigned char *p, Py_ssize_t first, unsigned char *rest, Py_ssize_t length) noexcept
+    cdef bint begin(self, vnic_virtio *virtio, unsigned char *p, Py_ssize_t first, Py_ssize_t length) noexcept
     cdef Py_ssize_t write(self, Py_ssize_t nth, unsigned char *into) noexcept
-    cdef void _copy(self, Py_ssize_t start, Py_ssize_t end, unsigned char *into, Py_ssize_t at) noexcept
     cdef void _mend(self, Py_ssize_t nth, unsigned char *into, Py_ssize_t length) noexcept
     cdef void _mend_tcp(self, Py_ssize_t nth, unsigned char *into, Py_ssize_t at) noexcept
 

@@ -41,16 +41,15 @@ class Cut:
     def __init__(self) -> None:
         self.count = self.size = self.longest = 0
         self._headers = Headers()
-        self._length = self._first = 0
+        self._length = 0
         if cython.compiled:
-            self._p = self._rest = cython.NULL
+            self._p = cython.NULL
 
     def begin(
         self,
         virtio: cython.pointer[vnic_virtio],
         p: cython.p_uchar,
         first: cython.Py_ssize_t,
-        rest: cython.p_uchar,
         length: cython.Py_ssize_t,
     ) -> cython.bint:
         """
@@ -58,10 +57,9 @@ class Cut:
 
         Args:
             virtio: its virtio header; what it says is compared with what the headers of the frame say.
-            p: its first bytes, among them all headers.
-            first: how many of them are there.
-            rest: where the others are.
-            length: bytes of all of it.
+            p: its bytes.
+            first: in how many of them, from the beginning, all headers are.
+            length: how many there are.
 
         Returns:
             Whether it can be cut; if not, something in its headers is wrong.
@@ -79,8 +77,7 @@ class Cut:
         self.size = virtio.size
         self.count = (length - headers.payload + self.size - 1) // self.size
         self.longest = min(length, headers.payload + self.size)
-        self._p, self._rest = p, rest
-        self._first, self._length = first, length
+        self._p, self._length = p, length
         return True
 
     def write(self, nth: cython.Py_ssize_t, into: cython.p_uchar) -> cython.Py_ssize_t:
@@ -90,24 +87,14 @@ class Cut:
         start: cython.Py_ssize_t = payload + nth * self.size
         end: cython.Py_ssize_t = min(start + self.size, self._length)
         length: cython.Py_ssize_t = payload + end - start
-        self._copy(0, payload, into, 0)
-        self._copy(start, end, into, payload)
+        if cython.compiled:
+            memcpy(into, self._p, payload)
+            memcpy(into + payload, self._p + start, end - start)
+        else:
+            into[:payload] = self._p[:payload]
+            into[payload:length] = self._p[start:end]
         self._mend(nth, into, length)
         return length
-
-    def _copy(self, start: cython.Py_ssize_t, end: cython.Py_ssize_t, into: cython.p_uchar, at: cython.Py_ssize_t) -> None:
-        """Copy a range of the superframe, which may reach over both of its pieces."""
-        here: cython.Py_ssize_t = max(0, min(end, self._first) - start)
-        if cython.compiled:
-            if here:
-                memcpy(into + at, self._p + start, here)
-            if end > start + here:
-                memcpy(into + at + here, self._rest + (start + here - self._first), end - start - here)
-        else:
-            if here:
-                into[at : at + here] = self._p[start : start + here]
-            if end > start + here:
-                into[at + here : at + end - start] = self._rest[start + here - self._first : end - self._first]
 
     def _mend(self, nth: cython.Py_ssize_t, into: cython.p_uchar, length: cython.Py_ssize_t) -> None:
         """Put right in a segment what is not as in the superframe."""
@@ -173,12 +160,10 @@ def _segments(virtio: bytes, frame: bytes, first: cython.Py_ssize_t) -> list:
         whole: cython.p_uchar = frame
         packed: cython.p_uchar = virtio
         memcpy(cython.address(header), packed, cython.sizeof(header))
-        right: cython.bint = checked(cython.address(header), length) == 0 and cut.begin(
-            cython.address(header), whole, first, whole + first, length
-        )
+        right: cython.bint = checked(cython.address(header), length) == 0 and cut.begin(cython.address(header), whole, first, length)
     else:
         header = Virtio(virtio)
-        right = checked(header, length) == 0 and cut.begin(header, memoryview(frame)[:first], first, memoryview(frame)[first:], length)
+        right = checked(header, length) == 0 and cut.begin(header, memoryview(frame), first, length)
     if not right:
         raise ValueError(f"no superframe: {virtio.hex()} before {length} bytes")
     for nth in range(cut.count):

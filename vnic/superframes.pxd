@@ -2,7 +2,6 @@
 cimport cython
 
 from vnic.binding cimport Binding
-from vnic.buffer cimport Buffer
 from vnic.context cimport Context
 from vnic.guard cimport keep
 from vnic.large cimport LargeBuffers
@@ -14,7 +13,7 @@ from vnic.segment cimport Cut
 from vnic.steps cimport Step
 from vnic.virtio cimport CHECKED, ECN, NEEDS_CHECKSUM, NO_SUPERFRAME, RIGHT, Headers, checked, complete, vnic_virtio
 
-cdef int TOGETHER, SEGMENTATION, DO_LEND, DO_RECLAIM
+cdef int TOGETHER, EVERYTHING, SEGMENTATION, DO_LEND, DO_RECLAIM
 cdef unsigned int AS_LOOPED
 cdef int RX_DELIVERED, RX_FILTERED, RX_SUPERFRAMES, RX_SEGMENTS, RX_SEGMENTS_LOST, RX_CHECKSUMS
 cdef int RX_DROPPED_TRUNCATED, RX_DROPPED_HEADER, RX_DROPPED_NO_LARGE, TX_LOOPED, TX_NOT_LOOPED

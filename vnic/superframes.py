@@ -13,9 +13,9 @@ from time import time_ns
 from typing import TYPE_CHECKING
 
 from vnic.binding import Binding
-from vnic.buffer import Buffer
 from vnic.context import Context
 from vnic.counters import COLUMN
+from vnic.filters import PacketFilter
 from vnic.large import LargeBuffers
 from vnic.ledger import Ledger
 from vnic.offload import Offload
@@ -44,6 +44,7 @@ if cython.compiled:
 SPARE = 32
 """Packets that are lent only: for segments when all others are out, and for what is sent and shown as it goes on the wire."""
 TOGETHER = 64
+EVERYTHING = int(PacketFilter.PROMISCUOUS | PacketFilter.ALL_LOCAL)
 SEGMENTATION = int(Offload.SEGMENTATION)
 AS_LOOPED = LOOPBACK
 DO_LEND = int(Event.LEND)
@@ -80,7 +81,7 @@ class Superframes:
     def __init__(self, adapter: Receiving, count: int, reserve: int) -> None:
         if getattr(self, "adapter", None) is not None:
             raise TypeError("an adapter's superframes are made once")
-        self.large = LargeBuffers(count, adapter.name)
+        self.large = LargeBuffers(count, adapter.name, adapter.pool.slot_size)
         self._spare = PacketPool(SPARE, adapter.pool.slot_size, name=f"{adapter.name} segments")
         self._spare._claimed = True
         self.reserve = reserve
@@ -92,7 +93,7 @@ class Superframes:
 
         Args:
             packet: OWNED, its length and its virtio header set.
-            number: the large buffer that the frame reaches into, or -1.
+            number: the large buffer that the frame is in, or -1.
             headers: to look for its headers with; the queue's, so that none is made for a frame.
 
         Returns:
@@ -134,7 +135,7 @@ class Superframes:
     def _is_superframe(self, packet: Packet, kind: cython.int, headers: Headers) -> cython.bint:
         """Whether a superframe is what its virtio header says, and makes segments that are frames here."""
         length: cython.Py_ssize_t = packet._length
-        if not headers.find(packet._shared, min(length, packet._slot_size), length) or headers.end != length:
+        if not headers.find(packet._shared, length, length) or headers.end != length:
             return False
         if headers.kind() != kind & ~ECN or packet._virtio.start != headers.transport or packet._virtio.offset != headers.offset():
             return False
@@ -144,16 +145,20 @@ class Superframes:
         """Show a superframe: whole to those who have asked, in segments to the others. Then it is over, or kept."""
         adapter: Receiving = self.adapter
         binding: Binding
-        bindings: list = adapter._bound(False)
-        pool: PacketPool = packet.pool
+        bindings: list
+        # as in `Receiving._receive`
+        with cython.critical_section(adapter):
+            bindings = adapter._bindings
+        position: cython.Py_ssize_t
         lent: cython.bint = packet._status != 0
         cut: cython.bint = False
         outcome: cython.int = adapter._begin_frame(packet)
         if outcome == RX_FILTERED:
             destination: cython.ulonglong = packet._destination()
             kind: cython.int = adapter._sends._kind(destination)
-            for binding in bindings:
-                if not binding._accepts(kind, destination):
+            for position in range(len(bindings)):
+                binding = cython.cast(Binding, bindings[position])
+                if not binding._filter & (kind | EVERYTHING) and not binding._accepts(kind, destination):
                     continue
                 outcome = RX_DELIVERED
                 if not binding._offload & SEGMENTATION:
@@ -166,6 +171,7 @@ class Superframes:
                 else:
                     binding._show(packet, here)
         if outcome >= 0 and adapter._end_frame(packet, outcome, lent):
+            pool: PacketPool = packet.pool
             with cython.critical_section(pool):
                 pool._put_back(packet)
 
@@ -203,20 +209,14 @@ class Superframes:
             adapter._receive_together(together, here, None, True, True)
 
     def _begin(self, cut: Cut, packet: Packet) -> cython.bint:
-        """Begin to cut what a packet has, in two pieces or one."""
-        first: cython.Py_ssize_t = packet._length
-        rest: Buffer = None
-        if packet._lender is self.large and packet._scattered:
-            first = packet._slot_size
-            rest = packet._slot_buffer.following
-        elif packet._scattered:
+        """Begin to cut what a packet has."""
+        length: cython.Py_ssize_t = packet._length
+        if packet._scattered:
             packet._gather()
         if cython.compiled:
-            return cut.begin(
-                cython.address(packet._virtio), packet._shared, first, cython.NULL if rest is None else rest._shared, packet._length
-            )
+            return cut.begin(cython.address(packet._virtio), packet._shared, length, length)
         else:
-            return cut.begin(packet._virtio, packet._shared, first, None if rest is None else rest._shared, packet._length)
+            return cut.begin(packet._virtio, packet._shared, length, length)
 
     def _take(self, packet: Packet, step: Step | None) -> Packet | None:
         """A packet for a segment: of the adapter's pool, lent if those run low, else one of the last resort."""

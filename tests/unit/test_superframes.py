@@ -15,7 +15,7 @@ import pytest
 from unit.supers import superframe
 from unit.wire import US, Bench, Driver, Sender, counts_views, frame, violation
 
-from vnic import Info, Packet, PacketFilter, PacketPool, ProtocolDriver, Status
+from vnic import Info, MiniportDriver, Packet, PacketFilter, PacketPool, ProtocolDriver, Status, copy_packet
 from vnic.offload import ChecksumRequest, ChecksumResult, Offload
 from vnic.segment import segments
 from vnic.virtio import HEADER, Virtio
@@ -76,6 +76,110 @@ def test_who_asks_is_shown_it_whole_and_scattered() -> None:
         counters = wire.adapter.counters()
         assert (counters["rx_frames"], counters["rx_superframes"], counters["rx_segments"]) == (1, 1, 0)
         assert counters["rx_bytes"] == len(whole)
+
+
+def test_a_superframe_lies_in_one_piece_and_its_payload_on_a_line() -> None:
+    numpy = pytest.importorskip("numpy", reason="needs numpy: pip install numpy")
+    virtio, whole = superframe("tcp", 4, data(30_000), 1448, options=3)
+    places: list[tuple[int, ...]] = []
+
+    def look(packet: Packet) -> None:
+        views = (packet.data, *(one.data for one in packet.buffers))
+        places.append(tuple(numpy.frombuffer(view, numpy.uint8).ctypes.data for view in views))
+        assert bytes(packet.data) == whole
+
+    with bench() as wire:
+        wire.bind(Asker(look=look), "a")
+        wire.bind(Asker(look=look), "b")
+        wire.give(virtio + whole)
+        (frame_at, head, rest), others = places
+        assert others == places[0]
+        assert (head, rest) == (frame_at, frame_at + wire.pool.slot_size)
+        # behind the headers that nearly all have: Ethernet, IPv4, TCP with timestamps
+        assert (frame_at + 14 + 20 + 32) % 64 == 0
+
+
+class Puts(MiniportDriver):
+    """Tries what can be done with a packet that has a large buffer, before the packet goes home."""
+
+    def __init__(self, act: Callable[[Packet], object]) -> None:
+        self.act = act
+        self.found: list[object] = []
+
+    def return_packet(self, packet: Packet) -> None:
+        """The packet is the miniport's own."""
+        self.found.append(self.act(packet))
+        packet.pool.free(packet)
+
+
+def writes(packet: Packet) -> object:
+    """Its slot is not where its frame is."""
+    with pytest.raises(ValueError, match="has a chain of buffers"):
+        packet.write(frame(1))
+    with pytest.raises(ValueError, match="has a chain of buffers"):
+        packet.length = 60
+    return packet.length, bytes(packet.data), packet.data.readonly, packet.ethertype
+
+
+def begins_anew(packet: Packet) -> object:
+    """Then it is as any other."""
+    packet.reinitialize()
+    empty = packet.length, len(packet.buffers)
+    packet.reinitialize()
+    packet.write(frame(1))
+    packet.data[0] = 0xFF
+    return (*empty, packet.length, packet.data[0], len(packet.buffers))
+
+
+def looks_and_begins_anew(packet: Packet) -> object:
+    """The same, when its buffers have been looked at."""
+    return len(packet.buffers), begins_anew(packet)
+
+
+def is_filled(packet: Packet) -> object:
+    """Nobody writes into a large buffer."""
+    with pytest.raises(TypeError):
+        packet.fill(0, b"xx")
+    with pytest.raises(TypeError):
+        copy_packet(packet, 0, 2, packet, 4)
+    return packet.length
+
+
+@pytest.mark.parametrize("act", [writes, begins_anew, looks_and_begins_anew, is_filled])
+@pytest.mark.parametrize("level", [1, 3])
+def test_what_a_miniport_of_its_own_can_do_with_a_superframe(act: Callable[[Packet], object], level: int) -> None:
+    virtio, whole = superframe("tcp", 4, data(9000), 1448)
+    new = (0, 0, len(frame(1)), 0xFF, 1)
+    right: dict[object, object] = {
+        writes: (len(whole), whole, True, 0x0800),
+        begins_anew: new,
+        looks_and_begins_anew: (2, new),
+        is_filled: len(whole),
+    }
+    miniport = Puts(act)
+    with bench(miniport=miniport) as wire:
+        wire.adapter.verifier_level = level
+        asker = Asker()
+        wire.bind(asker)
+        wire.give(virtio + whole, virtio + whole)
+        assert asker.frames == [whole, whole]
+        assert miniport.found == [right[act]] * 2
+        counters = wire.adapter.counters()
+        assert counters["large_free"] == counters["large_capacity"]
+        assert counters["pool_free"] == counters["pool_capacity"]
+
+
+def test_short_frames_go_through_the_large_buffers_and_take_none() -> None:
+    frames = [bytes([0xFF] * 12) + b"\x88\xb5" + data(length, length) for length in (0, 1, 46, 1000, 1500)]
+    with bench(large_buffers=16) as wire:
+        driver = Driver(1, look=lambda _: wire.adapter.counters()["large_free"])
+        wire.bind(driver)
+        wire.give(*(NOTHING + each for each in frames))
+        assert driver.frames == frames
+        assert driver.seen == [16] * 5
+        assert [bytes(packet.data) for packet in driver.kept] == frames
+        assert wire.adapter.counters()["rx_frames"] == 5
+        driver.give_back()
 
 
 def test_who_does_not_ask_is_shown_segments() -> None:

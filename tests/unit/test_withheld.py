@@ -75,6 +75,7 @@ def test_a_withheld_superframe_gives_its_large_buffer_back() -> None:
         driver = Asker(1)
         binding = bench.bind(driver, "keeper")
         bench.give(virtio + whole)
+        assert len(driver.kept[0].buffers) == 2
         assert bench.adapter.counters()["large_free"] == 7
         bench.adapter.close(binding)
         bench.adapter.reclaim(binding)
