@@ -41,13 +41,13 @@ if not cython.compiled:
 
 MAX_BUDGET = 256
 MAX_QUEUES = 256
-AT_ONCE = 2
+AT_ONCE = 4
 """Frames that are read into large buffers before they are shown: few, whose buffers are in the nearest caches again and again."""
 LENT_BELOW = 4
 """Large buffers for each queue that drivers may not keep: with fewer free ones a superframe is lent."""
 MOST_LARGE = 8
 """Large buffers that drivers may keep of one batch; then it ends, and they are told of its end."""
-FEWEST = 2
+FEWEST = 4
 """Packets that a read takes, at least, when frames may be superframes."""
 LARGE_SIZE, LARGE_STRIDE = LARGE, STRIDE
 READY = AT_ONCE
@@ -380,7 +380,7 @@ class Queue:
         Read frames with virtio headers, each into a large buffer. A short one is copied into the slot of its packet, and the large buffer
         serves the next: that is quicker than to read into several pieces.
 
-        This ends when two are used, so that they are in the cache when they are shown. Without a large buffer a superframe is cut.
+        This ends when four are used, so that they are in the cache when they are shown. Without a large buffer a superframe is cut.
         """
         superframes: Superframes = self._superframes
         large: LargeBuffers = superframes.large

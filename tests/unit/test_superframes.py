@@ -55,7 +55,7 @@ def bench(**more: Any) -> Bench:
     return Bench(**{"packets": 64, "offload": ALL, **more})
 
 
-def test_who_asks_is_shown_it_whole_and_scattered() -> None:
+def test_who_asks_is_shown_it_whole_and_in_two_buffers() -> None:
     virtio, whole = superframe("tcp", 4, data(30_000), 1448)
     found: list[Any] = []
 
