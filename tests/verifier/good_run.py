@@ -34,6 +34,7 @@ from protocol.udp import Udp
 from vnic import COMPILED, Adapter, MiniportDriver, PacketPool, PacketState, ProtocolDriver, Status
 from vnic.counters import broken_sums
 from vnic.verifier.levels import set_level
+from vnic.verifier.rules import HANDLER_SLOW
 from vnic.verifier.watch import Watch
 
 PACKETS = 64
@@ -70,12 +71,14 @@ class Run:
     Attributes:
         bound: how many drivers.
         records: rules that were said to be broken, and exceptions that came out of drivers.
+        slow: of those, the drivers that were warned of for a handler that took long.
         counters: of the adapter, when everybody has been unbound.
         wrong: what did not come out, in words.
     """
 
     def __init__(self, frames: int, level: int = 3, seed: int = 0) -> None:
         self.records: list[str] = []
+        self.slow: list[str] = []
         self.wrong: list[str] = []
         self.pool = PacketPool(PACKETS, SLOT, name="receive")
         self.far, near = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -108,7 +111,10 @@ class Run:
 
     def report(self, event: str, fields: dict[str, Any]) -> None:
         """What the adapter reports."""
-        self.records.append(f"{event}: {fields['error']}")
+        error = fields["error"]
+        self.records.append(f"{event}: {error}")
+        if event == "violation" and error.rule is HANDLER_SLOW and fields["record"]["severity"] == "warning":
+            self.slow.append(error.driver)
 
     def feed(self, frames: int, chance: random.Random) -> None:
         """Let frames come, in batches, until there are enough or something was recorded; what was sent is read away."""

@@ -98,10 +98,19 @@ def test_no_driver_stands_on_both_sides() -> None:
 
 
 def test_a_hundred_thousand_frames_for_all_good_receivers_leave_no_record() -> None:
-    """Uncompiled, a tenth of that; ten million by `scripts/long good`."""
+    """
+    Uncompiled, a tenth of that; ten million by `scripts/long good`.
+
+    A virtual machine may stand still for 10 milliseconds, and count them as the thread's: whoever is being asked then is called slow. That
+    hits another one each time, so that all frames are given anew then, and none may be told of for anything.
+    """
     frames = 100_000 if COMPILED else 10_000
+    slow: list[str] = []
     done = Run(frames)
-    assert done.records == []
+    while done.slow and len(done.slow) == len(done.records) and len(slow) < 3 and done.slow[0] not in slow:
+        slow += done.slow
+        done = Run(frames)
+    assert (done.records, slow if done.records else []) == ([], [])
     assert done.wrong == []
     assert done.counters["rx_delivered"] == frames
 
