@@ -14,7 +14,7 @@ import importlib.util
 import inspect
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeGuard, TypeVar, get_args, get_type_hints
@@ -241,16 +241,40 @@ def _is_driver(found: object) -> TypeGuard[type[ProtocolDriver]]:
 
 def _look_at_handlers(name: str, driver: type[ProtocolDriver]) -> None:
     """Refuse a handler that cannot be called, and one that never would be, because its name is not quite that of a handler."""
-    handlers = [key for key, value in vars(ProtocolDriver).items() if key[0] != "_" and callable(value)]
-    for key in handlers:
-        if not callable(getattr(driver, key)):
-            raise Failure(Exit.CONFIG, f"driver {name}: {key} is no function", f"define it: def {key}(self, ...)")
+    handlers = {key: value for key, value in vars(ProtocolDriver).items() if key[0] != "_" and callable(value)}
+    for key, value in handlers.items():
+        found = getattr(driver, key)
+        if found is value:
+            continue
+        taken = list(inspect.signature(value).parameters)
+        remedy = f"define it: def {key}({', '.join(taken)})"
+        if not callable(found):
+            raise Failure(Exit.CONFIG, f"driver {name}: {key} is no function", remedy)
+        if inspect.iscoroutinefunction(found) or inspect.isgeneratorfunction(found) or inspect.isasyncgenfunction(found):
+            raise Failure(Exit.CONFIG, f"driver {name}: {key} does not run when it is called", f"{remedy}, without async or yield")
+        plain = inspect.getattr_static(driver, key)
+        # a static method and an object that can be called are not given the driver
+        if not _takes(found, taken if found is plain and hasattr(type(plain), "__get__") else taken[1:]):
+            raise Failure(Exit.CONFIG, f"driver {name}: {key} cannot be called with {', '.join(taken[1:]) or 'nothing'}", remedy)
     if any(getattr(driver, key) is not getattr(ProtocolDriver, key) for key in SHOWN_BY):
         return
     for key in sorted(set(dir(driver)) - set(dir(ProtocolDriver))):
         near = difflib.get_close_matches(key, SHOWN_BY, 1, 0.8)
         if near and callable(getattr(driver, key, None)):
             raise Failure(Exit.CONFIG, f"driver {name} has no handler for frames, but {escape(key)}", f"did you mean {near[0]}?")
+
+
+def _takes(function: Callable[..., Any], given: list[str]) -> bool:
+    """Whether a function can be called with so many arguments; of one that is not Python's nobody can say."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return True
+    try:
+        signature.bind(*given)
+    except TypeError:
+        return False
+    return True
 
 
 def _convert(name: str, driver: type[ProtocolDriver], options: Mapping[str, Any]) -> dict[str, Any]:

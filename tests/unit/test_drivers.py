@@ -141,8 +141,8 @@ def test_a_file_with_two_drivers_needs_the_class(tmp_path: Path) -> None:
     [
         ("def recieve_packet(self, p): return 0", " has no handler for frames, but recieve_packet: did you mean receive_packet?"),
         ("def receive_packtes(self, b): return 0", " has no handler for frames, but receive_packtes: did you mean receive_packets?"),
-        ("receive_packet = 5", ": receive_packet is no function: define it: def receive_packet(self, ...)"),
-        ("unbind_adapter = None", ": unbind_adapter is no function: define it: def unbind_adapter(self, ...)"),
+        ("receive_packet = 5", ": receive_packet is no function: define it: def receive_packet(self, packet)"),
+        ("unbind_adapter = None", ": unbind_adapter is no function: define it: def unbind_adapter(self)"),
     ],
 )
 def test_a_handler_that_would_never_be_called_is_named(body: str, line: str, tmp_path: Path) -> None:
@@ -151,7 +151,45 @@ def test_a_handler_that_would_never_be_called_is_named(body: str, line: str, tmp
     assert failure(str(path)) == f"driver Odd{line}"
 
 
-@pytest.mark.parametrize("body", ["pass", "def send_one(self): pass", "def receive(self, *a): pass\n    def receive_packed(self): pass"])
+@pytest.mark.parametrize(
+    ("body", "what", "right"),
+    [
+        ("def receive_packet(self): return 0", "receive_packet cannot be called with packet", "receive_packet(self, packet)"),
+        ("receive_packet = staticmethod(lambda: 0)", "receive_packet cannot be called with packet", "receive_packet(self, packet)"),
+        (
+            "def receive(self, context, header): pass",
+            "receive cannot be called with context, header, lookahead, packet_size",
+            "receive(self, context, header, lookahead, packet_size)",
+        ),
+        ("def receive_complete(self, packet): pass", "receive_complete cannot be called with nothing", "receive_complete(self)"),
+    ],
+)
+def test_a_handler_with_other_parameters_is_refused(body: str, what: str, right: str, tmp_path: Path) -> None:
+    path = tmp_path / "odd.py"
+    path.write_text(HEAD + f"class Odd(ProtocolDriver):\n    {body}\n")
+    assert failure(str(path)) == f"driver Odd: {what}: define it: def {right}"
+
+
+@pytest.mark.parametrize("body", ["async def receive_packet(self, packet): return 0", "def receive_packet(self, packet): yield 0"])
+def test_a_handler_that_only_makes_an_object_is_refused(body: str, tmp_path: Path) -> None:
+    path = tmp_path / "odd.py"
+    path.write_text(HEAD + f"class Odd(ProtocolDriver):\n    {body}\n")
+    right = "define it: def receive_packet(self, packet), without async or yield"
+    assert failure(str(path)) == f"driver Odd: receive_packet does not run when it is called: {right}"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "pass",
+        "def send_one(self): pass",
+        "def receive(self, *a): pass\n    def receive_packed(self): pass",
+        "receive_packet = staticmethod(lambda packet: 0)",
+        "@classmethod\n    def receive_packet(cls, packet, more=1): return 0",
+        "receive_packet = __import__('functools').partial(lambda a, packet: 0, 1)",
+        "receive_packet = len",
+    ],
+)
 def test_a_driver_may_only_send_and_have_functions_of_its_own(body: str, tmp_path: Path) -> None:
     path = tmp_path / "own.py"
     path.write_text(HEAD + f"class Own(ProtocolDriver):\n    {body}\n")
