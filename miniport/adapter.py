@@ -118,7 +118,7 @@ class TapMiniport(MiniportDriver):
     def choose_reader(self, wanted: str) -> str:
         """Choose how the interface is read, and say why; `rings` has None, or what it is to be read through, for each queue."""
         if self.tap.offload:
-            return "superframes are read by readv, with their virtio headers"
+            return "io_uring reads no virtio headers"
         self.rings, why = choose_readers(wanted, self.tap.fds, self.adapter.pool)
         return why
 

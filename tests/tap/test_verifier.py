@@ -124,6 +124,9 @@ def test_a_thousand_broken_rules_a_second_are_ten_lines_a_second_and_use_up_no_m
         # ten records of each fill the ring, and push all of them out again
         while len(daemon.events("violation")) < 700:
             sender.send([frame()] * 500)
+        # as much at once as later, and not in the middle of the last one's records
+        sender.send([frame()] * 1000)
+        daemon.quiet()
         begun = sender.sent
         before = daemon.resident_kib()
         for _ in range(20):
