@@ -17,7 +17,7 @@ from setuptools.command.build_ext import build_ext
 
 CORE = (
     *("lane", "context", "steps", "virtio", "segment", "buffer", "chain", "packet", "typed", "large", "facts", "guard", "pool"),
-    *("ledger", "binding", "wire", "completion", "backlog", "send", "replies", "lifecycle", "batch", "receive", "superframes"),
+    *("ledger", "asking", "binding", "wire", "completion", "backlog", "send", "replies", "lifecycle", "batch", "receive", "superframes"),
     *("indicate", "lookahead", "uring", "queue", "adapter", "waiting"),
 )
 COMPILED = [f"vnic/{name}.py" for name in CORE]

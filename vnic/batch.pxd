@@ -2,7 +2,8 @@
 cimport cython
 from libc.string cimport memcpy, memset
 
-from vnic.binding cimport Binding, counted
+from vnic.asking cimport counted
+from vnic.binding cimport Binding
 from vnic.context cimport Context
 from vnic.lifecycle cimport Lifecycle
 from vnic.packet cimport Packet

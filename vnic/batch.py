@@ -13,7 +13,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from vnic.binding import Binding, shown
+from vnic.asking import shown
+from vnic.binding import Binding
 from vnic.context import Context
 from vnic.counters import COLUMN
 from vnic.filters import SUPERFRAME_AMONG, PacketFilter
@@ -35,7 +36,7 @@ if not cython.compiled:
     import ctypes
 
     # compiled, they come with the C types
-    from vnic.binding import counted
+    from vnic.asking import counted
     from vnic.steps import _now
 
     def items_of(packets: list) -> list:

@@ -9,12 +9,13 @@ The data path by name, in the order in which it is read.
     chain.py     the buffers of one packet, linked
     packet.py    a descriptor, its slot of bytes, its state, who owes a return of it
     typed.py     a driver that is compiled itself, asked by a call of a C function
-    large.py     where superframes lie, as far as they do not fit a slot
+    large.py     where frames lie that do not fit a slot
     facts.py     what is told of a packet, for a violation
     guard.py     what was lent or freed is compared with what it was
     pool.py      the packets, their memory (one memfd, mapped twice: drivers see it read-only), the last-in first-out free stack
     ledger.py    the counter block, broken rules, who holds what
-    binding.py   one driver on one adapter: what it is shown, what it promised, what it sends
+    asking.py    how one driver is asked about a packet, and what becomes of its answer
+    binding.py   one driver on one adapter: what it wants to see, what it gives back, what it sends
     wire.py      frames on a descriptor, many in one loop
     completion.py  one send: taken from its driver, looped back, and over exactly once
     backlog.py   sends that wait for room below, or are pended

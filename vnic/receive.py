@@ -1,7 +1,7 @@
 """
 One frame on its way up: lent to every driver that accepts it, accounted for, and home again if nobody keeps it.
 
-Next: `vnic/binding.py`, which asks a driver, and `vnic/ledger.py`, what follows from its answer.
+Next: `vnic/asking.py`, which asks a driver, and `vnic/ledger.py`, what follows from its answer.
 """
 
 from __future__ import annotations

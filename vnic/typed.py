@@ -17,7 +17,7 @@ A protocol driver that is compiled itself: it is asked about each packet by a ca
 
 Nothing else is different: the other handlers are those of `ProtocolDriver`, and so are all rules.
 
-Next: `vnic/binding.py`, which asks.
+Next: `vnic/asking.py`, which asks.
 """
 
 from __future__ import annotations

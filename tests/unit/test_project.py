@@ -21,7 +21,7 @@ import vnic
 from vnic import _version, core
 
 CORE = {"lane", "context", "steps", "virtio", "segment", "buffer", "chain", "packet", "typed", "large", "facts", "guard", "pool"}
-CORE |= {"ledger", "binding", "wire", "completion", "backlog", "send", "replies", "lifecycle", "batch", "receive", "superframes"}
+CORE |= {"ledger", "asking", "binding", "wire", "completion", "backlog", "send", "replies", "lifecycle", "batch", "receive", "superframes"}
 CORE |= {"indicate", "lookahead", "uring", "queue", "adapter", "waiting"}
 
 TREE = Path(__file__).parents[2]
