@@ -202,10 +202,10 @@ INDICATED_TOO_EARLY = Rule("93", "IndicateBeforeFilterOrInLowPower", "A1", "pack
                            "indicate only after a packet filter was set, and not in low power")
 ISR_IN_LOW_POWER = Rule("93b", "IsrClaimsInLowPower", "A1", "an interrupt is claimed while the adapter is in low power; the claim is ignored",
                         "answer that the interrupt is not recognised, and do not touch the card", "raise")
-SEND_STATUS_MISSING = Rule("94", "SendArrayStatusMissing", "A1", "send_packets of a serialized miniport leaves a packet without a status; that send fails",
-                           "set packet.status of each, to PENDING if it is completed later")
-WRONG_CHANNEL = Rule("95", "WrongCompletionChannel", "A0", "a send is answered with a final status after it was completed",
-                     "answer PENDING if send_complete was, or will be, called")
+SEND_STATUS_MISSING = Rule("94", "SendArrayStatusMissing", "A1", "send_packets of a serialized miniport leaves a packet without a status, and its send fails; or sets one behind the first RESOURCES",
+                           "set packet.status of each up to the first RESOURCES, to PENDING if it is completed later")
+WRONG_CHANNEL = Rule("95", "WrongCompletionChannel", "A0", "a send or a transfer is both answered with a final status and completed",
+                     "answer PENDING if it was, or will be, completed by a call")
 RESOURCES_FROM_DESERIALIZED = Rule("96", "ResourcesFromDeserializedSend", "A1", "a deserialized miniport answers RESOURCES to a send, or says that it has resources again",
                                    "queue the packet, answer PENDING and complete it later")
 CLOSED_BINDING = Rule("98", "HandleUseAfterClose", "A0", "a closed binding is used, or one that is being closed, except to give back",
