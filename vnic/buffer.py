@@ -51,7 +51,7 @@ class Buffer:
     """
     A range of memory, `length` bytes of which are in use.
 
-    A view of a buffer that a packet has of itself (its slot's, or that of the rest of a superframe) is read-only, and counted like a
+    A view of a buffer that a packet has of itself (its slot's, or one of a superframe's) is read-only, and counted like a
     view of the packet.
 
     NDIS: NDIS_BUFFER; BUF-05 to BUF-17.

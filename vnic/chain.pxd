@@ -17,5 +17,5 @@ cdef class Chain:
     cdef Py_ssize_t total(self) except -1
     cdef list used(self)
     cdef Py_ssize_t first_length(self) except -1
-    cdef bint owns_other_than(self, Buffer slot) except -1
+    cdef bint owns_some(self) except -1
     cdef Buffer _adopt(self, Buffer buffer)

@@ -99,10 +99,10 @@ class Chain:
             one = one.following
         return 0
 
-    def owns_other_than(self, slot: Buffer | None) -> bool:
-        """Whether buffers would be lost with the chain: its own ones, the packet's slot excepted."""
+    def owns_some(self) -> bool:
+        """Whether buffers would be lost with the chain: its own ones, but for those that the packet has of itself."""
         one: Buffer
-        return len([one for one in chain_of(self.head) if one.packet is self.packet and one is not slot]) > 0
+        return len([one for one in chain_of(self.head) if one.packet is self.packet and one.pool is not None]) > 0
 
     def _adopt(self, buffer: Buffer) -> Buffer:
         """Check a chain that is to be taken over, and make it the packet's; answers its last buffer."""

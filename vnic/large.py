@@ -62,6 +62,8 @@ class LargeBuffers(Lender):
             raise TypeError("large buffers are made once")
         if not 1 <= count <= MAX_LARGE:
             raise ValueError(f"{count} large buffers: 1 to {MAX_LARGE}")
+        if slot_size > LARGE - HEADER:
+            raise ValueError(f"a pool with slots of {slot_size} bytes for offload: {LARGE - HEADER} at most")
         descriptor = os.memfd_create(f"vnic-large-{escape(name)}"[:200], os.MFD_CLOEXEC)
         try:
             os.ftruncate(descriptor, count * STRIDE)

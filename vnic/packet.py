@@ -591,7 +591,7 @@ class Packet(Viewed):
         return self._slot_buffer
 
     def _require_bare(self, rule: object, what: str) -> None:
-        if self._chain is not None and self._lender is None and self._chain.owns_other_than(self._slot_buffer):
+        if self._chain is not None and self._chain.owns_some():
             raise refused(rule, self.pool.name, f"{self!r} is {what} with buffers of its own chained", self)
         if self._oob is not None and self._oob.media_specific is not None:
             detail = f"{self!r} is {what} with media-specific information attached"

@@ -1,7 +1,7 @@
 """
 A queue: one descriptor that an adapter reads, and what the thread that reads it needs for a batch.
 
-Each frame is read straight into a free packet, many at a time, without the GIL.
+Each frame is read straight into a free packet, many at a time, without the GIL; with offload into a large buffer first, four at a time.
 
 Next: `vnic/receive.py`, what becomes of each.
 """

@@ -110,7 +110,7 @@ class Receiving(Lifecycle):
             return -1
         if not packet._ordinary:
             packet._suspect = None
-            if packet._chain is not None and packet._lender is None:
+            if packet._chain is not None:
                 packet._seal()
         length: cython.int = packet._length
         if packet._promises:

@@ -15,7 +15,20 @@ import pytest
 from unit.supers import superframe
 from unit.wire import US, Bench, Driver, Sender, counts_views, frame, violation
 
-from vnic import Info, MiniportDriver, Packet, PacketFilter, PacketPool, ProtocolDriver, Status, copy_packet
+from vnic import (
+    Adapter,
+    Buffer,
+    BufferPool,
+    Info,
+    MiniportDriver,
+    Packet,
+    PacketFilter,
+    PacketPool,
+    ProtocolDriver,
+    Status,
+    copy_packet,
+    slot_size_for,
+)
 from vnic.offload import ChecksumRequest, ChecksumResult, Offload
 from vnic.segment import segments
 from vnic.virtio import HEADER, Virtio
@@ -167,6 +180,89 @@ def test_what_a_miniport_of_its_own_can_do_with_a_superframe(act: Callable[[Pack
         counters = wire.adapter.counters()
         assert counters["large_free"] == counters["large_capacity"]
         assert counters["pool_free"] == counters["pool_capacity"]
+
+
+def with_a_header(packet: Packet, one: Buffer) -> bytes:
+    """A buffer in front."""
+    whole = bytes(packet.data)
+    packet.chain_front(one)
+    return bytes(one.memory) + whole
+
+
+def without_its_head(packet: Packet, one: Buffer) -> bytes:
+    """The rest only, behind a buffer."""
+    whole = bytes(packet.data)
+    head = packet.unchain_front()
+    assert head is not None
+    packet.chain_front(one)
+    return bytes(one.memory) + whole[head.length :]
+
+
+def another_frame(packet: Packet, one: Buffer) -> bytes:
+    """A buffer in its place."""
+    packet.reinitialize()
+    packet.chain_front(one)
+    return bytes(one.memory)
+
+
+class IndicatesAgain(MiniportDriver):
+    """Changes the chain of each packet that is back, and indicates it once more."""
+
+    def __init__(self, act: Callable[[Packet, Buffer], bytes]) -> None:
+        self.act = act
+        self.buffers = BufferPool(2, "mine")
+        self.right: list[bytes] = []
+        self.refused: list[str] = []
+        self.bench: Any = None
+        self.one: Buffer | None = None
+
+    def return_packet(self, packet: Packet) -> None:
+        """The packet is the miniport's own."""
+        if self.one is None:
+            self.one = self.buffers.allocate(bytearray(data(100_000, 7)))
+            assert self.one is not None
+            self.right.append(self.act(packet, self.one))
+            assert packet.length == len(self.right[-1])
+            self.bench.adapter.indicate([packet])
+            return
+        self.refused.append(violation(packet.pool.free, packet))
+        assert packet.unchain_front() is self.one
+        self.buffers.free(self.one)
+        packet.pool.free(packet)
+        self.one = None
+
+
+@pytest.mark.parametrize("act", [with_a_header, without_its_head, another_frame])
+@pytest.mark.parametrize("level", [1, 3])
+def test_a_superframe_whose_chain_was_changed_is_indicated_as_it_is_now(act: Callable[[Packet, Buffer], bytes], level: int) -> None:
+    virtio, whole = superframe("tcp", 4, data(9000), 1448)
+    miniport = IndicatesAgain(act)
+    with bench(miniport=miniport) as wire:
+        miniport.bench = wire
+        wire.adapter.verifier_level = level
+        driver = Asker()
+        wire.bind(driver)
+        wire.give(virtio + whole)
+        wire.give(virtio + whole)
+        assert driver.frames == [whole, miniport.right[0], whole, miniport.right[1]]
+        # a buffer that is not the packet's own would have been lost
+        assert miniport.refused == ["31", "31"]
+        assert miniport.buffers.usage == 0
+        counters = wire.adapter.counters()
+        assert counters["large_free"] == counters["large_capacity"]
+        assert counters["pool_free"] == counters["pool_capacity"]
+        wire.reports.clear()
+
+
+def test_a_slot_that_is_larger_than_a_large_buffer_is_refused() -> None:
+    with pytest.raises(ValueError, match="65654 at most"):
+        Adapter(PacketPool(4, slot_size_for(66_000)), MiniportDriver(), mtu=66_000, offload=ALL)
+    with bench(mtu=65_520) as wire:
+        driver = Driver()
+        wire.bind(driver)
+        longest = frame()[:14] + data(65_520 + 4)
+        wire.give(NOTHING + longest)
+        assert driver.frames == [longest]
 
 
 def test_short_frames_go_through_the_large_buffers_and_take_none() -> None:
