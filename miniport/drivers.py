@@ -127,14 +127,15 @@ def _find(spec: str, wanted: tuple[str, ...]) -> tuple[str, type[ProtocolDriver]
 
 
 def _make(name: str, driver: type[D], options: Mapping[str, Any]) -> D:
-    _look_at_handlers(name, driver)
     arguments = _convert(name, driver, options)
     try:
-        return driver(**arguments)
-    except KeyboardInterrupt:
+        made = driver(**arguments)
+        _look_at_handlers(name, made)
+    except (KeyboardInterrupt, Failure):
         raise
     except BaseException as error:
         raise _broken(name, error, file_of(driver), "mend the driver or its options") from None
+    return made
 
 
 def binding_names(names: Iterable[str]) -> list[str]:
@@ -239,35 +240,36 @@ def _is_driver(found: object) -> TypeGuard[type[ProtocolDriver]]:
     return isinstance(found, type) and issubclass(found, ProtocolDriver) and found is not ProtocolDriver
 
 
-def _look_at_handlers(name: str, driver: type[ProtocolDriver]) -> None:
+def _look_at_handlers(name: str, driver: ProtocolDriver) -> None:
     """Refuse a handler that cannot be called, and one that never would be, because its name is not quite that of a handler."""
-    handlers = {key: value for key, value in vars(ProtocolDriver).items() if key[0] != "_" and callable(value)}
-    for key, value in handlers.items():
-        found = getattr(driver, key)
-        if found is value:
+    shown_by = False
+    for key, base in vars(ProtocolDriver).items():
+        if key[0] == "_" or not callable(base):
             continue
-        taken = list(inspect.signature(value).parameters)
+        found = getattr(driver, key)
+        if getattr(found, "__func__", None) is base:
+            continue
+        shown_by = shown_by or key in SHOWN_BY
+        taken = list(inspect.signature(base).parameters)
         remedy = f"define it: def {key}({', '.join(taken)})"
         if not callable(found):
             raise Failure(Exit.CONFIG, f"driver {name}: {key} is no function", remedy)
-        if inspect.iscoroutinefunction(found) or inspect.isgeneratorfunction(found) or inspect.isasyncgenfunction(found):
+        if any(lazy(found) for lazy in (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)):
             raise Failure(Exit.CONFIG, f"driver {name}: {key} does not run when it is called", f"{remedy}, without async or yield")
-        plain = inspect.getattr_static(driver, key)
-        # a static method and an object that can be called are not given the driver
-        if not _takes(found, taken if found is plain and hasattr(type(plain), "__get__") else taken[1:]):
+        if not _takes(found, taken[1:]):
             raise Failure(Exit.CONFIG, f"driver {name}: {key} cannot be called with {', '.join(taken[1:]) or 'nothing'}", remedy)
-    if any(getattr(driver, key) is not getattr(ProtocolDriver, key) for key in SHOWN_BY):
-        return
-    for key in sorted(set(dir(driver)) - set(dir(ProtocolDriver))):
+    own = () if shown_by else sorted(set(dir(type(driver))) - set(dir(ProtocolDriver)))
+    for key in own:
         near = difflib.get_close_matches(key, SHOWN_BY, 1, 0.8)
-        if near and callable(getattr(driver, key, None)):
+        # those of virtual connections are called by them
+        if near and not key.startswith("co_") and callable(inspect.getattr_static(type(driver), key, None)):
             raise Failure(Exit.CONFIG, f"driver {name} has no handler for frames, but {escape(key)}", f"did you mean {near[0]}?")
 
 
 def _takes(function: Callable[..., Any], given: list[str]) -> bool:
     """Whether a function can be called with so many arguments; of one that is not Python's nobody can say."""
     try:
-        signature = inspect.signature(function)
+        signature = inspect.signature(function, follow_wrapped=False)
     except (TypeError, ValueError):
         return True
     try:

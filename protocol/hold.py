@@ -51,6 +51,8 @@ class Hold(ProtocolDriver):
         if not 1 <= copies <= 0xFFFF:
             raise ValueError(f"copies {copies} is outside 1..65535")
         self.hold_ns, self.count, self.copies = int(hold_ms * 1_000_000), count, copies
+        # as long as it was told to, and a second for the worker
+        self.hold_limit = hold_ms / 1000 + 1
         self.random = Random(seed) if random else None
         self.held = self.passed = 0
         self.sequence = count_up()

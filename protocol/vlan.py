@@ -70,7 +70,7 @@ class VlanEdge(ProtocolDriver, CoMiniportDriver):
             # nothing is indicated on it but on its VCs
             PacketPool(1, 0, name=f"{below.name}.vc"),
             self,
-            name=below.name,
+            name=f"{below.name}.vc",
             address=below.address,
             mtu=below.mtu,
             network_addresses=below.network_addresses,

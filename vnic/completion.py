@@ -213,6 +213,9 @@ class Completion:
             if not isinstance(word, int) or not 0 <= word <= WORD:
                 return True
             asked = word
+        if type(word) is ChecksumResult and not asked & PARTIAL:
+            # of a received packet, whose checksum is known to be there: nothing is asked for
+            asked = 0
         if asked & PARTIAL:
             asked = ASKED_TCP | ASKED_UDP
         elif asked & ASKED_IP:

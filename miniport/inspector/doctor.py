@@ -17,6 +17,7 @@ from miniport.inspector.text import count
 from miniport.log import shown
 from vnic import PacketState
 from vnic.counters import broken_sums
+from vnic.queue import LENT_BELOW
 from vnic.verifier.faults import FAULTS
 from vnic.verifier.records import RECORDS
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from miniport.inspector.subject import Subject
-    from vnic import Binding
+    from vnic import Adapter, Binding
 
 LONG_S = 5.0
 """From here on a packet that is held counts as forgotten, and a send as stuck."""
@@ -40,6 +41,15 @@ def doctor(subject: Subject) -> dict[str, Any]:
     """Every alert, the worst first; what is only worth knowing does not count as wrong."""
     found = alerts(subject)
     return {"name": subject.name, "wrong": sum(alert["level"] != "note" for alert in found), "alerts": found}
+
+
+OFFLOAD_LOSSES = (
+    ("tx_dropped_offload", "offload", "sends were refused, because they asked for an offload that cannot be", "vnic stats {name}"),
+    ("rx_dropped_no_large", "no large", "superframes were cut, because no large buffer was free", "vnic pending {name} --top 5"),
+    ("rx_dropped_header", "header", "frames had a virtio header that is wrong", "vnic stats {name}"),
+    ("rx_segments_lost", "segments", "segments were lost, because views of all others are kept", "vnic leaks {name}"),
+)
+"""What is lost where there is offload: the counter, what it is about, in words, and what to type next."""
 
 
 def alerts(subject: Subject) -> list[Alert]:
@@ -174,9 +184,19 @@ def _frames(subject: Subject) -> Iterator[Alert]:
         if values["tx_dropped_queue_full"]:
             what = f"{values['tx_dropped_queue_full']} sends were refused because the send queue of {adapter.name} was full"
             yield alert("warning", "send queue", what, f"vnic stats {name}")
+        yield from _offload_losses(adapter, values, name)
         if values["rx_resources"] and not values["rx_dropped_no_packet"]:
-            what = f"packets were low: {values['rx_resources']} frames were shown by {adapter.name} to be copied"
-            yield alert("note", "low", what, f"vnic pools {name}")
+            large = values["large_capacity"] and values["large_free"] <= LENT_BELOW * len(adapter.queues)
+            low = f"{values['large_free']} of {values['large_capacity']} large buffers are free" if large else "packets were low"
+            what = f"{low}: {values['rx_resources']} frames were shown by {adapter.name} to be copied"
+            yield alert("note", "low", what, f"vnic pending {name} --top 5" if large else f"vnic pools {name}")
+
+
+def _offload_losses(adapter: Adapter, values: Mapping[str, int], name: str) -> Iterator[Alert]:
+    """What is lost only where there is offload."""
+    for counter, about, what, then in OFFLOAD_LOSSES:
+        if values[counter]:
+            yield alert("warning", about, f"{adapter.name}: {values[counter]} {what}", then.format(name=name))
 
 
 def _set_up(subject: Subject) -> Iterator[Alert]:

@@ -131,7 +131,7 @@ def adapter_of(subject: Subject, adapter: Adapter, oldest: Mapping[str, float]) 
                 "sends_pending": binding.sends_pending,
                 "errors": binding.errors,
                 "violations": binding.violations,
-                "adapters": [above.name for above in attribute(binding.driver, "adapters", ())],
+                "adapters": [above.name for above in attribute(binding.driver, "adapters", ()) if above.name != adapter.name],
             }
             for binding in subject.stack.bindings
             if binding.adapter is adapter

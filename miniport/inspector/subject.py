@@ -68,7 +68,7 @@ class Subject(NamedTuple):
         seen: of each thread, the handler calls when it was last looked at, and since when they have not grown.
         hanging: of each thread whose handler has not returned for longer than it may, for how many nanoseconds.
         data_threads: the numbers of the data threads, in the order of their queues.
-        late: those of them that do not answer.
+        late: those of them that do not answer, nor call handlers.
         bytes_allowed: whether who asks may see the bytes of frames.
         memo: what was found out already, by looking at every packet.
         asked_as: the interface's name when the daemon began: its socket has that name still.
@@ -165,8 +165,11 @@ class Inspector:
     async def look(self) -> Subject:
         """Take the counters on a data thread, if they answer in time."""
         self._notice_threads(self._clock())
+        before = {context.ident: context.calls for context in contexts()}
         counters, answers = await self.between_batches(self._take)
-        return self._subject(counters, answers)
+        # one that has called handlers meanwhile only has much to do
+        moving = frozenset(context.ident for context in contexts() if before.get(context.ident) != context.calls)
+        return self._subject(counters, answers, moving)
 
     async def between_batches(self, job: Callable[[], T]) -> tuple[T, bool]:
         """
@@ -205,7 +208,7 @@ class Inspector:
         known = self._seen
         self._seen = {ident: known[ident] if ident in known and known[ident][0] == calls else (calls, now) for ident, calls in busy.items()}
 
-    def _subject(self, counters: Counters, answers: bool) -> Subject:
+    def _subject(self, counters: Counters, answers: bool, moving: frozenset[int] = frozenset()) -> Subject:
         if any(adapter.name not in counters for adapter in self.stack.adapters):
             # it was renamed meanwhile
             counters = self._take()
@@ -218,7 +221,7 @@ class Inspector:
             "as_of": round(time.time(), 3),
         }
         all_of_them = tuple(self._threads.idents()) if self._threads is not None else ()
-        late = tuple(self._threads.late()) if self._threads is not None and not answers else ()
+        late = [ident for ident in self._threads.late() if ident not in moving] if self._threads is not None and not answers else []
         return Subject(
             stack=self.stack,
             counters=counters,
@@ -228,7 +231,7 @@ class Inspector:
             seen=self._seen,
             hanging=self._hanging(),
             data_threads=all_of_them,
-            late=late,
+            late=tuple(late),
             bytes_allowed=True,
             memo={},
             asked_as=self._name,

@@ -170,6 +170,19 @@ def test_a_handler_with_other_parameters_is_refused(body: str, what: str, right:
     assert failure(str(path)) == f"driver Odd: {what}: define it: def {right}"
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "receive_packet = property(lambda self: 1 // 0)",
+        "def __getattribute__(self, name):\n        raise ZeroDivisionError('no')",
+    ],
+)
+def test_a_handler_that_cannot_be_asked_for_is_one_line_too(body: str, tmp_path: Path) -> None:
+    path = tmp_path / "odd.py"
+    path.write_text(HEAD + f"class Odd(ProtocolDriver):\n    {body}\n")
+    assert failure(str(path)).startswith("driver Odd: ZeroDivisionError: ")
+
+
 @pytest.mark.parametrize("body", ["async def receive_packet(self, packet): return 0", "def receive_packet(self, packet): yield 0"])
 def test_a_handler_that_only_makes_an_object_is_refused(body: str, tmp_path: Path) -> None:
     path = tmp_path / "odd.py"
@@ -187,7 +200,19 @@ def test_a_handler_that_only_makes_an_object_is_refused(body: str, tmp_path: Pat
         "receive_packet = staticmethod(lambda packet: 0)",
         "@classmethod\n    def receive_packet(cls, packet, more=1): return 0",
         "receive_packet = __import__('functools').partial(lambda a, packet: 0, 1)",
+        "receive_packet = __import__('functools').partialmethod(lambda self, a, packet: 0, 1)",
+        "receive_packet = __import__('functools').singledispatchmethod(lambda self, packet: 0)",
+        "receive_packet = property(lambda self: len)",
         "receive_packet = len",
+        "receive_packet = None\n    def __init__(self): self.receive_packet = len",
+        "def _receive_packet(self, packet): return 0\n    def __init__(self): self.receive_packet = self._receive_packet",
+        "def receive_packet(self): return 0\n    def __init__(self): self.receive_packet = len",
+        "def co_receive_packet(self, vc, packet): return 0",
+        (
+            "from functools import wraps\n    def gives(f):\n        @__import__('functools').wraps(f)\n"
+            "        def inner(self, packet): return f(self, packet, packet.length)\n        return inner\n"
+            "    @gives\n    def receive_packet(self, packet, length): return 0"
+        ),
     ],
 )
 def test_a_driver_may_only_send_and_have_functions_of_its_own(body: str, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from unit.inspecting import FRAME, HOSTILE, Breaker, Keeper, Waiter, bind, stack_on
+from unit.supers import superframe
+from unit.wire import Bench
 
 from miniport.data_thread import DataThreads
 from miniport.errors import Exit, Failure
@@ -35,9 +37,10 @@ from protocol.arp import Arp
 from protocol.icmp_echo import IcmpEcho
 from protocol.passthru import Passthru
 from protocol.sink import Sink
-from vnic import ContractViolation, Packet, ProtocolDriver, Status
+from vnic import ContractViolation, Info, Packet, ProtocolDriver, Status
 from vnic.counters import COUNTED, GAUGES
 from vnic.locks import SpinLock
+from vnic.offload import Offload
 from vnic.verifier.actions import actions_set, set_action
 from vnic.verifier.levels import LEVELS, set_level
 from vnic.verifier.records import RECORDS
@@ -413,6 +416,48 @@ def test_threads_says_who_is_in_which_handler_and_where(wire: Wire) -> None:
         waiter.go.set()
         thread.join()
     assert not any(row["stuck"] for row in threads(look(stack))["threads"])
+
+
+class AboveItself(ProtocolDriver):
+    """Says that it has an adapter, which is called like the one below."""
+
+    @property
+    def adapters(self) -> tuple[Any, ...]:
+        """As an intermediate driver has."""
+        return (self.binding.adapter,)
+
+
+def test_an_adapter_above_one_of_the_same_name_is_no_ring(wire: Wire) -> None:
+    stack = stack_on(wire, AboveItself(), Sink())
+    lines = overview_text.show(show(look(stack)), Paint(False))
+    assert sum("adapter test0" in line for line in lines) == 1
+    assert any("aboveitself" in line for line in lines)
+
+
+class HoldsSuperframes(Keeper):
+    """Keeps every superframe."""
+
+    offload = Offload.SEGMENTATION
+
+
+def test_the_doctor_says_that_it_is_large_buffers_that_are_low_and_what_offload_has_refused() -> None:
+    virtio, whole = superframe("tcp", 4, bytes(9000), 1448)
+    with Bench(packets=64, offload=Offload.SEGMENTATION | Offload.CHECKSUM, large_buffers=8) as bench:
+        stack = Stack(bench.adapter)
+        keeper = HoldsSuperframes()
+        bind(stack, keeper)
+        bench.give(virtio + whole)
+        assert [alert["about"] for alert in doctor(look(stack))["alerts"]] == []
+        for _ in range(5):
+            bench.give(virtio + whole)
+        mine = bench.owned(bytes(60), bench.own)
+        mine.info[Info.TCP_LARGE_SEND] = 1448
+        assert keeper.binding.send(mine) is Status.INVALID_PACKET
+        bench.own.free(mine)
+        alerts = {alert["about"]: alert["what"] for alert in doctor(look(stack))["alerts"]}
+        assert alerts["low"] == "4 of 8 large buffers are free: 2 frames were shown by bench0 to be copied"
+        assert alerts["offload"] == "bench0: 1 sends were refused, because they asked for an offload that cannot be"
+        keeper.give_back()
 
 
 def test_the_doctor_finds_nothing_where_nothing_is_wrong(wire: Wire) -> None:

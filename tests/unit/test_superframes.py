@@ -30,6 +30,7 @@ from vnic import (
     slot_size_for,
 )
 from vnic.offload import ChecksumRequest, ChecksumResult, Offload
+from vnic.oob import copy_send_info
 from vnic.segment import segments
 from vnic.virtio import HEADER, Virtio
 
@@ -334,6 +335,45 @@ def test_a_checksum_that_was_left_is_completed_unless_all_have_asked() -> None:
         assert summer.frames == [whole, right]
         assert summer.seen == [ChecksumResult.UDP_SUCCEEDED | ChecksumResult.PARTIAL, ChecksumResult.UDP_SUCCEEDED]
         assert wire.adapter.counters()["rx_checksums"] == 1
+
+
+class SendsOn(Asker):
+    """Sends what it is shown on, with its information, as it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = PacketPool(8, 1600, name="on")
+        self.answers: list[Status] = []
+
+    def receive_packet(self, packet: Packet) -> int:
+        """Copy, and send the copy."""
+        mine = self.pool.allocate()
+        assert mine is not None
+        mine.write(packet.data)
+        copy_send_info(mine, packet)
+        self.answers.append(self.binding.send(mine))
+        self.pool.free(mine)
+        return 0
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+@pytest.mark.parametrize("beside", [Asker, Driver])
+def test_a_received_packet_can_be_sent_on_as_it_is_whoever_else_has_asked(protocol: str, beside: type[Driver]) -> None:
+    virtio, whole = superframe(protocol, 4, data(300), 9000)
+    small = Virtio(virtio)
+    small.kind = small.size = small.headers = 0
+    (right,) = segments(virtio, whole)
+    with bench() as wire:
+        sender = SendsOn()
+        wire.bind(sender, "sender")
+        wire.bind(beside(), "beside")
+        wire.give(bytes(small) + whole)
+        assert sender.answers == [Status.SUCCESS]
+        (sent,) = wire.taken()
+        # nobody has added it up if all have asked; else it has been completed, and nothing is left to be asked for
+        left = Virtio(sent[:HEADER])
+        assert (left.flags, sent[HEADER:]) == ((1, whole) if beside is Asker else (0, right))
+        assert wire.adapter.counters()["tx_dropped_offload"] == 0
 
 
 def test_large_buffers_come_home_when_the_last_reference_does() -> None:
