@@ -309,7 +309,8 @@ def _convert_one(name: str, key: str, value: Any, hint: Any) -> Any:
         return msgspec.convert(value, hint, strict=False, dec_hook=lambda kind, given: kind(given))
     except Exception as error:
         what = f"driver {name}: option {escape(key)}={shown(value)}"
-        raise Failure(Exit.CONFIG, what, escape(str(error)).replace("`", "")) from None
+        quoted = ", so write it in quotes" if str in kinds and not isinstance(value, str) else ""
+        raise Failure(Exit.CONFIG, what, escape(str(error)).replace("`", "") + quoted) from None
 
 
 def _broken(name: str, error: BaseException, file: str | None, remedy: str) -> Failure:

@@ -275,6 +275,7 @@ def test_options_arrive_converted(mine: str, key: str, text: object, value: obje
         ({"count": "x"}, "driver Mine: option count='x': Expected int, got str"),
         ({"count": [1]}, "driver Mine: option count=[1]: Expected int, got array"),
         ({"loud": "maybe"}, "driver Mine: option loud='maybe': Expected bool | null, got str"),
+        ({"text": 7}, "driver Mine: option text=7: Expected str, got int, so write it in quotes"),
         ({"cuont": 1}, "driver Mine has no option 'cuont': did you mean count? its options are count, rate, text, loud, file"),
         ({"\x1b": 1}, r"driver Mine has no option '\x1b': its options are count, rate, text, loud, file"),
         ({"self": 1}, "driver Mine has no option 'self': its options are count, rate, text, loud, file"),
