@@ -24,7 +24,10 @@ from vnic.counters import broken_sums
 QUEUES = 2
 FRAMES = scale("queues", compiled=50_000, uncompiled=4_000, long=2_000_000)
 """Frames for each queue."""
-PATIENCE = 120
+PATIENCE = scale("queues", compiled=120, uncompiled=120, long=1800)
+"""Seconds until something hangs: millions of frames take minutes, where threads beside hand the GIL on with each."""
+
+pytestmark = pytest.mark.timeout(PATIENCE)
 
 
 class Order(ProtocolDriver):
