@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from miniport.inspector.subject import Subject
-    from vnic import Adapter, Binding
+    from vnic import Binding
 
 LONG_S = 5.0
 """From here on a packet that is held counts as forgotten, and a send as stuck."""
@@ -43,13 +43,22 @@ def doctor(subject: Subject) -> dict[str, Any]:
     return {"name": subject.name, "wrong": sum(alert["level"] != "note" for alert in found), "alerts": found}
 
 
-OFFLOAD_LOSSES = (
-    ("tx_dropped_offload", "offload", "sends were refused, because they asked for an offload that cannot be", "vnic stats {name}"),
-    ("rx_dropped_no_large", "no large", "superframes were cut, because no large buffer was free", "vnic pending {name} --top 5"),
-    ("rx_dropped_header", "header", "frames had a virtio header that is wrong", "vnic stats {name}"),
-    ("rx_segments_lost", "segments", "segments were lost, because views of all others are kept", "vnic leaks {name}"),
+LOSSES = (
+    (
+        "if_tx_dropped",
+        "queue",
+        "the queue of {adapter} dropped {n} frames before they were read: drivers are slow, or bursts long",
+        "ip link set {adapter} txqueuelen 10000",
+    ),
+    ("rx_dropped_no_packet", "no packet", "{adapter} dropped {n} frames because no packet was free", "vnic pending {name} --top 5"),
+    ("rx_dropped_truncated", "truncated", "{adapter} dropped {n} frames longer than MTU {mtu}", "ip link set {adapter} mtu {mtu}"),
+    ("rx_dropped_no_large", "no large", "{adapter} cut {n} superframes because no large buffer was free", "vnic pending {name} --top 5"),
+    ("rx_dropped_header", "header", "{adapter} dropped {n} frames whose virtio header is wrong", "vnic stats {name}"),
+    ("rx_segments_lost", "segments", "{adapter} lost {n} segments because views of all others are kept", "vnic leaks {name}"),
+    ("tx_dropped_queue_full", "send queue", "{n} sends were refused because the send queue of {adapter} was full", "vnic stats {name}"),
+    ("tx_dropped_offload", "offload", "{n} sends were refused because they asked {adapter} for what cannot be", "vnic stats {name}"),
 )
-"""What is lost where there is offload: the counter, what it is about, in words, and what to type next."""
+"""What is lost: the counter, what it is about, in words, and what to type next."""
 
 
 def alerts(subject: Subject) -> list[Alert]:
@@ -171,32 +180,16 @@ def _frames(subject: Subject) -> Iterator[Alert]:
     name = subject.asked_as
     for adapter in subject.stack.adapters:
         values: Mapping[str, int] = subject.counters[adapter.name]
-        if values.get("if_tx_dropped", 0):
-            dropped = values["if_tx_dropped"]
-            what = f"the queue of {adapter.name} dropped {dropped} frames before they were read: drivers are slow, or bursts long"
-            yield alert("warning", "queue", what, f"ip link set {adapter.name} txqueuelen 10000")
-        if values["rx_dropped_no_packet"]:
-            what = f"{adapter.name} dropped {values['rx_dropped_no_packet']} frames because no packet was free"
-            yield alert("warning", "no packet", what, f"vnic pending {name} --top 5")
-        if values["rx_dropped_truncated"]:
-            what = f"{adapter.name} dropped {values['rx_dropped_truncated']} frames longer than MTU {adapter.mtu}"
-            yield alert("warning", "truncated", what, f"ip link set {adapter.name} mtu {adapter.mtu}")
-        if values["tx_dropped_queue_full"]:
-            what = f"{values['tx_dropped_queue_full']} sends were refused because the send queue of {adapter.name} was full"
-            yield alert("warning", "send queue", what, f"vnic stats {name}")
-        yield from _offload_losses(adapter, values, name)
+        for counter, about, what, then in LOSSES:
+            if lost := values.get(counter, 0):
+                facts = {"adapter": adapter.name, "mtu": adapter.mtu, "name": name, "n": lost}
+                yield alert("warning", about, what.format(**facts), then.format(**facts))
         if values["rx_resources"] and not values["rx_dropped_no_packet"]:
             large = values["large_capacity"] and values["large_free"] <= LENT_BELOW * len(adapter.queues)
             low = f"{values['large_free']} of {values['large_capacity']} large buffers are free" if large else "packets were low"
-            what = f"{low}: {values['rx_resources']} frames were shown by {adapter.name} to be copied"
-            yield alert("note", "low", what, f"vnic pending {name} --top 5" if large else f"vnic pools {name}")
+            told = f"{low}: {values['rx_resources']} frames were shown by {adapter.name} to be copied"
+            yield alert("note", "low", told, f"vnic pending {name} --top 5" if large else f"vnic pools {name}")
 
-
-def _offload_losses(adapter: Adapter, values: Mapping[str, int], name: str) -> Iterator[Alert]:
-    """What is lost only where there is offload."""
-    for counter, about, what, then in OFFLOAD_LOSSES:
-        if values[counter]:
-            yield alert("warning", about, f"{adapter.name}: {values[counter]} {what}", then.format(name=name))
 
 
 def _set_up(subject: Subject) -> Iterator[Alert]:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 0.05
 """Seconds that a question waits for the data threads, one of which may be stuck in a driver."""
+TOO_LONG = 0.5
+"""Seconds after which a data thread does not answer, even if it calls handlers: one of them may call others without end."""
 
 T = TypeVar("T")
 Counters = dict[str, dict[str, int]]
@@ -148,6 +150,7 @@ class Inspector:
         self._rates: Rates = {}
         self._seen: dict[int, tuple[int, float]] = {}
         self._probe: Future[None] | None = None
+        self._probed = 0.0
 
     def tick(self) -> Subject:
         """Look without waiting; called once a second, so that rates are of the last second."""
@@ -167,9 +170,10 @@ class Inspector:
         self._notice_threads(self._clock())
         before = {context.ident: context.calls for context in contexts()}
         counters, answers = await self.between_batches(self._take)
+        waits = self._probe is not None and not self._probe.done() and self._clock() - self._probed > TOO_LONG
         # one that has called handlers meanwhile only has much to do
-        moving = frozenset(context.ident for context in contexts() if before.get(context.ident) != context.calls)
-        return self._subject(counters, answers, moving)
+        moving = () if waits else (context.ident for context in contexts() if before.get(context.ident) != context.calls)
+        return self._subject(counters, answers, frozenset(moving))
 
     async def between_batches(self, job: Callable[[], T]) -> tuple[T, bool]:
         """
@@ -193,7 +197,7 @@ class Inspector:
         """Whether the data threads have done what they were given at the last tick; give them something for the next."""
         answers = self._probe is None or self._probe.done()
         if answers and self._threads is not None:
-            self._probe = self._threads.call(lambda: None)
+            self._probe, self._probed = self._threads.call(lambda: None), self._clock()
         return answers
 
     def _counters(self) -> Counters:

@@ -4,6 +4,7 @@ The inspector's views: what they say of a stack of drivers, and that looking cha
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -37,10 +38,11 @@ from protocol.arp import Arp
 from protocol.icmp_echo import IcmpEcho
 from protocol.passthru import Passthru
 from protocol.sink import Sink
-from vnic import ContractViolation, Info, Packet, ProtocolDriver, Status
+from vnic import ContractViolation, Info, Packet, PacketPool, ProtocolDriver, Status
 from vnic.counters import COUNTED, GAUGES
 from vnic.locks import SpinLock
 from vnic.offload import Offload
+from vnic.packet import LOOPBACK_ONLY
 from vnic.verifier.actions import actions_set, set_action
 from vnic.verifier.levels import LEVELS, set_level
 from vnic.verifier.records import RECORDS
@@ -456,8 +458,51 @@ def test_the_doctor_says_that_it_is_large_buffers_that_are_low_and_what_offload_
         bench.own.free(mine)
         alerts = {alert["about"]: alert["what"] for alert in doctor(look(stack))["alerts"]}
         assert alerts["low"] == "4 of 8 large buffers are free: 2 frames were shown by bench0 to be copied"
-        assert alerts["offload"] == "bench0: 1 sends were refused, because they asked for an offload that cannot be"
+        assert alerts["offload"] == "1 sends were refused because they asked bench0 for what cannot be"
         keeper.give_back()
+
+
+class Toils(ProtocolDriver):
+    """Takes its time for each frame; it is so many, and each is shown to others while it lasts, that a batch is long."""
+
+    def __init__(self, *, for_ever: bool = False) -> None:
+        self.go, self.inside, self.for_ever = threading.Event(), threading.Event(), for_ever
+        self.pool = PacketPool(1, 128, name="toils")
+
+    def receive_packet(self, packet: Packet) -> int:
+        """Send again and again, each time to a driver that is shown it."""
+        self.inside.set()
+        mine = self.pool.allocate()
+        assert mine is not None
+        mine.write(FRAME)
+        end = time.monotonic() + (20 if self.for_ever else 0.01)
+        while time.monotonic() < end and not self.go.is_set():
+            mine.flags = LOOPBACK_ONLY
+            self.binding.send(mine)
+        self.pool.free(mine)
+        return 0
+
+
+@pytest.mark.parametrize("for_ever", [False, True])
+def test_a_data_thread_that_has_much_to_do_does_not_hang_and_one_that_never_ends_does(for_ever: bool, wire: Wire) -> None:
+    toils = Toils(for_ever=for_ever)
+    stack = stack_on(wire, toils, Sink(promiscuous=True))
+    for _ in range(100):
+        wire.far.send(FRAME)
+    readers = DataThreads(wire.adapter, 128, lambda _: None)
+    readers.start([wire.near.fileno()])
+    try:
+        assert toils.inside.wait(10)
+        inspector = Inspector(stack, readers)
+        subject = asyncio.run(inspector.look())
+        assert (subject.answers, of_level(doctor(subject), "hang")) == (False, None)
+        if for_ever:
+            inspector.tick()
+            time.sleep(0.6)
+            assert of_level(doctor(asyncio.run(inspector.look())), "hang") == "error"
+    finally:
+        toils.go.set()
+        assert readers.end(20)
 
 
 def test_the_doctor_finds_nothing_where_nothing_is_wrong(wire: Wire) -> None:
