@@ -558,9 +558,9 @@ class Packet(Viewed):
 
     def _open_chain(self) -> Chain:
         """The chain of the packet; a frame in the slot becomes a chain of one buffer."""
+        if self._in_large():
+            return self._lender._chained(self)
         if self._chain is None:
-            if self._in_large():
-                return self._lender._chained(self)
             first = self._first_buffer()
             self._ordinary = False
             self._chain = Chain(self)
@@ -570,10 +570,10 @@ class Packet(Viewed):
     def _first_buffer(self) -> Buffer | None:
         """The first buffer of the chain; of a packet without one, its slot's, and it stays without: it can be written to again."""
         slot: Buffer
+        if self._in_large():
+            self._open_chain()
         if self._chain is not None:
             return self._chain.head
-        if self._in_large():
-            return self._lender._chained(self).head
         if not self._length:
             return None
         slot = self._open_slot()

@@ -403,18 +403,18 @@ class Queue:
             begun = ready
             while count < taken and (ready or not begun):
                 slot = pool._packets[self._indices[count]]._bytes
-                number, header = (self._large[ready - 1], None) if ready else (-1, bytearray(HEADER))
-                large_buffer = large._bytes[number * STRIDE :][:LARGE] if ready else None
+                number = self._large[ready - 1] if ready else -1
+                into = large._bytes[number * STRIDE :][:LARGE] if ready else bytearray(HEADER)
                 try:
-                    length = os.readv(fd, [large_buffer] if ready else [header, slot]) - HEADER
+                    length = os.readv(fd, [into] if ready else [into, slot]) - HEADER
                 except OSError as error:
                     self._failure = error.errno
                     break
-                self._lengths[count] = max(0, length)
-                self._virtio[count] = Virtio(bytes((large_buffer if ready else header)[:HEADER]) if length >= 0 else bytes(HEADER))
+                self._virtio[count] = Virtio(bytes(into[:HEADER]) if length >= 0 else bytes(HEADER))
+                self._lengths[count] = length = max(0, length)
                 used = ready > 0 and length >= pool.slot_size
                 if ready and not used:
-                    slot[: max(0, length)] = large_buffer[HEADER : HEADER + max(0, length)]
+                    slot[:length] = into[HEADER : HEADER + length]
                 self._numbers[count] = number if used else -1
                 ready -= used
                 count += 1
